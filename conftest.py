@@ -1,0 +1,43 @@
+"""What every test and doctest runs in: a quiet TensorFlow, two logical CPUs, fixed seeds."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Read by TensorFlow when it is first imported. One thread a pool: the suite
+# runs two processes on two cores, and sums come out in one order.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this process two logical CPU devices before anything else starts TensorFlow."""
+    only_dispatches = getattr(config.option, "numprocesses", None) and not hasattr(
+        config, "workerinput"
+    )
+    if only_dispatches or config.option.help or config.option.version:
+        return  # importing TensorFlow would only delay the workers
+
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    device = tf.config.LogicalDeviceConfiguration()
+    tf.config.set_logical_device_configuration(cpu, [device, device])
+    tf.get_logger().setLevel("ERROR")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras_state() -> Iterator[None]:
+    """Seed every generator, and undo global Keras state (names, dtype policy) afterwards."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    yield
+    keras.utils.clear_session(free_memory=False)

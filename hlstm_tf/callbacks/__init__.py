@@ -1,0 +1,1 @@
+"""When connections change: one Keras callback a file."""

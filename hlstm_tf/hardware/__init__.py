@@ -1,0 +1,1 @@
+"""Latency measured on the target engine, and dimensions chosen by it."""

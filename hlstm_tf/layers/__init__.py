@@ -1,0 +1,1 @@
+"""Layers: what a model is made of. Knows nothing of training."""

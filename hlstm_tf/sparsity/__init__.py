@@ -1,0 +1,1 @@
+"""Which connections exist: structures, scores, growth and pruning rules, schedules."""

@@ -1,0 +1,1 @@
+"""Whole-model steps: sparsify, strip, shrink and summary."""

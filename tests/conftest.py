@@ -1,0 +1,18 @@
+"""Settings of the property-based tests."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A model is built in most examples, which takes tens of milliseconds and has
+# nothing to do with how hard the example was to find: no deadline, few examples.
+settings.register_profile(
+    "quick",
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
