@@ -1,1 +1,43 @@
-"""Layers: what a model is made of. Knows nothing of training."""
+"""What a model is made of: H-LSTM layers, and masked twins of Keras's layers."""
+
+from hlstm_tf.layers.hlstm import HLSTM
+from hlstm_tf.layers.hlstm_cell import GATES, GateWeights, HLSTMCell
+from hlstm_tf.layers.masking import (
+    MaskedKernel,
+    MaskedLayer,
+    dense_gradients,
+    masked_kernels,
+)
+from hlstm_tf.layers.twins import (
+    MaskedConv1D,
+    MaskedConv2D,
+    MaskedDense,
+    MaskedEmbedding,
+    MaskedGRU,
+    MaskedGRUCell,
+    MaskedLSTM,
+    MaskedLSTMCell,
+    MaskedSimpleRNN,
+    MaskedSimpleRNNCell,
+)
+
+__all__ = [
+    "GATES",
+    "HLSTM",
+    "GateWeights",
+    "HLSTMCell",
+    "MaskedConv1D",
+    "MaskedConv2D",
+    "MaskedDense",
+    "MaskedEmbedding",
+    "MaskedGRU",
+    "MaskedGRUCell",
+    "MaskedKernel",
+    "MaskedLSTM",
+    "MaskedLSTMCell",
+    "MaskedLayer",
+    "MaskedSimpleRNN",
+    "MaskedSimpleRNNCell",
+    "dense_gradients",
+    "masked_kernels",
+]

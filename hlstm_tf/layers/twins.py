@@ -1,0 +1,226 @@
+"""Masked twins of Keras's layers: the same layer, with a mask variable for each kernel."""
+
+from typing import Any, ClassVar
+
+import keras
+
+from hlstm_tf.layers.masking import EffectiveKernel, MaskedLayer
+
+_register = keras.saving.register_keras_serializable(package="hlstm_tf")
+
+
+class _MaskedFeedForward(MaskedLayer):
+    """A twin whose Keras layer keeps one kernel and reads it in `call(inputs)`."""
+
+    _kernel_name: ClassVar[str] = "kernel"
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)  # type: ignore[misc]
+        self._add_masks((self._kernel_name,))
+
+    def call(self, inputs: Any) -> Any:
+        with self.effective_kernels():
+            return super().call(inputs)  # type: ignore[misc]
+
+
+@_register
+class MaskedDense(_MaskedFeedForward, keras.layers.Dense):
+    """`keras.layers.Dense` with a mask: takes its arguments, gives its numbers.
+
+    `kernel_mask` is a boolean variable of the kernel's shape `(inputs, units)`, all `True` when
+    built. Masks change through the callbacks or `hlstm_tf.sparsity.edit_masks`.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> layer = hl.MaskedDense(3)
+    >>> layer.build((None, 2))
+    >>> [weight.name for weight in layer.weights]
+    ['kernel', 'bias', 'kernel_mask']
+    """
+
+    _kernel = EffectiveKernel()
+
+
+@_register
+class MaskedConv1D(_MaskedFeedForward, keras.layers.Conv1D):
+    """`keras.layers.Conv1D` with a mask of the kernel's shape `(window, channels, filters)`.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> layer = hl.MaskedConv1D(4, 3)
+    >>> layer.build((None, 8, 2))
+    >>> layer.kernel_mask.shape
+    (3, 2, 4)
+    """
+
+    _kernel = EffectiveKernel()
+
+
+@_register
+class MaskedConv2D(_MaskedFeedForward, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with a mask of the kernel's shape `(height, width, channels, filters)`.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> layer = hl.MaskedConv2D(4, 3)
+    >>> layer.build((None, 8, 8, 1))
+    >>> layer.kernel_mask.shape
+    (3, 3, 1, 4)
+    """
+
+    _kernel = EffectiveKernel()
+
+
+@_register
+class MaskedEmbedding(_MaskedFeedForward, keras.layers.Embedding):
+    """`keras.layers.Embedding` with a mask of the table's shape `(input_dim, output_dim)`.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> layer = hl.MaskedEmbedding(10, 4)
+    >>> layer.build((None, 5))
+    >>> layer.embeddings_mask.shape
+    (10, 4)
+    """
+
+    _kernel_name = "embeddings"
+    _embeddings = EffectiveKernel()
+
+
+class _MaskedCell(MaskedLayer):
+    """A twin of a Keras recurrent cell, whose two kernels hold `_gates` matrices side by side."""
+
+    _gates: ClassVar[int] = 1
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)  # type: ignore[misc]
+        self._add_masks(("kernel", "recurrent_kernel"), gates=self._gates)
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        with self.effective_kernels():
+            return super().call(inputs, states, training=training)  # type: ignore[misc]
+
+
+@_register
+class MaskedSimpleRNNCell(_MaskedCell, keras.layers.SimpleRNNCell):
+    """`keras.layers.SimpleRNNCell` with masks for `kernel` and `recurrent_kernel`.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> cell = hl.MaskedSimpleRNNCell(4)
+    >>> cell.build((None, 3))
+    >>> cell.recurrent_kernel_mask.shape
+    (4, 4)
+    """
+
+    kernel = EffectiveKernel()
+    recurrent_kernel = EffectiveKernel()
+
+    def call(self, sequence: Any, states: Any, training: bool = False) -> Any:
+        return super().call(sequence, states, training=training)
+
+
+@_register
+class MaskedLSTMCell(_MaskedCell, keras.layers.LSTMCell):
+    """`keras.layers.LSTMCell` with masks for `kernel` and `recurrent_kernel`; four gates each.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> cell = hl.MaskedLSTMCell(4)
+    >>> cell.build((None, 3))
+    >>> [handle.gates for handle in hl.masked_kernels(cell)]
+    [4, 4]
+    """
+
+    _gates = 4
+    kernel = EffectiveKernel()
+    recurrent_kernel = EffectiveKernel()
+
+
+@_register
+class MaskedGRUCell(_MaskedCell, keras.layers.GRUCell):
+    """`keras.layers.GRUCell` with masks for `kernel` and `recurrent_kernel`; three gates each.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> cell = hl.MaskedGRUCell(4)
+    >>> cell.build((None, 3))
+    >>> [handle.gates for handle in hl.masked_kernels(cell)]
+    [3, 3]
+    """
+
+    _gates = 3
+    kernel = EffectiveKernel()
+    recurrent_kernel = EffectiveKernel()
+
+
+class _MaskedCellRNN(keras.layers.RNN):
+    """Takes the plain cell that the Keras layer made, and runs its masked twin instead.
+
+    It stands between e.g. `keras.layers.LSTM` and `keras.layers.RNN` in the order of base classes,
+    so that the Keras layer's own constructor, with all its arguments, stays the only one.
+    """
+
+    _cell_class: ClassVar[type[keras.Layer]]
+
+    def __init__(self, cell: keras.Layer, **kwargs: Any) -> None:
+        super().__init__(self._cell_class.from_config(cell.get_config()), **kwargs)
+
+
+class _MaskedRecurrent:
+    """Applies the masks once a call, outside the loop over time."""
+
+    def inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> Any:
+        with self.cell.effective_kernels():  # type: ignore[attr-defined]
+            return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[misc]
+
+
+@_register
+class MaskedSimpleRNN(_MaskedRecurrent, keras.layers.SimpleRNN, _MaskedCellRNN):
+    """`keras.layers.SimpleRNN` whose cell is a `MaskedSimpleRNNCell`.
+
+    Example:
+
+    >>> import numpy as np, hlstm_tf as hl
+    >>> hl.MaskedSimpleRNN(4)(np.zeros((2, 5, 3), "float32")).shape
+    TensorShape([2, 4])
+    """
+
+    _cell_class = MaskedSimpleRNNCell
+
+
+@_register
+class MaskedLSTM(_MaskedRecurrent, keras.layers.LSTM, _MaskedCellRNN):
+    """`keras.layers.LSTM` whose cell is a `MaskedLSTMCell`.
+
+    Example:
+
+    >>> import numpy as np, hlstm_tf as hl
+    >>> hl.MaskedLSTM(4)(np.zeros((2, 5, 3), "float32")).shape
+    TensorShape([2, 4])
+    """
+
+    _cell_class = MaskedLSTMCell
+
+
+@_register
+class MaskedGRU(_MaskedRecurrent, keras.layers.GRU, _MaskedCellRNN):
+    """`keras.layers.GRU` whose cell is a `MaskedGRUCell`.
+
+    Example:
+
+    >>> import numpy as np, hlstm_tf as hl
+    >>> hl.MaskedGRU(4)(np.zeros((2, 5, 3), "float32")).shape
+    TensorShape([2, 4])
+    """
+
+    _cell_class = MaskedGRUCell
