@@ -1,0 +1,251 @@
+"""The command line of `hlstm`, read before anything heavy is loaded.
+
+`import hlstm_tf` brings in TensorFlow, which takes seconds, because Keras finds the classes of a
+saved model only once they are imported. This module stands beside the package so that `--help`,
+`--version` and a mistyped option answer at once; what the commands do is in `hlstm_tf.cli`.
+"""
+
+import argparse
+import contextlib
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+_SHOWN_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
+_USAGE_ERROR = 2
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command `hlstm`.
+
+    Args:
+        argv: The arguments after the command's name. Default: those of the process.
+
+    Returns:
+        The exit status: 0, or 2 after a mistake of the user's, which is said in one line on the
+        standard error.
+
+    Example:
+
+    >>> import hlstm_command
+    >>> hlstm_command.main(["summary", "no_such.keras"])
+    2
+    """
+    args = _parser().parse_args(argv)
+    if args.command == "version":
+        print(versions())
+        return 0
+    try:
+        args.model = _existing_file(args.model)
+        cli = _load("hlstm_tf.cli")
+        for name in args.imports:
+            _load(name)
+        getattr(cli, args.command)(args)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"hlstm {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return _USAGE_ERROR
+    except KeyboardInterrupt:
+        print(f"hlstm {args.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def versions() -> str:
+    """Returns a line each for hlstm_tf, Python and the packages that decide what a model computes.
+
+    Example:
+
+    >>> import hlstm_command
+    >>> hlstm_command.versions().splitlines()[0].split()[0]
+    'hlstm_tf'
+    """
+    lines = [
+        f"hlstm_tf {importlib.metadata.version('hlstm_tf')}",
+        f"Python {platform.python_version()}",
+    ]
+    for package in _SHOWN_PACKAGES:
+        try:
+            lines.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            lines.append(f"{package} (not installed)")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="hlstm",
+        description="Look into, shrink and export Keras models trained with hlstm_tf.",
+        epilog="`hlstm COMMAND --help` says more about a command.",
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"hlstm_tf {importlib.metadata.version('hlstm_tf')}",
+    )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_OneLineParser
+    )
+    common = _common_options()
+    _add_summary(commands, common)
+    _add_shrink(commands, common)
+    _add_export(commands, common)
+    commands.add_parser(
+        "version", help="print the versions of hlstm_tf and of what it computes with"
+    )
+    return parser
+
+
+def _common_options() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("model", metavar="MODEL.keras", type=Path, help="a model file of Keras 3")
+    common.add_argument(
+        "--import",
+        dest="imports",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import this Python module first: the one that registers the model's own layers "
+        "(may be given several times)",
+    )
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return common
+
+
+def _add_summary(
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: argparse.ArgumentParser
+) -> None:
+    summary = commands.add_parser(
+        "summary",
+        parents=[common],
+        help="connections, sparsity, FLOPs and bytes: per gate, layer and model",
+        description="Print a table of connections, sparsity, FLOPs a step and bytes (raw and "
+        "gzipped): per gate, layer and model.",
+    )
+    summary.add_argument("--json", action="store_true", help="print the same figures as JSON")
+
+
+def _add_shrink(
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: argparse.ArgumentParser
+) -> None:
+    shrink = commands.add_parser(
+        "shrink",
+        parents=[common],
+        help="drop the masks and physically remove dead neurons",
+        description="Write a model of plain layers that computes the same function: masks are "
+        "dropped (their zeros stay in the weights) and neurons with no connection left are "
+        "removed.",
+    )
+    shrink.add_argument("output", metavar="OUTPUT.keras", type=Path, help="the file to write")
+
+
+def _add_export(
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: argparse.ArgumentParser
+) -> None:
+    export = commands.add_parser(
+        "export",
+        parents=[common],
+        help="write a SavedModel, a TFLite file, or both",
+        description="Export a model for serving (SavedModel) or for devices (TFLite). The TFLite "
+        "file is loaded again and compared with the model before it is called done.",
+    )
+    export.add_argument(
+        "--saved-model",
+        metavar="DIR",
+        type=Path,
+        help="write a SavedModel into this folder; TensorFlow Serving wants NAME/VERSION",
+    )
+    export.add_argument("--tflite", metavar="FILE", type=Path, help="write a TFLite file")
+    export.add_argument(
+        "--quantization",
+        choices=QUANTIZATIONS,
+        default="none",
+        help="of the TFLite file: none (float32), float16 weights, dynamic (int8 weights, the "
+        "smallest that needs no data), int8 (weights and activations; needs --representative). "
+        "Default: none",
+    )
+    export.add_argument(
+        "--representative",
+        metavar="FILE.npy",
+        type=Path,
+        help="inputs that calibrate int8: an array whose first axis counts the samples",
+    )
+    export.add_argument(
+        "--verify-with",
+        metavar="FILE.npy",
+        type=Path,
+        help="inputs on which the TFLite file is compared with the model: an array whose first "
+        "axis counts the samples. Default: random inputs",
+    )
+    export.add_argument(
+        "--shrink", action="store_true", help="remove dead neurons first, as `hlstm shrink` does"
+    )
+
+
+def _existing_file(path: Path) -> Path:
+    """Checks what needs no TensorFlow to check, so that a mistyped name is said at once."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected a .keras file")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a .keras file")
+    return path
+
+
+def _load(module: str) -> ModuleType:
+    """Imports `module`, keeping TensorFlow's start-up chatter off the screen."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.path.insert(0, os.getcwd())  # as `python -m` does: a checkout's modules are found
+    try:
+        with _quiet_stderr():
+            return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"cannot import {module}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Holds back what is written to file descriptor 2; prints it after all if the block fails.
+
+    TensorFlow's C++ code writes there before it reads any setting of its log level.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        try:
+            screen = os.dup(2)
+        except OSError:  # the standard error is closed
+            yield
+            return
+        stack.callback(os.close, screen)
+        stack.callback(os.dup2, screen, 2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except ImportError:
+            raise  # says itself what is missing
+        except BaseException:
+            held.seek(0)
+            os.write(screen, held.read())
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

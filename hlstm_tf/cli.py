@@ -1,0 +1,169 @@
+"""What the commands of `hlstm` do; `hlstm_command` reads the command line and reports errors."""
+
+import argparse
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import hlstm_tf as hl
+
+
+def summary(args: argparse.Namespace) -> None:
+    """Prints the model's connections, sparsity, FLOPs and bytes (`hlstm summary`)."""
+    table = hl.summary(load_model(args.model))
+    print(json.dumps(table.to_dict(), indent=2) if args.json else table)
+
+
+def shrink(args: argparse.Namespace) -> None:
+    """Writes the same function as plain layers without dead neurons (`hlstm shrink`)."""
+    _check_suffix(args.output, ".keras")
+    compact = hl.shrink(hl.strip(load_model(args.model)))
+    with _renamed_into_place(args.output) as unfinished:
+        compact.save(unfinished)
+    before, after = args.model.stat().st_size, args.output.stat().st_size
+    print(f"{args.output}: {after:,} bytes ({before:,} before)")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Writes a SavedModel, a TFLite file or both (`hlstm export`)."""
+    quantization = None if args.quantization == "none" else args.quantization
+    _check_export_options(args, quantization)
+    model = hl.strip(load_model(args.model))
+    representative = _load_inputs(args.representative, "--representative")
+    verify_with = _load_inputs(args.verify_with, "--verify-with")
+    if args.shrink:
+        model = hl.shrink(model)
+    if args.saved_model:
+        hl.export_saved_model(model, args.saved_model)
+        print(f"{args.saved_model}: SavedModel written")
+    if args.tflite:
+        hl.export_tflite(
+            model,
+            args.tflite,
+            quantization=quantization,
+            representative=representative,
+            verify_with=verify_with,
+        )
+        print(f"{args.tflite}: {args.tflite.stat().st_size:,} bytes, checked against the model")
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Loads a `.keras` file for looking at or exporting; an optimizer in it is left out.
+
+    Args:
+        path: A file that `keras.Model.save` wrote.
+
+    Raises:
+        ValueError: The file is no `.keras` file, is damaged, or holds a class that is not
+            registered.
+
+    Example:
+
+    >>> import os, tempfile, keras
+    >>> from hlstm_tf.cli import load_model
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.keras")
+    >>> keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
+    >>> load_model(path).count_params()
+    10
+    """
+    path = Path(path)
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is not a .keras file or is damaged ({path.stat().st_size:,} bytes, "
+            "no complete zip archive); save the model again with model.save('NAME.keras')"
+        )
+    try:
+        # Keras chooses the reader by the suffix; whatever the name, the content is a zip archive.
+        with _named_keras(path) as named:
+            return keras.models.load_model(named, compile=False)
+    except Exception as error:  # a damaged file can fail in any way: zip, JSON, HDF5, Keras
+        raise ValueError(f"cannot read the model {path}: {_first_sentence(error)}") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """Returns the part of Keras's message that says what is wrong, without the config after it."""
+    message = " ".join(str(error).split())
+    if "Could not locate class" in message:
+        name = message.split("'")[1] if "'" in message else "?"
+        return (
+            f"its class {name!r} is not registered; name the Python module that registers it "
+            "with --import MODULE"
+        )
+    message = message.split("Full object config")[0].split("config={")[0].strip()
+    return f"{type(error).__name__}: {message[:300]}"
+
+
+@contextlib.contextmanager
+def _named_keras(path: Path) -> Iterator[Path]:
+    if path.suffix == ".keras":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "model.keras")
+        link.symlink_to(path.resolve())
+        yield link
+
+
+def _check_export_options(args: argparse.Namespace, quantization: str | None) -> None:
+    if not (args.saved_model or args.tflite):
+        raise ValueError("nothing to write; name --saved-model DIR, --tflite FILE or both")
+    if not args.tflite:
+        for given, option in (
+            (quantization, "--quantization"),
+            (args.representative, "--representative"),
+            (args.verify_with, "--verify-with"),
+        ):
+            if given is not None:
+                raise ValueError(f"{option} is about the TFLite file; name it with --tflite FILE")
+    if quantization == "int8" and args.representative is None:
+        raise ValueError(
+            "--quantization int8 needs --representative FILE.npy, inputs to calibrate with; "
+            "dynamic needs none"
+        )
+
+
+def _check_suffix(path: Path, suffix: str) -> None:
+    if path.suffix != suffix:
+        raise ValueError(f"the output {path} must end in {suffix}")
+
+
+def _load_inputs(path: Path | None, option: str) -> np.ndarray | None:
+    """Reads an array of model inputs, its first axis counting the samples."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise FileNotFoundError(f"{option}: {path} does not exist; expected a .npy file")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{option}: {path} is no .npy file or is damaged: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{option}: {path} is a .npz archive; expected a .npy file (one array)")
+    if array.ndim < 2 or len(array) == 0:
+        raise ValueError(
+            f"{option}: {path} has the shape {array.shape}; expected (samples, ...) with at least "
+            "one sample"
+        )
+    return array
+
+
+@contextlib.contextmanager
+def _renamed_into_place(path: Path) -> Iterator[Path]:
+    """Gives a name beside `path` to write to, and renames it to `path` if all went well."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"the folder {path.parent} of the output {path.name} does not exist"
+        )
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
