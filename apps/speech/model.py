@@ -1,0 +1,217 @@
+"""The recogniser: two convolutions, recurrent layers with batch normalisation, CTC.
+
+The shape is Deep Speech 2's (Amodei et al., arXiv 1512.02595, section 3) at a size for short
+utterances, with H-LSTM layers (arXiv 1805.11797) where that has plain recurrent ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import keras
+
+import hlstm_tf as hl
+
+from .layers import SpeechInput, ValidFrames, ZeroInvalid, reduced_lengths
+from .losses import ctc_loss
+
+CELLS = ("hlstm", "lstm", "gru")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the recogniser's architecture.
+
+    Attributes:
+        front_end: Configuration of the front end, as JSON data; travels in the model file.
+        alphabet: Output symbols after the blank.
+        bands: Features a frame.
+        channels: Channels of the two convolutions.
+        kernels: (frames, bands) of the two convolutions' kernels; odd, so that "same" padding is
+            symmetric.
+        strides: (frames, bands) of the two strides. 2 x 2 in time: 25 frames a second from a hop
+            of 10 ms, the fewest that spelled letters leave CTC enough of.
+        cell: "hlstm", "lstm" or "gru".
+        layers: Recurrent layers.
+        units: Units of each (a direction).
+        hidden_units: Widths of the H-LSTM's hidden layers; None for one as wide as `units`.
+        hidden_dropout: Dropout inside the H-LSTM's gates.
+        dropout: Dropout before each recurrent layer but the first, and before the output.
+        bidirectional: False for a network that can run while the speaker is speaking.
+        seed: Seed of the initial weights and of dropout.
+    """
+
+    front_end: dict[str, Any]
+    alphabet: str
+    bands: int = 40
+    channels: tuple[int, int] = (16, 32)
+    kernels: tuple[tuple[int, int], tuple[int, int]] = ((11, 11), (7, 5))
+    strides: tuple[tuple[int, int], tuple[int, int]] = ((2, 2), (2, 2))
+    cell: str = "hlstm"
+    layers: int = 2
+    units: int = 128
+    hidden_units: tuple[int, ...] | None = None
+    hidden_dropout: float = 0.0
+    dropout: float = 0.0
+    bidirectional: bool = True
+    seed: int = 0
+    name: str = field(default="recognizer")
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}.")
+        for count in ("bands", "layers", "units"):
+            if getattr(self, count) < 1:
+                raise ValueError(f"{count} must be at least 1; got {getattr(self, count)}.")
+        if any(size % 2 == 0 for kernel in self.kernels for size in kernel):
+            raise ValueError(f"kernels must have odd sizes; got {self.kernels}.")
+
+    @property
+    def time_stride(self) -> int:
+        """Feature frames an output frame stands for."""
+        return math.prod(stride[0] for stride in self.strides)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON data."""
+        return asdict(self)
+
+
+@keras.saving.register_keras_serializable("hlstm_tf.speech")
+class SpeechRecognizer(keras.Model):
+    """A functional model from padded features and lengths to logits, trained by CTC.
+
+    Inputs: `{"features": (batch, frames, bands) float32, "lengths": (batch,) int32}`. Output:
+    `(batch, ceil(frames / time_stride), symbols)` logits, of which the first
+    `model.output_lengths(lengths)` frames of each utterance mean something. Targets:
+    `{"labels": (batch, max_labels) int32, "label_lengths": (batch,) int32}`.
+
+    Adding padding to an utterance changes none of its logits. Made by `build`; its `.keras` file
+    loads with `keras.models.load_model` once this module is imported, front end and alphabet
+    included.
+    """
+
+    @property
+    def speech_input(self) -> SpeechInput:
+        """The layer that carries the front end's configuration and the alphabet."""
+        for layer in self.layers:
+            if isinstance(layer, SpeechInput):
+                return layer
+        raise ValueError(f"Model {self.name!r} has no SpeechInput layer: it is no recognizer.")
+
+    @property
+    def time_stride(self) -> int:
+        """Feature frames an output frame stands for."""
+        return max(layer.stride for layer in self.layers if isinstance(layer, ValidFrames))
+
+    def output_lengths(self, lengths: Any) -> Any:
+        """Return the number of output frames of utterances of `lengths` feature frames."""
+        return reduced_lengths(lengths, self.time_stride)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Return the mean CTC loss of a batch, plus the layers' own losses.
+
+        Args:
+            x: The model's inputs; their `lengths` are used.
+            y: `labels` and `label_lengths`.
+            y_pred: The logits.
+            sample_weight: `(batch,)` weights of the utterances, or None.
+            training: Ignored.
+        """
+        losses = ctc_loss(
+            y["labels"], y_pred, y["label_lengths"], self.output_lengths(x["lengths"])
+        )
+        if sample_weight is not None:
+            losses = losses * keras.ops.cast(sample_weight, losses.dtype)
+        loss = keras.ops.mean(losses)
+        return loss + sum(self.losses) if self.losses else loss
+
+
+def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
+    common = {"return_sequences": True, "seed": config.seed + index}
+    kernel = keras.initializers.GlorotUniform(seed=config.seed + 100 * index)
+    recurrent = keras.initializers.Orthogonal(seed=config.seed + 100 * index + 1)
+    common |= {"kernel_initializer": kernel, "recurrent_initializer": recurrent}
+    name = f"{config.cell}_{index}"
+    if config.cell == "hlstm":
+        layer = hl.HLSTM(
+            config.units,
+            hidden_units=config.hidden_units,
+            hidden_dropout=config.hidden_dropout,
+            name=name,
+            **common,
+        )
+    elif config.cell == "lstm":
+        layer = keras.layers.LSTM(config.units, name=name, **common)
+    else:
+        layer = keras.layers.GRU(config.units, name=name, **common)
+    return keras.layers.Bidirectional(layer, name=f"bi_{name}") if config.bidirectional else layer
+
+
+def _convolution(config: ModelConfig, index: int, x: Any, lengths: Any, stride: int) -> Any:
+    """Convolve with symmetric zero padding; `stride` is the time stride of the result.
+
+    "same" padding would not do: with a stride TensorFlow pads an even number of frames otherwise
+    than an odd one, so that an utterance's output would depend on how long its batch is.
+    """
+    kernel = config.kernels[index]
+    number = index + 1
+    padding = tuple((size - 1) // 2 for size in kernel)
+    x = keras.layers.ZeroPadding2D(padding, name=f"pad_{number}")(x)
+    x = keras.layers.Conv2D(
+        config.channels[index],
+        kernel,
+        strides=config.strides[index],
+        use_bias=False,
+        kernel_initializer=keras.initializers.HeNormal(seed=config.seed + 1000 + index),
+        name=f"conv_{number}",
+    )(x)
+    mask = ValidFrames(stride, name=f"valid_{number}")(x, lengths)
+    x = keras.layers.BatchNormalization(momentum=0.95, name=f"conv_{number}_norm")(
+        x, mask=keras.ops.expand_dims(mask, -1)
+    )
+    x = keras.layers.ReLU(name=f"conv_{number}_relu")(x)
+    return ZeroInvalid(name=f"conv_{number}_valid")(x, mask), mask
+
+
+def build(config: ModelConfig) -> SpeechRecognizer:
+    """Build the recogniser that `config` describes.
+
+    Example:
+
+    >>> model = build(ModelConfig(front_end={}, alphabet="abc", bands=8, channels=(2, 2),
+    ...                           kernels=((3, 3), (3, 3)), cell="lstm", layers=1, units=3))
+    >>> model.output_shape, model.time_stride
+    ((None, None, 4), 4)
+    """
+    features = keras.Input((None, config.bands), name="features")
+    lengths = keras.Input((), dtype="int32", name="lengths")
+    x = SpeechInput(config.front_end, config.alphabet, name="speech_input")(features, lengths)
+    stride, mask = 1, None
+    for index in range(len(config.channels)):
+        stride *= config.strides[index][0]
+        x, mask = _convolution(config, index, x, lengths, stride)
+    x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="flatten_bands")(x)
+    for index in range(1, config.layers + 1):
+        if index > 1 and config.dropout:
+            x = keras.layers.Dropout(config.dropout, seed=config.seed + index)(x)
+        x = _recurrent(config, index)(x, mask=mask)
+        x = keras.layers.BatchNormalization(momentum=0.95, name=f"norm_{index}")(x, mask=mask)
+    if config.dropout:
+        x = keras.layers.Dropout(config.dropout, seed=config.seed)(x)
+    logits = keras.layers.Dense(
+        len(config.alphabet) + 1,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed + 2000),
+        dtype="float32",
+        name="logits",
+    )(x)
+    inputs = {"features": features, "lengths": lengths}
+    return SpeechRecognizer(inputs=inputs, outputs=logits, name=config.name)
