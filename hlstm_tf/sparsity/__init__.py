@@ -1,1 +1,64 @@
-"""Which connections exist: structures, scores, growth and pruning rules, schedules."""
+"""Which connections exist: structures, scores, growth and pruning rules, schedules.
+
+Everything but `edit_masks` is a pure function or a frozen value on NumPy arrays. A matrix is
+(inputs, outputs): one gate of one kernel, a convolution's kernel flattened to
+(height * width * channels, filters). Score, structure, distribution and schedule are
+independent choices.
+"""
+
+from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_together
+from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
+from .edits import edit_masks
+from .many import grow_all, grow_all_to, prune_all, prune_all_to
+from .neurons import cascade, connect_neurons, dead_inputs, dead_outputs
+from .rules import grow, grow_together, percentile, prune, prune_together
+from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
+from .scores import SCORES, Score, get_score
+from .seeds import seed_mask, seed_masks
+from .structures import NM, Block, Column, Connection, Row, Structure, get_structure
+
+__all__ = [
+    "ERK",
+    "NM",
+    "SCORES",
+    "Block",
+    "Column",
+    "Connection",
+    "Constant",
+    "Cubic",
+    "Distribution",
+    "Global",
+    "Iterative",
+    "PerMatrix",
+    "Polynomial",
+    "Pool",
+    "Row",
+    "Schedule",
+    "Score",
+    "Structure",
+    "as_schedule",
+    "cascade",
+    "connect_neurons",
+    "dead_inputs",
+    "dead_outputs",
+    "edit_masks",
+    "get_distribution",
+    "get_score",
+    "get_structure",
+    "grow",
+    "grow_all",
+    "grow_all_to",
+    "grow_to",
+    "grow_to_together",
+    "grow_together",
+    "kept_count",
+    "percentile",
+    "prune",
+    "prune_all",
+    "prune_all_to",
+    "prune_to",
+    "prune_to_together",
+    "prune_together",
+    "seed_mask",
+    "seed_masks",
+]

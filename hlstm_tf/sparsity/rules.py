@@ -1,0 +1,179 @@
+"""The growth rule and the pruning rule, by ratio, on matrices (inputs, outputs).
+
+These are the rules of grow-and-prune training (H-LSTM, arXiv 1805.11797, section 3; NeST,
+arXiv 1711.02017). They compare each score with a percentile, which is the
+linear-interpolation percentile computed in float64:
+
+- growth counts the score over ALL places of a matrix, dormant and existing, so a ratio of 0.9
+  activates about a tenth of what is dormant when the two kinds score alike;
+- pruning counts it over the EXISTING connections alone, so a ratio of 0.2 removes 20 % of what
+  is left, not 20 % of the matrix.
+
+The rules that reach a given sparsity are in `hlstm_tf.sparsity.counts`. The `..._together`
+functions treat several matrices as one, with one percentile;
+`hlstm_tf.sparsity.distributions` decides which matrices share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .checks import check_fraction, check_matrices
+from .structures import CONNECTION, Structure
+
+__all__ = ["grow", "grow_together", "percentile", "prune", "prune_together"]
+
+# An index this close to a whole number is meant to be one: 0.1 * 3 is not exact in binary.
+ROUNDING = 1e-9
+
+
+def percentile(scores: np.ndarray, ratio: float) -> np.float64:
+    """Return the (100 ratio)th percentile of `scores` by linear interpolation.
+
+    A NumPy float64, so that comparing float32 scores with it does not round it first.
+
+    The same number as `numpy.quantile(scores.astype(float), ratio)`, less the rounding that
+    can place NumPy's result a hair above a score it should equal (and so prune that score).
+
+    >>> float(percentile(np.array([4.0, 1.0, 3.0, 2.0]), 0.5))
+    2.5
+    """
+    values = np.ravel(scores)
+    position = ratio * (values.size - 1)
+    if abs(position - round(position)) < ROUNDING:
+        position = round(position)
+    low = int(position)
+    high = min(low + 1, values.size - 1)
+    ordered = np.partition(values, (low, high))
+    below, above = float(ordered[low]), float(ordered[high])
+    return np.float64(min(below + (position - low) * (above - below), above))
+
+
+def grow(
+    mask: np.ndarray,
+    score: np.ndarray,
+    ratio: float,
+    structure: Structure = CONNECTION,
+) -> np.ndarray:
+    """Activate the dormant connections whose score exceeds a percentile of all scores.
+
+    A dormant w is activated iff score(w) > P, the (100 ratio)th percentile of the score over
+    the whole matrix, dormant and existing places alike (H-LSTM, arXiv 1805.11797, section 3,
+    connection growth, where the score is |dL/dw|). Strictly: where all scores are equal
+    nothing grows. Nothing is ever removed.
+
+    By groups, group scores are compared with the percentile over all groups, and a group that
+    exceeds it is completed. Under `NM` a run never comes to hold more than n: existing
+    connections stay, the best-scored candidates fill what room is left.
+
+    Args:
+        mask: Boolean matrix (inputs, outputs), True where a connection exists.
+        score: Real matrix of the same shape.
+        ratio: In [0, 1]. The paper grows at 0.9 or so: the higher, the fewer.
+        structure: What grows as one; single connections by default.
+
+    Returns:
+        A new boolean matrix that contains `mask`.
+
+    Raises:
+        ValueError: If the ratio is outside [0, 1], shapes differ, or a score is not finite.
+
+    >>> mask = np.array([[True, False], [False, False]])
+    >>> grow(mask, np.array([[9.0, 1.0], [2.0, 8.0]]), 0.5)
+    array([[ True, False],
+           [False,  True]])
+    """
+    return grow_together([mask], [score], ratio, structure)[0]
+
+
+def grow_together(
+    masks: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    ratio: float,
+    structure: Structure = CONNECTION,
+) -> list[np.ndarray]:
+    """`grow` with one percentile over all the matrices; arguments and errors as there."""
+    ratio = check_fraction(ratio, "ratio")
+    masks, scores = check_matrices(masks, scores)
+    if not masks:
+        return []
+    pooled = [structure.pool(score) for score in scores]
+    threshold = percentile(join(pooled), ratio)
+    return [
+        structure.limit(mask | structure.expand(groups > threshold, mask.shape), score, mask)
+        for mask, score, groups in zip(masks, scores, pooled, strict=True)
+    ]
+
+
+def prune(
+    mask: np.ndarray,
+    score: np.ndarray,
+    ratio: float,
+    structure: Structure = CONNECTION,
+) -> np.ndarray:
+    """Remove the existing connections whose score is below a percentile of the existing ones.
+
+    An existing w is removed iff score(w) < P, the (100 ratio)th percentile of the score over
+    the connections that exist in its matrix (H-LSTM, arXiv 1805.11797, section 3, magnitude
+    pruning, where the score is |w|). So a ratio of 0.2 removes 20 % of what is left, each time
+    it is applied. Strictly: where all scores are equal nothing goes, and a matrix that has
+    connections keeps one at least, at a ratio of 1 too. Nothing ever comes back.
+
+    By groups, the score of a group counts its dormant places as 0, the percentile runs over
+    the groups that have any connection, and a group goes as a whole. Under `NM`, runs that
+    still hold more than n connections then lose their lowest.
+
+    Args:
+        mask: Boolean matrix (inputs, outputs), True where a connection exists.
+        score: Real matrix of the same shape; its values at dormant places do not matter.
+        ratio: In [0, 1].
+        structure: What is pruned as one; single connections by default.
+
+    Returns:
+        A new boolean matrix contained in `mask`.
+
+    Raises:
+        ValueError: If the ratio is outside [0, 1], shapes differ, or a score is not finite.
+
+    >>> mask = np.array([[True, True, False], [True, True, False]])
+    >>> prune(mask, np.array([[5.0, 1.0, 0.0], [3.0, 4.0, 0.0]]), 0.25)
+    array([[ True, False, False],
+           [ True,  True, False]])
+    """
+    return prune_together([mask], [score], ratio, structure)[0]
+
+
+def prune_together(
+    masks: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    ratio: float,
+    structure: Structure = CONNECTION,
+) -> list[np.ndarray]:
+    """`prune` with one percentile over all the matrices; arguments and errors as there."""
+    ratio = check_fraction(ratio, "ratio")
+    masks, scores = check_matrices(masks, scores)
+    pooled = pool_existing(masks, scores, structure)
+    counts = [structure.count(mask) for mask in masks]
+    alive = [groups[count > 0] for groups, count in zip(pooled, counts, strict=True)]
+    if not any(groups.size for groups in alive):
+        return [mask.copy() for mask in masks]
+    threshold = percentile(join(alive), ratio)
+    return [
+        structure.limit(mask & structure.expand(groups >= threshold, mask.shape), score)
+        for mask, score, groups in zip(masks, scores, pooled, strict=True)
+    ]
+
+
+def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([array.ravel() for array in arrays])
+
+
+def pool_existing(
+    masks: Sequence[np.ndarray], scores: Sequence[np.ndarray], structure: Structure
+) -> list[np.ndarray]:
+    return [
+        structure.pool(np.where(mask, score, score.dtype.type(0)))
+        for mask, score in zip(masks, scores, strict=True)
+    ]

@@ -1,0 +1,327 @@
+"""The granularity at which connections come and go.
+
+Every rule works on a matrix (inputs, outputs) that is cut into groups. A group lives or
+dies as a whole: a single connection, a block, a row, a column. `NM` is the exception: its
+connections come and go one by one, under a cap on each run of M consecutive inputs.
+
+Two conventions meet here, so both are spelled out:
+
+- `Block(rows, cols)` counts as the TFLite kernels do, which store weights as (outputs,
+  inputs): `rows` runs along the OUTPUTS and `cols` along the INPUTS. A 1x4 block is four
+  consecutive inputs of one output.
+- `Row()` and `Column()` are rows and columns of our own matrix (inputs, outputs): a row is
+  one input with all its outgoing connections, a column one output with its whole fan-in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .checks import check_count
+
+__all__ = ["CONNECTION", "NM", "Block", "Column", "Connection", "Row", "Structure", "get_structure"]
+
+_POOLINGS = ("mean", "max", "l2")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What all structures can do. The base class itself cuts a matrix into tiles.
+
+    The last tile along an axis may be ragged (a matrix of 10 inputs in blocks of 4 has
+    tiles of 4, 4 and 2): it counts as a group like any other.
+
+    Attributes:
+        removes_inputs: Whether a dead group is by definition a dead input (rows).
+        removes_outputs: Whether a dead group is by definition a dead output (columns).
+    """
+
+    removes_inputs: ClassVar[bool] = False
+    removes_outputs: ClassVar[bool] = False
+
+    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return the (inputs, outputs) extent of a group in a matrix of `shape`."""
+        raise NotImplementedError
+
+    def group_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return how many groups a matrix of `shape` has along its inputs and outputs.
+
+        >>> Block(1, 4).group_shape((10, 3))
+        (3, 3)
+        """
+        inputs, outputs = self.tile(shape)
+        return -(-shape[0] // inputs), -(-shape[1] // outputs)
+
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        """Return the score of every group, shape `group_shape(scores.shape)`.
+
+        The mean over the connections that the group really has, unless the structure was
+        made with another `pooling`; so a ragged group is not at a disadvantage.
+
+        >>> Block(1, 2).pool(np.array([[1.0], [3.0], [7.0]]))
+        array([[2.],
+               [7.]])
+        """
+        tile = self.tile(scores.shape)
+        if tile == (1, 1):
+            return scores
+        pooling = getattr(self, "pooling", "mean")
+        if pooling == "max":
+            return _reduce(np.maximum, scores, tile)
+        sizes = self.sizes(scores.shape)
+        if pooling == "l2":
+            return np.sqrt(_reduce(np.add, np.square(scores, dtype=np.float64), tile) / sizes)
+        return _reduce(np.add, scores.astype(np.float64), tile) / sizes
+
+    def sizes(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return the number of connections of every group, existing or not.
+
+        >>> Block(1, 4).sizes((6, 1))
+        array([[4],
+               [2]])
+        """
+        lengths = [
+            np.minimum(extent, length - np.arange(0, length, extent))
+            for extent, length in zip(self.tile(shape), shape, strict=True)
+        ]
+        return np.multiply.outer(*lengths)
+
+    def count(self, mask: np.ndarray) -> np.ndarray:
+        """Return the number of existing connections of every group.
+
+        >>> Row().count(np.array([[True, True], [False, True]]))
+        array([[2],
+               [1]])
+        """
+        tile = self.tile(mask.shape)
+        if tile == (1, 1):
+            return mask.astype(np.intp)
+        return _reduce(np.add, mask.astype(np.intp), tile)
+
+    def expand(self, groups: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Return the matrix of `shape` in which each group has its value in `groups`.
+
+        >>> Block(1, 2).expand(np.array([[True], [False]]), (3, 1)).ravel()
+        array([ True,  True, False])
+        """
+        inputs, outputs = self.tile(shape)
+        if (inputs, outputs) == (1, 1):
+            return groups
+        tall = np.repeat(groups, inputs, axis=0)[: shape[0]]
+        return np.repeat(tall, outputs, axis=1)[:, : shape[1]]
+
+    def limit(
+        self, mask: np.ndarray, scores: np.ndarray, protected: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return `mask` less the connections that break a pattern; here there is none.
+
+        Args:
+            mask: Boolean matrix, the connections wanted.
+            scores: Matrix of the same shape; the higher score stays.
+            protected: Connections that stay whatever the pattern says.
+        """
+        return mask
+
+    def room(self, mask: np.ndarray, row: int) -> np.ndarray:
+        """Return, for each output, whether input `row` may still be connected to it."""
+        return np.ones(mask.shape[1], dtype=bool)
+
+
+def _reduce(ufunc: np.ufunc, array: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
+    for axis, extent in enumerate(tile):
+        if extent > 1:
+            array = ufunc.reduceat(array, np.arange(0, array.shape[axis], extent), axis=axis)
+    return array
+
+
+def _check_pooling(pooling: str) -> None:
+    if pooling not in _POOLINGS:
+        raise ValueError(f"`pooling` must be one of {', '.join(_POOLINGS)}, got {pooling!r}")
+
+
+@dataclass(frozen=True)
+class Connection(Structure):
+    """Single connections: the finest grain, the smallest models, no speed by itself.
+
+    >>> str(Connection())
+    'connection'
+    """
+
+    def __str__(self) -> str:
+        return "connection"
+
+    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return 1, 1
+
+
+CONNECTION = Connection()
+
+
+@dataclass(frozen=True)
+class NM(Connection):
+    """At most `n` of every `m` consecutive inputs of an output.
+
+    The pattern is a cap: pruning further than it demands leaves fewer than `n`, and a
+    sparsity below 1 - n/m cannot be had. A ragged last run of fewer than `m` inputs holds
+    up to `n` too.
+
+    Args:
+        n: Connections that a run may hold, 1 <= n <= m.
+        m: Length of a run along the inputs.
+
+    Raises:
+        ValueError: If `n` or `m` is not a positive integer, or `n` exceeds `m`.
+
+    >>> mask = np.ones((4, 1), dtype=bool)
+    >>> NM(2, 4).limit(mask, np.array([[3.0], [1.0], [2.0], [4.0]])).ravel()
+    array([ True, False, False,  True])
+    """
+
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        check_count(self.n, "n")
+        check_count(self.m, "m")
+        if self.n > self.m:
+            raise ValueError(f"`n` must be at most `m`, got {self.n}:{self.m}")
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    def limit(
+        self, mask: np.ndarray, scores: np.ndarray, protected: np.ndarray | None = None
+    ) -> np.ndarray:
+        inputs, outputs = mask.shape
+        runs = -(-inputs // self.m)
+        order = np.full((runs * self.m, outputs), -np.inf)
+        order[:inputs] = np.where(mask, scores, -np.inf)
+        if protected is not None:
+            order[:inputs][protected] = np.inf
+        order = order.reshape(runs, self.m, outputs)
+        # Ties go to the earlier input: a stable sort of the negated scores.
+        best = np.argsort(-order, axis=1, kind="stable")[:, : self.n]
+        keep = np.zeros(order.shape, dtype=bool)
+        np.put_along_axis(keep, best, True, axis=1)
+        limited = keep.reshape(-1, outputs)[:inputs] & mask
+        return limited if protected is None else limited | protected
+
+    def room(self, mask: np.ndarray, row: int) -> np.ndarray:
+        start = row // self.m * self.m
+        return mask[start : start + self.m].sum(axis=0) < self.n
+
+
+@dataclass(frozen=True)
+class Block(Structure):
+    """Blocks of `rows` outputs x `cols` inputs, as the TFLite kernels count them.
+
+    Float32 models run 1x4 blocks as sparse matrices in TFLite and int8 models 1x16; 16x1
+    and 4x4 are what hand-written kernels like. Larger than the matrix is allowed: the whole
+    matrix is then one ragged block.
+
+    Args:
+        rows: Extent along the outputs.
+        cols: Extent along the inputs.
+        pooling: Score of a block from its connections' scores: "mean" (default), "max" or
+            "l2" (root of the mean square).
+
+    Raises:
+        ValueError: If an extent is not a positive integer or the pooling is unknown.
+
+    >>> str(Block(1, 4)), Block(1, 4).tile((8, 8))
+    ('1x4', (4, 1))
+    """
+
+    rows: int
+    cols: int
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, "rows")
+        check_count(self.cols, "cols")
+        _check_pooling(self.pooling)
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.cols}"
+
+    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return self.cols, self.rows
+
+
+@dataclass(frozen=True)
+class Row(Structure):
+    """All outgoing connections of one input: a row of the matrix (inputs, outputs).
+
+    >>> Row().group_shape((10, 3))
+    (10, 1)
+    """
+
+    removes_inputs: ClassVar[bool] = True
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        _check_pooling(self.pooling)
+
+    def __str__(self) -> str:
+        return "row"
+
+    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return 1, shape[1]
+
+
+@dataclass(frozen=True)
+class Column(Structure):
+    """The whole fan-in of one output: a column of the matrix (inputs, outputs).
+
+    >>> Column().group_shape((10, 3))
+    (1, 3)
+    """
+
+    removes_outputs: ClassVar[bool] = True
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        _check_pooling(self.pooling)
+
+    def __str__(self) -> str:
+        return "column"
+
+    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return shape[0], 1
+
+
+def get_structure(name: str | Structure) -> Structure:
+    """Return the structure of that name; a structure comes back as it is.
+
+    Args:
+        name: "connection", "row", "column", a pattern such as "2:4" (2 of every 4), or a
+            block such as "1x4", with or without the word "block" before it.
+
+    Raises:
+        ValueError: If there is no structure of that name.
+
+    >>> get_structure("block 1x16"), get_structure("2:4")
+    (Block(rows=1, cols=16, pooling='mean'), NM(n=2, m=4))
+    """
+    if isinstance(name, Structure):
+        return name
+    text = name.strip().lower() if isinstance(name, str) else ""
+    simple: dict[str, Structure] = {
+        "connection": Connection(),
+        "row": Row(),
+        "column": Column(),
+    }
+    if text in simple:
+        return simple[text]
+    if match := re.fullmatch(r"(?:block[ _-]?)?(\d+)x(\d+)", text):
+        return Block(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"(\d+):(\d+)", text):
+        return NM(int(match[1]), int(match[2]))
+    raise ValueError(
+        f"`structure` must be a Structure or one of 'connection', 'row', 'column', a block "
+        f"such as '1x4' or a pattern such as '2:4', got {name!r}"
+    )
