@@ -210,7 +210,7 @@ def _existing_file(path: Path) -> Path:
 
 def _load(module: str) -> ModuleType:
     """Imports `module`, keeping TensorFlow's start-up chatter off the screen."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures come as exceptions
     sys.path.insert(0, os.getcwd())  # as `python -m` does: a checkout's modules are found
     try:
         with _quiet_stderr():

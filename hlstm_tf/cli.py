@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,14 +18,17 @@ import hlstm_tf as hl
 
 def summary(args: argparse.Namespace) -> None:
     """Prints the model's connections, sparsity, FLOPs and bytes (`hlstm summary`)."""
-    table = hl.summary(load_model(args.model))
+    model = load_model(args.model)
+    table = hl.summary(model)
     print(json.dumps(table.to_dict(), indent=2) if args.json else table)
 
 
 def shrink(args: argparse.Namespace) -> None:
     """Writes the same function as plain layers without dead neurons (`hlstm shrink`)."""
     _check_suffix(args.output, ".keras")
-    compact = hl.shrink(hl.strip(load_model(args.model)))
+    _check_folder(args.output)
+    model = load_model(args.model)
+    compact = hl.shrink(hl.strip(model))
     with _renamed_into_place(args.output) as unfinished:
         compact.save(unfinished)
     before, after = args.model.stat().st_size, args.output.stat().st_size
@@ -35,9 +39,10 @@ def export(args: argparse.Namespace) -> None:
     """Writes a SavedModel, a TFLite file or both (`hlstm export`)."""
     quantization = None if args.quantization == "none" else args.quantization
     _check_export_options(args, quantization)
-    model = hl.strip(load_model(args.model))
     representative = _load_inputs(args.representative, "--representative")
     verify_with = _load_inputs(args.verify_with, "--verify-with")
+    model = load_model(args.model)
+    model = hl.strip(model)
     if args.shrink:
         model = hl.shrink(model)
     if args.saved_model:
@@ -84,19 +89,19 @@ def load_model(path: str | Path) -> keras.Model:
         with _named_keras(path) as named:
             return keras.models.load_model(named, compile=False)
     except Exception as error:  # a damaged file can fail in any way: zip, JSON, HDF5, Keras
-        raise ValueError(f"cannot read the model {path}: {_first_sentence(error)}") from error
+        raise ValueError(f"cannot read the model {path}: {_reason(error)}") from error
 
 
-def _first_sentence(error: Exception) -> str:
-    """Returns the part of Keras's message that says what is wrong, without the config after it."""
-    message = " ".join(str(error).split())
-    if "Could not locate class" in message:
-        name = message.split("'")[1] if "'" in message else "?"
+def _reason(error: Exception) -> str:
+    """Returns the part of Keras's message that says what is wrong, without the configs around it."""
+    message = " ".join(str(error).split()).split("Exception encountered: ")[-1]
+    if unregistered := re.search("Could not locate (class|function) '([^']+)'", message):
+        kind, name = unregistered.groups()
         return (
-            f"its class {name!r} is not registered; name the Python module that registers it "
+            f"its {kind} {name!r} is not registered; name the Python module that registers it "
             "with --import MODULE"
         )
-    message = message.split("Full object config")[0].split("config={")[0].strip()
+    message = re.split("Full object config|config={", message)[0].strip()
     return f"{type(error).__name__}: {message[:300]}"
 
 
@@ -132,6 +137,13 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
 def _check_suffix(path: Path, suffix: str) -> None:
     if path.suffix != suffix:
         raise ValueError(f"the output {path} must end in {suffix}")
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"the folder {path.parent} of the output {path.name} does not exist"
+        )
 
 
 def _load_inputs(path: Path | None, option: str) -> np.ndarray | None:

@@ -1,0 +1,250 @@
+"""The command `hlstm`, run as a user runs it: as a process, on real files."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import hlstm_command
+import hlstm_tf as hl
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(capfd, *arguments):
+    """Runs the command in this process, which spares the start of TensorFlow."""
+    try:
+        status = hlstm_command.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        status = end.code
+    output, error = capfd.readouterr()
+    return status, output, error
+
+
+def assert_one_clear_line(result, *expected):
+    status, _, error = result
+    assert status == 2, error
+    lines = [line for line in error.split("\n") if line]
+    assert len(lines) == 1, error
+    assert lines[0].startswith("hlstm")
+    for words in expected:
+        assert str(words) in lines[0]
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((5, 6), batch_size=1),
+            hl.HLSTM(8, hidden_units=16),
+            hl.MaskedDense(4),
+        ]
+    )
+    dead = np.ones((6, 4, 16), bool)
+    dead[:, :, 3:7] = False
+    handles = {handle.name: handle for handle in hl.masked_kernels(network.layers[0])}
+    recurrent = np.ones((8, 4, 16), bool)
+    recurrent[:, :, 3:7] = False
+    hl.edit_masks(
+        {
+            handles["kernel"]: dead,
+            handles["recurrent_kernel"]: recurrent,
+        }
+    )
+    return network
+
+
+@pytest.fixture(scope="module")
+def model_file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "model.keras"
+    model.save(path)
+    return path
+
+
+def test_help_answers_without_loading_tensorflow():
+    program = (
+        "import sys, hlstm_command\n"
+        "try: hlstm_command.main(['export', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--quantization" in done.stdout
+    assert time.perf_counter() - start < 3
+
+
+def test_the_installed_command_summarizes_a_model_and_keeps_stderr_clean(model_file):
+    command = Path(sys.executable).with_name("hlstm")
+    done = subprocess.run([command, "summary", model_file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "hlstm" in done.stdout
+    assert done.stderr == ""
+
+
+def test_version_names_what_computes(capfd):
+    status, output, _ = run(capfd, "version")
+    assert status == 0
+    assert f"hlstm_tf {hl.__version__}" in output
+    assert f"keras {keras.__version__}" in output
+    assert run(capfd, "--version") == (0, f"hlstm_tf {hl.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "frobnicate"),
+        (["summary"], "MODEL.keras"),
+        (["summary", "a.keras", "--colour"], "--colour"),
+        (["export", "a.keras", "--quantization", "int3"], "int3"),
+        (["shrink", "a.keras"], "OUTPUT.keras"),
+    ],
+)
+def test_a_wrong_option_is_said_in_one_line(capfd, arguments, expected):
+    assert_one_clear_line(run(capfd, *arguments), expected, "--help")
+
+
+def test_a_missing_model_and_a_folder_are_named(capfd, tmp_path):
+    absent = tmp_path / "absent.keras"
+    assert_one_clear_line(run(capfd, "summary", absent), absent, "does not exist")
+    assert_one_clear_line(run(capfd, "summary", tmp_path), tmp_path, "is a folder")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_truncated_model_is_named_and_leaves_no_output(capfd, tmp_path, model_file, kept):
+    content = model_file.read_bytes()
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    result = run(capfd, "shrink", broken, tmp_path / "out.keras")
+    assert_one_clear_line(result, broken, "damaged")
+    assert list(tmp_path.iterdir()) == [broken]
+
+
+def test_a_model_with_a_flipped_byte_in_its_weights_is_refused(capfd, tmp_path, model_file):
+    content = bytearray(model_file.read_bytes())
+    with zipfile.ZipFile(model_file) as archive:
+        weights = archive.getinfo("model.weights.h5")
+    content[weights.header_offset + 200 + weights.compress_size // 2] ^= 0xFF
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(content)
+    assert_one_clear_line(run(capfd, "summary", broken), broken, "cannot read the model")
+
+
+def test_a_zip_archive_that_is_no_model_is_refused(capfd, tmp_path):
+    other = tmp_path / "other.keras"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    assert_one_clear_line(run(capfd, "summary", other), other, "cannot read the model")
+
+
+def test_an_unregistered_class_is_named_with_what_to_do(capfd, tmp_path, monkeypatch):
+    module = (
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='mine')\n"
+        "class Doubled(keras.layers.Dense):\n"
+        "    pass\n"
+    )
+    (tmp_path / "my_layers.py").write_text(module)
+    elsewhere = {"__name__": "elsewhere"}
+    exec(module, elsewhere)
+    path = tmp_path / "mine.keras"
+    keras.Sequential([keras.Input((3,)), elsewhere["Doubled"](2)]).save(path)
+    del keras.saving.get_custom_objects()["mine>Doubled"]
+
+    assert_one_clear_line(run(capfd, "summary", path), path, "'Doubled'", "--import MODULE")
+    result = run(capfd, "summary", path, "--import", "no_such_module")
+    assert_one_clear_line(result, "no_such_module")
+    monkeypatch.chdir(tmp_path)
+    try:
+        status, output, error = run(capfd, "summary", path, "--import", "my_layers")
+    finally:
+        sys.modules.pop("my_layers", None)
+        keras.saving.get_custom_objects().pop("mine>Doubled", None)
+    assert status == 0, error
+    assert "doubled" in output
+
+
+def test_summary_as_json_counts_the_connections(capfd, model, model_file):
+    status, output, _ = run(capfd, "summary", model_file, "--json")
+    assert status == 0
+    assert json.loads(output) == json.loads(json.dumps(hl.summary(model).to_dict()))
+
+
+def test_shrink_writes_a_smaller_model_of_the_same_function(capfd, tmp_path, model, model_file):
+    output = tmp_path / "compact.keras"
+    status, printed, error = run(capfd, "shrink", model_file, output)
+    assert status == 0, error
+    assert str(output) in printed
+    compact = keras.models.load_model(output)
+    inputs = np.random.default_rng(0).normal(size=(1, 5, 6)).astype("float32")
+    np.testing.assert_allclose(compact(inputs), model(inputs), atol=1e-5)
+    assert compact.count_params() < model.count_params()
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_shrink_names_a_folder_that_is_absent_and_a_wrong_suffix(capfd, tmp_path, model_file):
+    result = run(capfd, "shrink", model_file, tmp_path / "absent" / "out.keras")
+    assert_one_clear_line(result, tmp_path / "absent", "does not exist")
+    assert_one_clear_line(run(capfd, "shrink", model_file, tmp_path / "out.h5"), "out.h5", ".keras")
+
+
+def test_export_writes_both_forms_that_compute_what_the_model_does(
+    capfd, tmp_path, model, model_file
+):
+    inputs = np.random.default_rng(1).normal(size=(3, 5, 6)).astype("float32")
+    np.save(tmp_path / "inputs.npy", inputs)
+    saved_model, tflite = tmp_path / "served" / "1", tmp_path / "model.tflite"
+    status, printed, error = run(
+        capfd, "export", model_file, "--saved-model", saved_model, "--tflite", tflite,
+        "--quantization", "dynamic", "--verify-with", tmp_path / "inputs.npy", "--shrink",
+    )  # fmt: skip
+    assert status == 0, error
+    assert (saved_model / "saved_model.pb").is_file()
+    assert str(tflite) in printed
+
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(tflite))
+    interpreter.allocate_tensors()
+    [place] = interpreter.get_input_details()
+    interpreter.set_tensor(place["index"], inputs[:1])
+    interpreter.invoke()
+    result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(result, model(inputs[:1]), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "--saved-model DIR, --tflite FILE"),
+        (["--saved-model", "x", "--quantization", "dynamic"], "--tflite FILE"),
+        (["--tflite", "x.tflite", "--quantization", "int8"], "--representative"),
+        (["--tflite", "x.tflite", "--verify-with", "absent.npy"], "absent.npy does not exist"),
+    ],
+)
+def test_export_options_that_do_not_fit_together_are_explained(
+    capfd, tmp_path, monkeypatch, model_file, options, expected
+):
+    monkeypatch.chdir(tmp_path)
+    assert_one_clear_line(run(capfd, "export", model_file, *options), expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+def test_a_damaged_input_array_is_named(capfd, tmp_path, model_file, content):
+    inputs = tmp_path / "inputs.npy"
+    inputs.write_bytes(content)
+    result = run(
+        capfd, "export", model_file, "--tflite", tmp_path / "x.tflite", "--verify-with", inputs
+    )
+    assert_one_clear_line(result, "--verify-with", inputs)
+    assert list(tmp_path.iterdir()) == [inputs]
