@@ -26,7 +26,7 @@ class ModelConfig:
 
     Attributes:
         front_end: Configuration of the front end, as JSON data; travels in the model file.
-        alphabet: Output symbols after the blank.
+        alphabet: Output symbols after the blank (`Alphabet.characters`).
         bands: Features a frame.
         channels: Channels of the two convolutions.
         kernels: (frames, bands) of the two convolutions' kernels; odd, so that "same" padding is
@@ -156,8 +156,12 @@ def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
     return keras.layers.Bidirectional(layer, name=f"bi_{name}") if config.bidirectional else layer
 
 
-def _convolution(config: ModelConfig, index: int, x: Any, lengths: Any, stride: int) -> Any:
-    """Convolve with symmetric zero padding; `stride` is the time stride of the result.
+def _convolution(
+    config: ModelConfig, index: int, x: Any, lengths: Any, stride: int
+) -> tuple[Any, Any]:
+    """Convolve with symmetric zero padding; return the result and its mask of valid frames.
+
+    `stride` is the time stride of the result.
 
     "same" padding would not do: with a stride TensorFlow pads an even number of frames otherwise
     than an odd one, so that an utterance's output would depend on how long its batch is.

@@ -1,0 +1,301 @@
+"""The embedded corpus: spoken alphanumerics, synthesised on the spot and cached."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.speech import audio, channel, espeak, phrases, voices
+from apps.speech.errors import InputError
+from apps.speech.files import write_json
+from apps.speech.progress import Progress
+from apps.speech.utterance import SPLITS, Corpus, SplitName, Utterance
+
+__all__ = ["Corpus", "Utterance", "read_synthesised", "synthesise"]
+
+MANIFEST = "manifest.json"
+# Raised whenever the same parameters would give other bytes, so that old caches are not taken.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Take:
+    """One utterance still to be synthesised."""
+
+    id: str
+    speaker: str
+    text: str
+    spoken: str
+    voice: espeak.Voice
+    channel: channel.Channel
+    seed: tuple[int, ...]
+
+    @property
+    def file(self) -> str:
+        return f"wav/{self.speaker}/{self.id}.wav"
+
+
+def synthesise(
+    directory: str | os.PathLike[str],
+    seed: int = 0,
+    *,
+    train: int = 2000,
+    valid: int = 200,
+    test: int = 300,
+    speakers: tuple[int, int, int] = (60, 8, 12),
+    sample_rate: int = audio.SAMPLE_RATE,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Corpus:
+    """Synthesises the corpus into `directory`, or reads it if it is there already.
+
+    Sentences come from `apps.speech.phrases`, speakers from `apps.speech.voices` (no voice of one
+    split speaks in another), recording conditions from `apps.speech.channel`. The files are
+    16-bit mono WAV. Equal parameters give equal bytes, in any process and with any number of
+    workers. The folder is written beside and renamed when it is complete.
+
+    Args:
+        directory: where it goes; must not exist, be empty, or hold this same corpus.
+        seed: of everything random.
+        train, valid, test: utterances in each split; `train` at least 1.
+        speakers: how many in each split; a split with fewer utterances uses fewer.
+        sample_rate: of the files, in Hz.
+        workers: threads; default one a core.
+        quiet: no progress on standard error.
+
+    Returns:
+        Corpus with the splits in the order of their utterances' ids.
+
+    Raises:
+        InputError: `directory` holds something else; a count out of range; the package
+            espeakng-loader is missing.
+
+    Example:
+        >>> import tempfile
+        >>> corpus = synthesise(Path(tempfile.mkdtemp()) / "toy", train=2, valid=1, test=1,
+        ...                     quiet=True)
+        >>> len(corpus.train), corpus.train[0].id
+        (2, 'train-00000')
+    """
+    directory = Path(directory)
+    counts = {"train": train, "valid": valid, "test": test}
+    parameters = {
+        "format": FORMAT, "seed": seed, "utterances": counts, "speakers": list(speakers),
+        "sample_rate": sample_rate,
+    }  # fmt: skip
+    _check(seed, counts, speakers, sample_rate)
+    if _reusable(directory, parameters):
+        return read_synthesised(directory)
+    partial = _partial_folder(directory)
+    try:
+        takes = {split: _plan(split, counts[split], speakers[k], seed)
+                 for k, split in enumerate(SPLITS)}  # fmt: skip
+        _record([t for split in SPLITS for t in takes[split]], partial, sample_rate, workers, quiet)
+        write_json(partial / MANIFEST, _manifest(parameters, takes))
+        _put_in_place(partial, directory, parameters)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_synthesised(directory)
+
+
+def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
+    """Reads a folder that `synthesise` made.
+
+    Raises:
+        InputError: no manifest there, one that is damaged, or audio that is missing.
+    """
+    directory = Path(directory)
+    manifest = _read_manifest(directory)
+    try:
+        splits = {
+            split: tuple(
+                Utterance(item["id"], item["speaker"], item["text"], directory / item["file"])
+                for item in manifest["utterances"][split]
+            )
+            for split in SPLITS
+        }
+        sample_rate = int(manifest["parameters"]["sample_rate"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{directory / MANIFEST}: damaged (no {error}); delete the folder and prepare it again"
+        ) from error
+    missing = [u for split in SPLITS for u in splits[split] if not u.audio.is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0].audio}: missing, and {len(missing) - 1} more of the corpus in"
+            f" {directory}; delete the folder and prepare it again"
+        )
+    return Corpus("synthesised", **splits, sample_rate=sample_rate)
+
+
+def _check(
+    seed: int, counts: dict[str, int], speakers: tuple[int, int, int], sample_rate: int
+) -> None:
+    if seed < 0:
+        raise InputError(f"seed: got {seed}; expected 0 or more")
+    if counts["train"] < 1:
+        raise InputError(f"train: got {counts['train']} utterances; expected at least 1")
+    for split in ("valid", "test"):
+        if counts[split] < 0:
+            raise InputError(f"{split}: got {counts[split]} utterances; expected 0 or more")
+    if len(speakers) != len(SPLITS) or min(speakers) < 1:
+        raise InputError(
+            f"speakers: got {speakers}; expected three numbers of at least 1 (train, valid, test)"
+        )
+    if not 8000 <= sample_rate <= 48000:
+        raise InputError(f"sample_rate: got {sample_rate} Hz; expected 8000 to 48000")
+
+
+def _plan(split: SplitName, count: int, speakers: int, seed: int) -> list[_Take]:
+    """Who says what, how, and over which line: everything random but the noise itself."""
+    if not count:
+        return []
+    cast = voices.cast(split, min(speakers, count), seed)
+    return [
+        _take(f"{split}-{k:05d}", cast[k % len(cast)], (seed, SPLITS.index(split), k))
+        for k in range(count)
+    ]
+
+
+def _take(name: str, speaker: voices.Speaker, seed: tuple[int, ...]) -> _Take:
+    rng = np.random.default_rng([*seed, 0])
+    text = phrases.sentence(rng).text
+    voice = dataclasses.replace(
+        speaker.voice,
+        pitch=int(np.clip(speaker.voice.pitch + rng.integers(-6, 7), 0, 99)),
+        rate=int(np.clip(speaker.voice.rate * rng.uniform(0.9, 1.1), 120, 240)),
+    )
+    spoken = _spoken(text, pause=float(rng.choice((0.0, 0.1, 0.4))), rng=rng)
+    return _Take(name, speaker.code, text, spoken, voice, channel.Channel.random(rng), seed)
+
+
+def _spoken(text: str, pause: float, rng: np.random.Generator) -> str:
+    """The text as eSpeak NG should say it: the letter A by its name (alone it would be the
+    article), a pause after a share of the words."""
+    words = ["[['eI]]" if word == "A" else word.lower() for word in text.split()]
+    stops = [", " if rng.random() < pause else " " for _ in words[1:]]
+    return "".join(word + stop for word, stop in zip(words, [*stops, ""], strict=True))
+
+
+def _render(take: _Take, folder: Path, sample_rate: int) -> None:
+    import soundfile
+
+    rng = np.random.default_rng([*take.seed, 1])
+    voice_seed = 1 + int(rng.integers(2**31 - 1))
+    speech = espeak.speak(take.spoken, take.voice, voice_seed).astype(np.float32) / 32768.0
+    speech = audio.resample(speech, espeak.SAMPLE_RATE, sample_rate)
+    recording = take.channel.apply(speech, sample_rate, rng)
+    path = folder / take.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.round(recording * 32767.0).astype(np.int16)
+    soundfile.write(path, samples, sample_rate, subtype="PCM_16")
+
+
+def _record(
+    takes: list[_Take], folder: Path, sample_rate: int, workers: int | None, quiet: bool
+) -> None:
+    # eSpeak NG takes its turns under a lock; rooms, noise and files run beside it.
+    threads = workers or min(4, os.cpu_count() or 1)
+    with (
+        concurrent.futures.ThreadPoolExecutor(threads) as pool,
+        Progress(len(takes), "synthesise speech", quiet=quiet) as progress,
+    ):
+        jobs = [pool.submit(_render, take, folder, sample_rate) for take in takes]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+                progress.step()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _manifest(parameters: dict[str, Any], takes: dict[SplitName, list[_Take]]) -> dict[str, Any]:
+    return {
+        "parameters": parameters,
+        "hash": _hash(parameters),
+        "utterances": {
+            split: [
+                {"id": take.id, "speaker": take.speaker, "text": take.text, "file": take.file,
+                 "channel": dataclasses.asdict(take.channel)}
+                for take in takes[split]
+            ]
+            for split in SPLITS
+        },
+    }  # fmt: skip
+
+
+def _hash(parameters: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{directory}: no {MANIFEST}, so it is not a synthesised corpus; prepare it first"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: damaged; delete the folder and prepare it again") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path}: damaged; delete the folder and prepare it again")
+    return manifest
+
+
+def _reusable(directory: Path, parameters: dict[str, Any]) -> bool:
+    if directory.is_file():
+        raise InputError(f"{directory}: is a file; expected a folder for the corpus")
+    if not directory.exists() or not any(directory.iterdir()):
+        return False
+    if not (directory / MANIFEST).exists():
+        raise InputError(
+            f"{directory}: holds other files; give an empty or new folder for the corpus"
+        )
+    if _read_manifest(directory).get("hash") != _hash(parameters):
+        raise InputError(
+            f"{directory}: holds a corpus made with other parameters (see its {MANIFEST});"
+            " delete it or give another folder"
+        )
+    return True
+
+
+def _partial_folder(directory: Path) -> Path:
+    """A fresh folder beside `directory`, of the same file system; those of runs that were killed
+    are removed."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{directory.name}.partial-"
+    for left in directory.parent.glob(f"{prefix}*"):
+        owner = left.name.removeprefix(prefix)
+        if not (owner.isdigit() and _alive(int(owner))):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = directory.parent / f"{prefix}{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _put_in_place(partial: Path, directory: Path, parameters: dict[str, Any]) -> None:
+    try:
+        os.replace(partial, directory)  # also over an empty folder
+    except OSError:
+        # Another process may have been faster; its corpus has the same bytes.
+        if not _reusable(directory, parameters):
+            raise

@@ -1,0 +1,87 @@
+"""The cast: which synthetic speakers there are, and which split each belongs to.
+
+A speaker is a voice variant with an accent, a pitch and a speaking rate of its own. The splits
+share accents but no variant, and variants that are one voice with small changes ("steph",
+"steph2") stay together, so a held-out speaker is a voice that training never heard.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from apps.speech.errors import InputError
+from apps.speech.espeak import Voice
+from apps.speech.utterance import SPLITS, SplitName
+
+ACCENTS = {"us": "en-US", "nyc": "en-US-nyc", "gb": "en", "rp": "en-GB-x-rp"}
+REGIONAL = {"scot": "en-GB-scotland", "carib": "en-029", "lanc": "en-GB-x-gbclan"}
+
+FAMILIES: dict[SplitName, tuple[tuple[str, ...], ...]] = {
+    "train": (
+        *(("m1",), ("m2",), ("m4",), ("m5",), ("m6",), ("m8",), ("f1",), ("f2",), ("f4",)),
+        *(("klatt", "klatt2"), ("klatt4", "klatt5"), ("croak",), ("whisper", "whisperf")),
+        *(("steph", "steph2", "steph3"), ("iven", "iven2", "iven3"), ("Gene", "Gene2")),
+        *(("edward", "edward2"), ("Mike", "mike2"), ("Alex",), ("Annie",), ("Denis",)),
+        *(("Hugo",), ("Jacky",), ("Marco",), ("adam", "david"), ("anika",), ("antonio",)),
+        *(("belinda",), ("boris",), ("grandma",), ("gustave",), ("ian",), ("john",)),
+        *(("max",), ("michel",), ("pablo",), ("quincy",), ("rob",), ("sandro",), ("zac",)),
+    ),
+    "valid": (("m7",), ("f5",), ("klatt6",), ("Lee",), ("linda",), ("norbert",), ("paul",)),
+    "test": (
+        *(("m3",), ("f3",), ("klatt3",), ("Andy", "AnxiousAndy"), ("Alicia",), ("Michael",)),
+        *(("caleb",), ("ed",), ("grandpa",), ("miguel",), ("shelby",), ("travis",)),
+    ),
+}
+"""Families of related variants in each split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Speaker:
+    """A synthetic speaker: a code for file names, and the voice they speak with."""
+
+    code: str
+    voice: Voice
+
+
+def cast(split: str, count: int, seed: int = 0) -> list[Speaker]:
+    """The speakers of a split.
+
+    Every variant of the split speaks once before any speaks again with another accent, pitch and
+    rate.
+
+    Args:
+        split: "train", "valid" or "test".
+        count: how many speakers, at least 1.
+        seed: of accents, pitches and rates.
+
+    Raises:
+        InputError: an unknown split or a count below 1.
+
+    Example:
+        >>> [speaker.code for speaker in cast("test", 3)]  # doctest: +SKIP
+        ['test-00-klatt3-us', 'test-01-ed-scot', 'test-02-travis-gb']
+    """
+    if split not in SPLITS:
+        raise InputError(f"cast: got split {split!r}; expected one of {', '.join(SPLITS)}")
+    if count < 1:
+        raise InputError(f"cast: got {count} {split} speakers; expected at least 1")
+    rng = np.random.default_rng([seed, SPLITS.index(split)])
+    variants = [variant for family in FAMILIES[split] for variant in family]
+    order: list[str] = []
+    while len(order) < count:
+        order += [variants[int(k)] for k in rng.permutation(len(variants))]
+    return [_speaker(split, k, order[k], rng) for k in range(count)]
+
+
+def _speaker(split: str, index: int, variant: str, rng: np.random.Generator) -> Speaker:
+    pool = REGIONAL if rng.random() < 0.25 else ACCENTS
+    accent = list(pool)[int(rng.integers(len(pool)))]
+    voice = Voice(
+        accent=pool[accent],
+        variant=variant,
+        pitch=int(rng.integers(35, 66)),
+        inflection=int(rng.integers(30, 71)),
+        rate=int(rng.integers(140, 206)),
+        gap=int(rng.integers(0, 7)),
+    )
+    return Speaker(f"{split}-{index:02d}-{variant.lower()}-{accent}", voice)
