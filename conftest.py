@@ -1,5 +1,6 @@
 """What every test and doctest runs in: a quiet TensorFlow, two logical CPUs, fixed seeds."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 
 # Read by TensorFlow when it is first imported. One thread a pool: the suite
 # runs two processes on two cores, and sums come out in one order.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -23,12 +24,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if only_dispatches or config.option.help or config.option.version:
         return  # importing TensorFlow would only delay the workers
 
-    import tensorflow as tf
+    with _silent_stderr():
+        import tensorflow as tf
 
     (cpu,) = tf.config.list_physical_devices("CPU")
     device = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(cpu, [device, device])
     tf.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drops what TensorFlow's C++ code writes before it reads its log level."""
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 @pytest.fixture(autouse=True)

@@ -93,7 +93,7 @@ def load_model(path: str | Path) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """Returns the part of Keras's message that says what is wrong, without the configs around it."""
+    """Returns what Keras says is wrong, without the configs that it prints around it."""
     message = " ".join(str(error).split()).split("Exception encountered: ")[-1]
     if unregistered := re.search("Could not locate (class|function) '([^']+)'", message):
         kind, name = unregistered.groups()
