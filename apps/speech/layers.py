@@ -131,6 +131,10 @@ class ZeroInvalid(keras.layers.Layer):
     [1.0, 0.0]
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
     def call(self, x: Any, mask: Any) -> Any:
         for _ in range(len(x.shape) - len(mask.shape)):
             mask = ops.expand_dims(mask, -1)

@@ -19,7 +19,7 @@ def ctc_loss(labels: Any, logits: Any, label_lengths: Any, logit_lengths: Any) -
 
     Args:
         labels: `(batch, max_labels)` integers in 1..symbols-1; what lies beyond an utterance's
-            label length is ignored.
+            label length is ignored. An utterance may have none at all (silence).
         logits: `(batch, frames, symbols)` unnormalised scores.
         label_lengths: `(batch,)` integers.
         logit_lengths: `(batch,)` integers, in frames of `logits`.
@@ -28,8 +28,9 @@ def ctc_loss(labels: Any, logits: Any, label_lengths: Any, logit_lengths: Any) -
         `(batch,)` float32: the negative log-likelihood of each transcript, in nats.
 
     Raises:
-        tf.errors.InvalidArgumentError: If a transcript needs more frames than its utterance has
-            (its labels, plus a blank between equal neighbours).
+        tf.errors.InvalidArgumentError: If an utterance has more labels than frames. Where only the
+            blanks between equal neighbours do not fit, the loss is infinite; check transcripts
+            with `apps.speech.batches.usable` before training.
 
     Example:
 
@@ -39,25 +40,24 @@ def ctc_loss(labels: Any, logits: Any, label_lengths: Any, logit_lengths: Any) -
     >>> round(float(tf.exp(-loss)[0]), 6)
     0.75
     """
-    labels = tf.cast(labels, tf.int32)
     logits = tf.cast(logits, tf.float32)
-    valid = tf.sequence_mask(label_lengths, tf.shape(labels)[1])
-    indices = tf.where(valid)
-    # The kernel wants time first and the blank last.
-    blank_last = tf.concat([logits[..., 1:], logits[..., :1]], axis=-1)
-    return tf.raw_ops.CTCLoss(
-        inputs=tf.transpose(blank_last, (1, 0, 2)),
+    label_lengths = tf.cast(label_lengths, tf.int32)
+    logit_lengths = tf.cast(logit_lengths, tf.int32)
+    # The kernel refuses utterances without labels, so it is shown one label for them.
+    indices = tf.where(tf.sequence_mask(tf.maximum(label_lengths, 1), tf.shape(labels)[1]))
+    values = tf.maximum(tf.gather_nd(tf.cast(labels, tf.int32), indices), 1)
+    losses = tf.raw_ops.CTCLoss(
+        # It wants time first and the blank last.
+        inputs=tf.transpose(tf.concat([logits[..., 1:], logits[..., :1]], axis=-1), (1, 0, 2)),
         labels_indices=indices,
-        labels_values=tf.gather_nd(labels, indices) - 1,
-        sequence_length=tf.cast(logit_lengths, tf.int32),
+        labels_values=values - 1,
+        sequence_length=logit_lengths,
     )[0]
+    return tf.where(label_lengths > 0, losses, _only_blanks(logits, logit_lengths))
 
 
-def frames_needed(labels: Any) -> int:
-    """Return the frames that CTC needs to emit `labels`: one each, one more between equal ones.
-
-    >>> frames_needed([3, 3, 5])
-    4
-    """
-    symbols = [int(label) for label in labels]
-    return len(symbols) + sum(a == b for a, b in zip(symbols, symbols[1:], strict=False))
+def _only_blanks(logits: tf.Tensor, logit_lengths: tf.Tensor) -> tf.Tensor:
+    """Return the loss of empty transcripts: every valid frame must be blank."""
+    log_blank = tf.nn.log_softmax(logits)[..., 0]
+    valid = tf.sequence_mask(logit_lengths, tf.shape(logits)[1])
+    return -tf.reduce_sum(tf.where(valid, log_blank, 0.0), axis=1)
