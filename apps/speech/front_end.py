@@ -1,0 +1,205 @@
+"""Front ends: from samples to the network's input, one row a frame."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from apps.speech.errors import InputError
+
+FLOOR = 1e-10
+"""Power below which a band counts as silent: about -100 dB of full scale."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMel:
+    """Log-mel energies with normalised bands.
+
+    Frame k covers the samples around `k * hop`, edges padded with zeros: an utterance of n samples
+    gives `1 + n // (hop * sample_rate)` frames. Energies are clamped at `FLOOR`, so that digital
+    silence gives finite numbers. With `normalise`, each band has its mean over the utterance
+    subtracted (which cancels the microphone's frequency response) and is divided by its standard
+    deviation plus 0.01 (so a constant band becomes 0 and not noise blown up).
+
+    Args:
+        sample_rate: of the audio it is called on, in Hz.
+        window: length of the Hann window, in seconds; 0.020 as DeepSpeech2 uses it.
+        hop: from one frame to the next, in seconds.
+        bands: mel bands; 40 are enough for telephone-grade speech at a third of the cost of 161
+            linear bins.
+        low, high: ends of the mel scale, in Hz; `high` None for half the sample rate.
+        normalise: per utterance, as above.
+
+    Raises:
+        InputError: a value that makes no front end.
+
+    Example:
+        >>> features = LogMel()(np.zeros(16000, np.float32))
+        >>> features.shape, features.dtype, float(np.abs(features).max())
+        ((101, 40), dtype('float32'), 0.0)
+    """
+
+    kind: ClassVar[str] = "log_mel"
+
+    sample_rate: int = 16000
+    window: float = 0.020
+    hop: float = 0.010
+    bands: int = 40
+    low: float = 20.0
+    high: float | None = None
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.sample_rate < 1000:
+            raise InputError(
+                f"{name}: sample_rate is {self.sample_rate}; expected Hz, at least 1000"
+            )
+        if not 0 < self.hop <= self.window <= 1:
+            raise InputError(
+                f"{name}: window is {self.window} and hop {self.hop}; expected seconds,"
+                " 0 < hop <= window <= 1"
+            )
+        if self.bands < 1:
+            raise InputError(f"{name}: bands is {self.bands}; expected at least 1")
+        high = self.sample_rate / 2 if self.high is None else self.high
+        if not 0 <= self.low < high <= self.sample_rate / 2:
+            raise InputError(
+                f"{name}: low is {self.low} and high {high} Hz; expected"
+                f" 0 <= low < high <= {self.sample_rate / 2:g}"
+            )
+
+    @property
+    def width(self) -> int:
+        """Numbers in a frame: the network's input width."""
+        return self.bands
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.hop * self.sample_rate)
+
+    def frames(self, samples: int) -> int:
+        """Frames of an utterance of that many samples."""
+        return 1 + samples // self.hop_samples
+
+    def __call__(self, audio: np.ndarray) -> np.ndarray:
+        """Features of one utterance.
+
+        Args:
+            audio: float32 (samples,), within [-1, 1], at `sample_rate`, at least one sample.
+
+        Returns:
+            float32 (frames, width).
+
+        Raises:
+            InputError: no samples, more than one channel, or not numbers.
+        """
+        audio = np.asarray(audio, np.float32)
+        if audio.ndim != 1 or not audio.size:
+            raise InputError(
+                f"{type(self).__name__}: got audio of shape {audio.shape}; expected (samples,),"
+                " at least one"
+            )
+        if not np.all(np.isfinite(audio)):
+            raise InputError(f"{type(self).__name__}: got NaN or infinite samples")
+        features = self._static(audio)
+        return _normalise(features) if self.normalise else features
+
+    def _static(self, audio: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(self._log_energies(audio).T, np.float32)
+
+    def _log_energies(self, audio: np.ndarray) -> np.ndarray:
+        size = max(512, 1 << (round(self.window * self.sample_rate) - 1).bit_length())
+        energies = _librosa().feature.melspectrogram(
+            y=audio, sr=self.sample_rate, n_fft=size, hop_length=self.hop_samples,
+            win_length=round(self.window * self.sample_rate), n_mels=self.bands,
+            fmin=self.low, fmax=self.high, center=True, pad_mode="constant",
+        )  # fmt: skip
+        return np.log(np.maximum(energies, FLOOR))
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that `from_config` takes; a model file carries them."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class MFCC(LogMel):
+    """Mel cepstrum: the cosine transform of the log-mel energies, decorrelated and smoothed.
+
+    Args:
+        coefficients: how many, the zeroth (loudness) included.
+        deltas: append first and second differences over 9 frames, which triples the width.
+        Others as in `LogMel`.
+
+    Example:
+        >>> MFCC(deltas=True)(np.zeros(16000, np.float32)).shape
+        (101, 39)
+    """
+
+    kind: ClassVar[str] = "mfcc"
+
+    coefficients: int = 13
+    deltas: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.coefficients <= self.bands:
+            raise InputError(
+                f"MFCC: coefficients is {self.coefficients}; expected 1 to bands ({self.bands})"
+            )
+
+    @property
+    def width(self) -> int:
+        """Numbers in a frame."""
+        return self.coefficients * (3 if self.deltas else 1)
+
+    def _static(self, audio: np.ndarray) -> np.ndarray:
+        feature = _librosa().feature
+        cepstrum = feature.mfcc(S=self._log_energies(audio), n_mfcc=self.coefficients)
+        if self.deltas:
+            # "nearest" works on utterances shorter than the 9 frames, too.
+            parts = [feature.delta(cepstrum, order=k, mode="nearest") for k in (1, 2)]
+            cepstrum = np.concatenate([cepstrum, *parts])
+        return np.ascontiguousarray(cepstrum.T, np.float32)
+
+
+FrontEnd = LogMel
+"""What functions ask for: `LogMel` or a subclass of it, such as `MFCC`."""
+
+
+def from_config(config: dict[str, Any]) -> FrontEnd:
+    """The front end of a model file.
+
+    Raises:
+        InputError: an unknown kind or argument.
+
+    Example:
+        >>> from_config(MFCC(bands=30).config()) == MFCC(bands=30)
+        True
+    """
+    kinds: dict[str, type[FrontEnd]] = {front_end.kind: front_end for front_end in (LogMel, MFCC)}
+    arguments = dict(config)
+    kind = arguments.pop("kind", None)
+    if kind not in kinds:
+        raise InputError(f"front end: got kind {kind!r}; expected one of {', '.join(kinds)}")
+    try:
+        return kinds[kind](**arguments)
+    except TypeError as error:
+        raise InputError(f"front end {kind}: {error}") from error
+
+
+def _normalise(features: np.ndarray) -> np.ndarray:
+    deviation = features.std(axis=0, dtype=np.float64)
+    centered = features - features.mean(axis=0, dtype=np.float64)
+    return (centered / (deviation + 0.01)).astype(np.float32)
+
+
+def _librosa() -> Any:
+    try:
+        import librosa
+    except ImportError as error:
+        raise InputError(
+            'features need the package librosa, which is not installed; pip install "hlstm_tf[audio]"'
+        ) from error
+    return librosa
