@@ -113,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _common_options() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _common_options() -> _OneLineParser:
+    common = _OneLineParser(add_help=False)
     common.add_argument("model", metavar="MODEL.keras", type=Path, help="a model file of Keras 3")
     common.add_argument(
         "--import",
@@ -130,7 +130,7 @@ def _common_options() -> argparse.ArgumentParser:
 
 
 def _add_summary(
-    commands: "argparse._SubParsersAction[_OneLineParser]", common: argparse.ArgumentParser
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: _OneLineParser
 ) -> None:
     summary = commands.add_parser(
         "summary",
@@ -143,7 +143,7 @@ def _add_summary(
 
 
 def _add_shrink(
-    commands: "argparse._SubParsersAction[_OneLineParser]", common: argparse.ArgumentParser
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: _OneLineParser
 ) -> None:
     shrink = commands.add_parser(
         "shrink",
@@ -157,7 +157,7 @@ def _add_shrink(
 
 
 def _add_export(
-    commands: "argparse._SubParsersAction[_OneLineParser]", common: argparse.ArgumentParser
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: _OneLineParser
 ) -> None:
     export = commands.add_parser(
         "export",
