@@ -1,0 +1,175 @@
+"""CMU AN4 in its official layout: 948 training and 130 test utterances of spoken alphanumerics."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from apps.speech.alphabet import Alphabet
+from apps.speech.errors import InputError
+from apps.speech.utterance import Corpus, Utterance
+
+VALIDATION_SPEAKERS = (
+    "fjdn", "fsrb", "ftmj", "mbmg", "mdmc",
+    "mdxs", "mewl", "mjes", "mrab", "mrmg",
+)  # fmt: skip
+"""3 of the 21 women and 7 of the 53 men, drawn by NumPy's generator of seed 1805 from the sorted
+codes (women first, no one whose code differs from another's by a 2): 10 speakers that validate."""
+
+SUFFIXES = (".sph", ".raw", ".wav", ".flac")
+_LINE = re.compile(r"^\s*(?:<s>)?\s*(?P<text>.*?)\s*(?:</s>)?\s*\((?P<id>[^()\s]+)\)\s*$")
+
+
+def is_an4(directory: str | os.PathLike[str]) -> bool:
+    """Whether the folder has AN4's training list."""
+    return (Path(directory) / "etc" / "an4_train.fileids").is_file()
+
+
+def read_an4(
+    directory: str | os.PathLike[str],
+    *,
+    validation_speakers: Sequence[str] = VALIDATION_SPEAKERS,
+    alphabet: Alphabet = Alphabet(),
+) -> Corpus:
+    """Reads AN4.
+
+    `etc/an4_train.fileids` and `etc/an4_train.transcription` are needed, `etc/an4_test.*` are read
+    where they exist. A line of a transcription is `<s> TEXT </s> (utterance)`; the test list has
+    no `<s>`. Audio is `wav/<fileid>.sph`, `.raw` (16-bit big-endian), `.wav` or `.flac`, the first
+    that exists. The speaker is the folder of the utterance.
+
+    Args:
+        directory: the folder that holds `etc` and `wav`.
+        validation_speakers: whose training utterances become the `valid` split. The default is
+            fixed, so that figures of different days compare; speakers that a copy lacks are
+            ignored as long as one is there.
+        alphabet: transcripts must be written in it.
+
+    Returns:
+        Corpus "an4"; utterance ids are the last part of the file ids.
+
+    Raises:
+        InputError: a missing list, a malformed line, an utterance without transcript or audio, a
+            transcript without utterance, an unknown character; the message names file and line.
+
+    Example:
+        >>> corpus = read_an4("an4")  # doctest: +SKIP
+        >>> corpus.summary()  # doctest: +SKIP
+        'an4: train 819 utterances, ...'
+    """
+    directory = Path(directory)
+    if not (directory / "etc").is_dir():
+        raise InputError(
+            f"{directory}: no folder etc; expected AN4's official layout (etc/*.fileids,"
+            " etc/*.transcription, wav/)"
+        )
+    training = _read_list(directory, "train", alphabet)
+    test: list[Utterance] = []
+    if (directory / "etc" / "an4_test.fileids").exists():
+        test = _read_list(directory, "test", alphabet)
+    chosen = set(validation_speakers)
+    train = tuple(u for u in training if u.speaker not in chosen)
+    valid = tuple(u for u in training if u.speaker in chosen)
+    if not valid or not train:
+        raise InputError(
+            f"{directory}: validation speakers {', '.join(sorted(chosen))} leave {len(train)}"
+            f" training and {len(valid)} validation utterances; expected some of both, choose"
+            " other validation speakers"
+        )
+    shared = sorted({u.speaker for u in test} & {u.speaker for u in training})
+    if shared:
+        raise InputError(
+            f"{directory}: speakers {', '.join(shared)} are in the training and the test list;"
+            " expected speaker-disjoint lists, use the official ones"
+        )
+    return Corpus("an4", train, valid, tuple(test))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    number: int
+    text: str
+
+
+def _read_list(directory: Path, split: str, alphabet: Alphabet) -> list[Utterance]:
+    ids_path = directory / "etc" / f"an4_{split}.fileids"
+    texts_path = directory / "etc" / f"an4_{split}.transcription"
+    texts = _read_transcription(texts_path)
+    utterances: list[Utterance] = []
+    seen: set[str] = set()
+    for number, line in enumerate(_read_lines(ids_path), 1):
+        fileid = line.strip()
+        if not fileid:
+            continue
+        name = fileid.rsplit("/", 1)[-1]
+        if fileid.count("/") < 1 or ".." in fileid.split("/") or fileid.startswith("/"):
+            raise InputError(
+                f"{ids_path} line {number}: {fileid!r} has no speaker folder; expected"
+                " set/speaker/utterance"
+            )
+        if name in seen:
+            raise InputError(f"{ids_path} line {number}: {name!r} is listed twice; remove one")
+        seen.add(name)
+        if name not in texts:
+            raise InputError(
+                f"{ids_path} line {number}: {name!r} has no transcript in {texts_path.name}; add"
+                " its line or remove it here"
+            )
+        text = alphabet.normalise(texts[name].text)
+        alphabet.encode(text, f"{name} ({texts_path} line {texts[name].number})")
+        audio = _audio_file(directory / "wav", fileid)
+        utterances.append(Utterance(name, fileid.split("/")[-2], text, audio))
+    _check_pairs(texts_path, texts, seen, ids_path)
+    return utterances
+
+
+def _check_pairs(path: Path, texts: dict[str, _Line], seen: set[str], ids_path: Path) -> None:
+    unpaired = [name for name in texts if name not in seen]
+    if unpaired:
+        line = texts[unpaired[0]].number
+        raise InputError(
+            f"{path} line {line}: {unpaired[0]!r} is not in {ids_path.name} (one of"
+            f" {len(unpaired)}); add it there or remove the line"
+        )
+    if not seen:
+        raise InputError(f"{ids_path}: lists no utterances; expected one a line")
+
+
+def _read_transcription(path: Path) -> dict[str, _Line]:
+    lines: dict[str, _Line] = {}
+    for number, line in enumerate(_read_lines(path), 1):
+        if not line.strip():
+            continue
+        match = _LINE.match(line)
+        if match is None or "<" in match["text"]:
+            raise InputError(
+                f"{path} line {number}: got {line.strip()[:60]!r}; expected"
+                " '<s> WORDS </s> (utterance)'"
+            )
+        if match["id"] in lines:
+            raise InputError(
+                f"{path} line {number}: a second transcript of {match['id']!r}; remove one"
+            )
+        lines[match["id"]] = _Line(number, match["text"])
+    return lines
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; it is part of AN4's official layout") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not text; expected UTF-8") from error
+
+
+def _audio_file(wav: Path, fileid: str) -> Path:
+    for suffix in SUFFIXES:
+        path = wav / f"{fileid}{suffix}"
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{wav / fileid}{SUFFIXES[0]}: no such file (nor {', '.join(SUFFIXES[1:])});"
+        " the copy of AN4 is incomplete"
+    )
