@@ -13,9 +13,8 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
-
-from .layers import SpeechInput, ValidFrames, ZeroInvalid, reduced_lengths
-from .losses import ctc_loss
+from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid, reduced_lengths
+from apps.speech.losses import ctc_loss
 
 CELLS = ("hlstm", "lstm", "gru")
 

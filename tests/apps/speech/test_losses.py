@@ -57,9 +57,7 @@ def test_loss_and_gradient_equal_those_of_keras_ctc():
         return value, tape.gradient(value, logits)
 
     ours, our_gradient = both(ctc_loss)
-    theirs, their_gradient = both(
-        lambda y, x, n, t: keras.ops.ctc_loss(y, x, n, t, mask_index=0)
-    )
+    theirs, their_gradient = both(lambda y, x, n, t: keras.ops.ctc_loss(y, x, n, t, mask_index=0))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     np.testing.assert_allclose(our_gradient, their_gradient, atol=1e-5)
 

@@ -1,0 +1,96 @@
+"""What a model recognises in a set of batches, and how often it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from apps.speech.alphabet import Alphabet
+from apps.speech.decode import beam, greedy
+from apps.speech.metrics import ErrorRates, score
+
+Batch = Mapping[str, Any]
+
+
+class Recognition:
+    """A model's outputs for whole batches, through one compiled function.
+
+    The function is traced once for all lengths and batch sizes, and reads the model's current
+    weights and masks, so that one object serves every epoch of a training.
+
+    Args:
+        model: A `SpeechRecognizer`.
+
+    Example:
+
+    >>> from apps.speech.model import ModelConfig, build
+    >>> model = build(ModelConfig({}, " AB", bands=8, channels=(2, 2),
+    ...                           kernels=((3, 3), (3, 3)), cell="lstm", layers=1, units=3))
+    >>> batch = {"features": tf.zeros((2, 9, 8)), "lengths": tf.constant([9, 5])}
+    >>> logits, lengths = Recognition(model).logits(batch)
+    >>> logits.shape, lengths.tolist()
+    ((2, 3, 4), [3, 2])
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        bands = model.input["features"].shape[-1]
+        self._infer = tf.function(
+            lambda features, lengths: model(
+                {"features": features, "lengths": lengths}, training=False
+            ),
+            input_signature=[
+                tf.TensorSpec((None, None, bands), tf.float32),
+                tf.TensorSpec((None,), tf.int32),
+            ],
+        )
+
+    def logits(self, batch: Batch) -> tuple[Any, Any]:
+        """Return `(batch, frames, symbols)` logits and `(batch,)` output lengths, as NumPy."""
+        logits = self._infer(batch["features"], batch["lengths"])
+        return logits.numpy(), self.model.output_lengths(
+            tf.cast(batch["lengths"], tf.int32)
+        ).numpy()
+
+    def texts(self, batch: Batch, alphabet: Alphabet, beam_width: int | None = None) -> list[str]:
+        """Return the text recognised in each utterance, greedily or with a beam."""
+        logits, lengths = self.logits(batch)
+        found = greedy(logits, lengths) if beam_width is None else beam(logits, lengths, beam_width)
+        return [" ".join(alphabet.decode(ids).split()) for ids in found]
+
+
+def references(batch: Batch, alphabet: Alphabet) -> list[str]:
+    """Return the transcripts of a batch, from its labels."""
+    lengths = batch["label_lengths"]
+    return [
+        alphabet.decode(row[: int(length)])
+        for row, length in zip(batch["labels"].numpy(), lengths, strict=True)
+    ]
+
+
+def error_rates(
+    recognition: Recognition,
+    batches: Iterable[Batch],
+    alphabet: Alphabet,
+    beam_width: int | None = None,
+) -> ErrorRates:
+    """Recognise every batch and score the texts against the labels.
+
+    Args:
+        recognition: Of the model.
+        batches: As `apps.speech.batches.batches` makes them.
+        alphabet: The model's.
+        beam_width: None for greedy decoding.
+
+    Returns:
+        Error counts and rates over all batches together.
+    """
+    expected: list[str] = []
+    found: list[str] = []
+    for batch in batches:
+        expected += references(batch, alphabet)
+        found += recognition.texts(batch, alphabet, beam_width)
+    return score(expected, found)
