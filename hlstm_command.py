@@ -183,16 +183,17 @@ def _add_export(
     )
     export.add_argument(
         "--representative",
-        metavar="FILE.npy",
+        metavar="FILE",
         type=Path,
-        help="inputs that calibrate int8: an array whose first axis counts the samples",
+        help="inputs that calibrate int8, samples first: an array (.npy) or, for a model of "
+        "several inputs, one array each by name (.npz)",
     )
     export.add_argument(
         "--verify-with",
-        metavar="FILE.npy",
+        metavar="FILE",
         type=Path,
-        help="inputs on which the TFLite file is compared with the model: an array whose first "
-        "axis counts the samples. Default: random inputs",
+        help="inputs on which the TFLite file is compared with the model, in the same form. "
+        "Default: random inputs",
     )
     export.add_argument(
         "--shrink", action="store_true", help="remove dead neurons first, as `hlstm shrink` does"

@@ -129,7 +129,7 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
                 raise ValueError(f"{option} is about the TFLite file; name it with --tflite FILE")
     if quantization == "int8" and args.representative is None:
         raise ValueError(
-            "--quantization int8 needs --representative FILE.npy, inputs to calibrate with; "
+            "--quantization int8 needs --representative FILE, inputs to calibrate with; "
             "dynamic needs none"
         )
 
@@ -146,24 +146,19 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def _load_inputs(path: Path | None, option: str) -> np.ndarray | None:
-    """Reads an array of model inputs, its first axis counting the samples."""
+def _load_inputs(path: Path | None, option: str) -> np.ndarray | dict[str, np.ndarray] | None:
+    """Reads model inputs, samples first: one array (.npy), or one a model input by name (.npz)."""
     if path is None:
         return None
     if not path.is_file():
-        raise FileNotFoundError(f"{option}: {path} does not exist; expected a .npy file")
+        raise FileNotFoundError(f"{option}: {path} does not exist; expected a .npy or .npz file")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{option}: {path} is no .npy file or is damaged: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{option}: {path} is a .npz archive; expected a .npy file (one array)")
-    if array.ndim < 2 or len(array) == 0:
+        content = np.load(path, allow_pickle=False)
+        return content if isinstance(content, np.ndarray) else dict(content)
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{option}: {path} has the shape {array.shape}; expected (samples, ...) with at least "
-            "one sample"
-        )
-    return array
+            f"{option}: {path} is no .npy or .npz file or is damaged: {error}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -42,20 +42,18 @@ def model():
     keras.utils.set_random_seed(0)
     network = keras.Sequential(
         [
-            keras.Input((5, 6), batch_size=1),
+            keras.Input((5, 6)),
             hl.HLSTM(8, hidden_units=16),
             hl.MaskedDense(4),
         ]
     )
-    dead = np.ones((6, 4, 16), bool)
-    dead[:, :, 3:7] = False
     handles = {handle.name: handle for handle in hl.masked_kernels(network.layers[0])}
-    recurrent = np.ones((8, 4, 16), bool)
-    recurrent[:, :, 3:7] = False
+    alive = np.ones(16, bool)
+    alive[3:7] = False  # four hidden neurons of each gate lose all their inputs
     hl.edit_masks(
         {
-            handles["kernel"]: dead,
-            handles["recurrent_kernel"]: recurrent,
+            handles[name]: np.broadcast_to(alive, handles[name].mask.shape)
+            for name in ("kernel", "recurrent_kernel")
         }
     )
     return network
@@ -239,8 +237,8 @@ def test_export_options_that_do_not_fit_together_are_explained(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr'"])
-def test_a_damaged_input_array_is_named(capfd, tmp_path, model_file, content):
+@pytest.mark.parametrize("content", [b"", b"no array", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'"])
+def test_a_damaged_input_file_is_named(capfd, tmp_path, model_file, content):
     inputs = tmp_path / "inputs.npy"
     inputs.write_bytes(content)
     result = run(
