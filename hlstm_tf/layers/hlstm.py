@@ -4,6 +4,9 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
+from hlstm_tf.layers.effective import gradients_are_dense
+from hlstm_tf.layers.fast_gradient import has_fast_gradient, run_with_fast_gradient
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.scan import scan
 
@@ -22,17 +25,20 @@ class _GateNetworkRNN(keras.layers.RNN):
         gate_networks: dict[str, Any],
         **kwargs: Any,
     ) -> None:
-        config = {**cell.get_config(), "implementation": cell.implementation, "name": "hlstm_cell"}
-        super().__init__(HLSTMCell.from_config({**config, **gate_networks}), **kwargs)
+        cell = cell_in_place_of(cell, HLSTMCell, name="hlstm_cell", **gate_networks)
+        super().__init__(cell, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
-class HLSTM(keras.layers.LSTM, _GateNetworkRNN):
+class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
     """LSTM layer whose gates are networks with hidden layers (arXiv 1805.11797).
 
     `HLSTM(units, hidden_units=())` is a drop-in for `keras.layers.LSTM`: the same weights, the same
     numbers. With hidden layers the effective kernels and the input's share of the first hidden
-    layer are computed once a call, outside the loop over time.
+    layer are computed once a call, outside the loop over time; and in training the backward pass
+    through the loop is written by hand (`hlstm_tf.layers.recurrence`) wherever the compute dtype is
+    float32, the activations are elementwise and there is no recurrent dropout. Other cases take
+    plain loops; all give the same numbers.
 
     Args:
         units: Width of the state and the output.
@@ -56,7 +62,7 @@ class HLSTM(keras.layers.LSTM, _GateNetworkRNN):
         and c after it.
 
     Raises:
-        ValueError: A width is not a positive integer, a dropout fraction is not in [0, 1], or
+        ValueError: A width is not a positive integer, `hidden_dropout` is not in [0, 1), or
             `use_cudnn=True` with hidden layers.
 
     Example:
@@ -105,20 +111,26 @@ class HLSTM(keras.layers.LSTM, _GateNetworkRNN):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         with self.cell.effective_kernels():
             if not self.hidden_units or self.unroll:
+                # Keras's own loop; unrolled there is nothing to hoist out of it.
                 return super().inner_loop(sequences, initial_state, mask, training=training)
-            return self._projected_loop(sequences, initial_state, mask, training)
-
-    def _projected_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
-        weights = self.cell.gate_weights()
-        return scan(
-            lambda projected, states: self.cell.step(projected, states, weights, training),
-            self.cell.project(sequences, weights, training),
-            initial_state,
-            mask,
-            go_backwards=self.go_backwards,
-            return_sequences=self.return_sequences,
-            zero_output_for_mask=self.zero_output_for_mask,
-        )
+            weights = self.cell.gate_weights()
+            projected = self.cell.project(sequences, weights, training)
+            wants_gradients = training or gradients_are_dense()
+            if wants_gradients and has_fast_gradient(self.cell):
+                run: Any = run_with_fast_gradient
+                step: Any = (self.cell, weights, training)
+            else:
+                run = scan
+                step = (lambda inputs, states: self.cell.step(inputs, states, weights, training),)
+            return run(
+                *step,
+                projected,
+                initial_state,
+                mask,
+                go_backwards=self.go_backwards,
+                return_sequences=self.return_sequences,
+                zero_output_for_mask=self.zero_output_for_mask,
+            )
 
     @property
     def hidden_units(self) -> tuple[int, ...]:

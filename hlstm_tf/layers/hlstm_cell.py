@@ -1,12 +1,15 @@
 """The H-LSTM cell: an LSTM whose four gates are small networks with hidden layers."""
 
+from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
-from hlstm_tf.layers.initialization import gate_initializer
-from hlstm_tf.layers.masking import EffectiveKernel, MaskedLayer
+from hlstm_tf.layers.effective import EffectiveKernel
+from hlstm_tf.layers.gatewise import gate_constraint, gate_initializer, gate_regularizer
+from hlstm_tf.layers.masking import MaskedLayer
 
 GATES = ("input", "forget", "cell", "output")
 
@@ -64,7 +67,8 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         *args: `keras.layers.LSTMCell`'s arguments after `units`, in its order.
         masked: Whether each kernel has a mask. Default `None`: yes with hidden layers, no without.
         **kwargs: `keras.layers.LSTMCell`'s arguments. `kernel_initializer`, `kernel_regularizer`
-            and `kernel_constraint` hold for the hidden and output kernels too, gate by gate.
+            and `kernel_constraint` hold for the hidden and output kernels too. With hidden layers,
+            initializers, regularizers and constraints see one gate's matrix at a time.
 
     Call arguments:
         inputs: `(batch, inputs)`.
@@ -75,7 +79,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         The output `(batch, units)` and the new states `[h, c]`.
 
     Raises:
-        ValueError: A width is not a positive integer, or a dropout fraction is not in [0, 1].
+        ValueError: A width is not a positive integer, or `hidden_dropout` is not in [0, 1).
 
     Example:
 
@@ -83,7 +87,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
     >>> cell = hl.HLSTMCell(4, hidden_units=(6, 5))
     >>> h, states = cell(np.ones((2, 3), "float32"), [np.zeros((2, 4), "float32")] * 2)
     >>> h.shape, cell.hidden_kernel_2.shape
-    (TensorShape([2, 4]), (4, 6, 5))
+    (TensorShape([2, 4]), TensorShape([4, 6, 5]))
     """
 
     kernel = EffectiveKernel()
@@ -102,11 +106,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         super().__init__(units, *args, **kwargs)
         self.hidden_units = _as_widths(hidden_units, units)
         self.hidden_activation = hidden_activation
-        if not 0.0 <= hidden_dropout <= 1.0:
-            raise ValueError(
-                f"hidden_dropout must be a fraction from 0 to 1; got {hidden_dropout!r}."
-            )
-        self.hidden_dropout = float(hidden_dropout)
+        self.hidden_dropout = _as_dropout(hidden_dropout)
         self.masked = bool(self.hidden_units) if masked is None else masked
         self._hidden_dropout_masks: list[Any] | None = None
 
@@ -121,7 +121,9 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
 
     @hidden_activation.setter
     def hidden_activation(self, activation: Any) -> None:
-        self._hidden_activation = keras.activations.get(activation)
+        # Past Keras's attribute tracking, which takes a layer such as `LeakyReLU` for new state
+        # and refuses it once the cell is built.
+        self.__dict__["_hidden_activation"] = keras.activations.get(activation)
 
     @property
     def kernel_names(self) -> tuple[str, ...]:
@@ -158,9 +160,9 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         self.recurrent_kernel = self.add_weight(
             name="recurrent_kernel",
             shape=(self.units, 4, width),
-            initializer=gate_initializer(self.recurrent_initializer, gate_axis=1),
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
+            initializer=gate_initializer(self.recurrent_initializer, 1, "recurrent_kernel"),
+            regularizer=gate_regularizer(self.recurrent_regularizer, 1),
+            constraint=gate_constraint(self.recurrent_constraint, 1),
         )
         self._add_gate_bias("bias", width, forget_one=False)
 
@@ -168,9 +170,9 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         kernel = self.add_weight(
             name=name,
             shape=shape,
-            initializer=gate_initializer(self.kernel_initializer, gate_axis),
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
+            initializer=gate_initializer(self.kernel_initializer, gate_axis, name),
+            regularizer=gate_regularizer(self.kernel_regularizer, gate_axis),
+            constraint=gate_constraint(self.kernel_constraint, gate_axis),
         )
         setattr(self, name, kernel)
 
@@ -178,19 +180,13 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         if not self.use_bias:
             setattr(self, name, None)
             return
-
-        def initializer(shape: Any, dtype: Any = None) -> Any:
-            gates = [self.bias_initializer((width,), dtype=dtype) for _ in GATES]
-            if forget_one:
-                gates[1] = ops.ones((width,), dtype=dtype)
-            return ops.stack(gates)
-
+        initializer = gate_initializer(self.bias_initializer, 0, name)
         bias = self.add_weight(
             name=name,
             shape=(4, width),
-            initializer=initializer,
-            regularizer=self.bias_regularizer,
-            constraint=self.bias_constraint,
+            initializer=_forget_gate_at_one(initializer) if forget_one else initializer,
+            regularizer=gate_regularizer(self.bias_regularizer, 0),
+            constraint=gate_constraint(self.bias_constraint, 0),
         )
         setattr(self, name, bias)
 
@@ -299,14 +295,38 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
 def _as_widths(hidden_units: Any, units: int) -> tuple[int, ...]:
     if hidden_units is None:
         return (units,)
-    widths = (hidden_units,) if isinstance(hidden_units, int) else tuple(hidden_units)
+    widths = hidden_units if isinstance(hidden_units, (tuple, list)) else (hidden_units,)
     for width in widths:
-        if isinstance(width, bool) or not isinstance(width, int) or width <= 0:
+        if isinstance(width, bool) or not isinstance(width, Integral) or width <= 0:
             raise ValueError(
                 "hidden_units must be a positive integer, a tuple of them (one a hidden layer), or "
                 f"() for none; got {hidden_units!r}."
             )
-    return widths
+    return tuple(int(width) for width in widths)
+
+
+def _as_dropout(hidden_dropout: Any) -> float:
+    try:
+        fraction = float(hidden_dropout)
+    except (TypeError, ValueError):
+        fraction = -1.0
+    if not 0.0 <= fraction < 1.0:
+        raise ValueError(
+            "hidden_dropout must be a fraction from 0 to below 1 of each hidden layer; "
+            f"got {hidden_dropout!r}."
+        )
+    return fraction
+
+
+def _forget_gate_at_one(initializer: Callable[..., Any]) -> Callable[..., Any]:
+    forget = GATES.index("forget")
+
+    def initialize(shape: Any, dtype: Any = None) -> Any:
+        gates = ops.unstack(initializer(shape, dtype=dtype), shape[0])
+        gates[forget] = ops.ones(shape[1:], dtype=dtype)
+        return ops.stack(gates)
+
+    return initialize
 
 
 def _first_step(inputs: Any) -> Any:

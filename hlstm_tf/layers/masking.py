@@ -1,108 +1,51 @@
-"""Masks: which connections of a layer exist, and the weights that remain when they are applied.
+"""Masks: which connections of a layer exist, and how layers keep and apply them.
 
-Every masked layer keeps, for each of its kernels, a boolean variable of the kernel's shape. Three
+Every masked layer keeps, for each of its kernels, a boolean variable of the kernel's shape. These
 rules make a dormant connection's weight exactly zero at all times:
 
-* the forward pass multiplies once a call, `where(mask, kernel, 0)`, so neither the output nor the
-  gradient knows a dormant weight;
+* the forward pass applies the mask once a call, `where(mask, kernel, 0)`, so neither the output nor
+  the gradient knows a dormant weight;
 * a constraint zeroes dormant weights after every optimizer step, whatever the optimizer does;
-* loading zeroes them too.
+* loading, saving and `set_weights` zero them too.
 """
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from hlstm_tf.layers.effective import (
+    EffectiveKernel,
+    apply_mask,
+    dense_gradients,
+    effective_weight,
+    in_force,
+    kernels_in_force,
+)
+from hlstm_tf.layers.kernels import MaskedKernel
 
-@dataclass(frozen=True, eq=False)
-class MaskedKernel:
-    """One kernel of one layer with its mask: the handle of growth, pruning and export.
-
-    A kernel is seen as `gates` matrices of shape `(inputs, outputs)`; every rule that speaks of
-    "a matrix" (a percentile, a sparsity) means one of them.
-
-    Attributes:
-        layer: The layer that owns the variables; of a recurrent layer, its cell.
-        name: The kernel's name in the layer: `"kernel"`, `"recurrent_kernel"`, `"output_kernel"`...
-        variable: The weight, exactly 0 where the mask is `False`.
-        mask: Boolean non-trainable variable of the same shape; `True` where a connection exists.
-        gates: How many matrices the kernel holds: 4 for LSTM and H-LSTM, 3 for GRU, else 1.
-        gates_first: Whether the gates are the first axis (`(gates, inputs, outputs)`) rather than
-            next to the outputs (`(inputs, gates, outputs)` or `(inputs, gates * outputs)`).
-        path: A name that is unique in the model.
-
-    Example:
-
-    >>> import keras, hlstm_tf as hl
-    >>> layer = hl.MaskedDense(3)
-    >>> layer.build((None, 2))
-    >>> [handle] = hl.masked_kernels(layer)
-    >>> handle.name, handle.to_matrices(handle.mask).shape
-    ('kernel', (1, 2, 3))
-    """
-
-    layer: keras.Layer
-    name: str
-    variable: keras.Variable
-    mask: keras.Variable
-    gates: int
-    gates_first: bool
-    path: str
-
-    def to_matrices(self, array: Any) -> np.ndarray:
-        """Returns `array`, of the kernel's shape, as `(gates, inputs, outputs)`.
-
-        The inputs of a convolution are its window times its input channels.
-
-        Args:
-            array: A NumPy array, tensor or variable of the kernel's shape.
-
-        Raises:
-            ValueError: The shape is not the kernel's.
-        """
-        values = ops.convert_to_numpy(array) if not isinstance(array, np.ndarray) else array
-        self._check_shape(values.shape)
-        if self.gates_first:
-            return values
-        return values.reshape(-1, self.gates, values.size // self._inputs() // self.gates).swapaxes(
-            0, 1
-        )
-
-    def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
-        """Returns `matrices`, `(gates, inputs, outputs)`, in the kernel's own shape."""
-        if self.gates_first:
-            return matrices.reshape(self.variable.shape)
-        return np.ascontiguousarray(matrices.swapaxes(0, 1)).reshape(self.variable.shape)
-
-    def _inputs(self) -> int:
-        # The gates sit beside the outputs, fused with them or not; all axes before are inputs.
-        shape = self.variable.shape
-        outputs_end = -2 if self.gates > 1 and len(shape) == 3 else -1
-        return int(np.prod(shape[:outputs_end]))
-
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if tuple(shape) != tuple(self.variable.shape):
-            raise ValueError(
-                f"{self.path}: an array of shape {tuple(shape)} was given for a kernel of shape "
-                f"{tuple(self.variable.shape)}; give one value for each connection."
-            )
-
-    def __repr__(self) -> str:
-        return f"<MaskedKernel {self.path} {tuple(self.variable.shape)} gates={self.gates}>"
+__all__ = [
+    "DormantStayZero",
+    "EffectiveKernel",
+    "MaskedKernel",
+    "MaskedLayer",
+    "dense_gradients",
+    "masked_kernels",
+    "set_weights_under_masks",
+]
 
 
-@keras.saving.register_keras_serializable(package="hlstm_tf")
 class DormantStayZero(keras.constraints.Constraint):
     """Zeroes dormant weights after an optimizer step, and after the user's own constraint.
 
     No gradient reaches a dormant weight, but some optimizers move weights without one: Muon mixes
     the entries of a matrix, others add noise. The constraint holds them at zero as well.
+
+    It belongs to a variable, not to a configuration: a layer makes it anew when it is built.
 
     Args:
         mask: Boolean variable, `True` where a connection exists.
@@ -115,83 +58,7 @@ class DormantStayZero(keras.constraints.Constraint):
 
     def __call__(self, w: Any) -> Any:
         value = ops.convert_to_tensor(w) if self.inner is None else self.inner(w)
-        return _where_connected(self.mask, value)
-
-
-class _Scope(threading.local):
-    """What the running thread knows: effective kernels by layer, and whether gradients are dense.
-
-    Thread-local because `tf.distribute` traces one replica a thread.
-    """
-
-    def __init__(self) -> None:
-        self.kernels: dict[int, dict[str, Any]] = {}
-        self.dense = False
-
-
-_scope = _Scope()
-
-
-@contextlib.contextmanager
-def dense_gradients() -> Iterator[None]:
-    """Makes the gradient reach dormant connections too, for scoring which of them to grow.
-
-    Inside, masked layers use the bare kernel. Its values are the effective ones, since dormant
-    weights are exactly zero, so outputs do not change; but the gradient with respect to the
-    variable becomes the gradient with respect to the effective weight, dormant places included
-    (arXiv 1805.11797, section 3.2: growth is by |dL/dw| of dormant connections).
-
-    Enter it inside the body of a `tf.function`, since it acts while a function is traced.
-
-    Example:
-
-    >>> import tensorflow as tf, hlstm_tf as hl
-    >>> layer = hl.MaskedDense(1, use_bias=False)
-    >>> layer.build((None, 2))
-    >>> layer.kernel.assign([[2.0], [0.0]]); layer.kernel_mask.assign([[True], [False]])
-    >>> with hl.dense_gradients(), tf.GradientTape() as tape:
-    ...     loss = tf.reduce_sum(layer(tf.constant([[1.0, 3.0]])))
-    >>> tape.gradient(loss, layer.kernel).numpy().tolist()
-    [[1.0], [3.0]]
-    """
-    before = _scope.dense
-    _scope.dense = True
-    try:
-        yield
-    finally:
-        _scope.dense = before
-
-
-class EffectiveKernel:
-    """Descriptor of the attribute that holds a kernel: the variable, or its effective tensor.
-
-    Keras layers read `self.kernel` in `call`. While `MaskedLayer.effective_kernels` is entered, the
-    attribute gives `where(mask, kernel, 0)`, computed once; outside it gives the variable. So a
-    masked twin runs its Keras layer's own code, and a recurrent layer multiplies once a call
-    instead of once a step.
-    """
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, layer: Any, owner: type | None = None) -> Any:
-        if layer is None:
-            return self
-        effective = _scope.kernels.get(id(layer), {}).get(self._name.lstrip("_"))
-        if effective is not None:
-            return effective
-        try:
-            return layer.__dict__[self._name]
-        except KeyError:
-            raise AttributeError(
-                f"{type(layer).__name__} has no `{self._name}` before it is built"
-            ) from None
-
-    def __set__(self, layer: Any, value: Any) -> None:
-        layer.__dict__[self._name] = value
-
-    def __delete__(self, layer: Any) -> None:
-        del layer.__dict__[self._name]
+        return apply_mask(self.mask, value)
 
 
 class MaskedLayer:
@@ -200,8 +67,6 @@ class MaskedLayer:
     A subclass calls `_add_masks` at the end of `build` and runs its forward pass inside
     `effective_kernels()`.
     """
-
-    _masked: dict[str, MaskedKernel]
 
     def _add_masks(self, names: tuple[str, ...], gates: int = 1, gates_first: bool = False) -> None:
         """Adds an all-`True` mask variable `NAME_mask` for each kernel attribute named."""
@@ -241,34 +106,43 @@ class MaskedLayer:
     @contextlib.contextmanager
     def effective_kernels(self) -> Iterator[None]:
         """While entered, this layer's kernel attributes give the masked, cast tensors."""
-        outermost = id(self) not in _scope.kernels
-        if outermost and not _scope.dense:
-            _scope.kernels[id(self)] = {
-                handle.name: _where_connected(handle.mask, ops.convert_to_tensor(handle.variable))
-                for handle in self.own_masked_kernels()
-            }
-        try:
+        handles = self.own_masked_kernels()
+        if not handles or in_force(self) is not None:
             yield
-        finally:
-            if outermost:
-                _scope.kernels.pop(id(self), None)
+            return
+        kernels = {
+            handle.name: effective_weight(handle.mask, ops.convert_to_tensor(handle.variable))
+            for handle in handles
+        }
+        with kernels_in_force(self, kernels):
+            yield
 
     def effective(self, name: str) -> Any:
         """The kernel called `name` as the forward pass uses it, in the compute dtype."""
-        cached = _scope.kernels.get(id(self), {}).get(name)
-        if cached is not None:
-            return cached
+        kernels = in_force(self)
+        if kernels is not None:
+            return kernels[name]
         value = ops.convert_to_tensor(self._kernel_variable(name))
         handle = self.__dict__.get("_masked", {}).get(name)
-        return value if handle is None or _scope.dense else _where_connected(handle.mask, value)
+        return value if handle is None else effective_weight(handle.mask, value)
+
+    def set_weights(self, weights: Any) -> None:
+        """Sets all weights, masks included, or those of the unmasked layer under the masks."""
+        set_weights_under_masks(self, super().set_weights, weights)  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
         """Saves Keras's entries as the unmasked layer does, and each mask under its own name."""
-        masks = {id(handle.mask) for handle in self.own_masked_kernels()}
+        handles = self.own_masked_kernels()
+        masks = {id(handle.mask) for handle in handles}
+        kernels = {id(handle.variable): handle for handle in handles}
         for key, value in self._plain_store().items():
-            if id(value) not in masks:
+            if id(value) in kernels:
+                # Keras writes an optimizer's moving averages into the weights after the last
+                # step, behind every constraint's back.
+                store[key] = apply_mask(kernels[id(value)].mask, value.value)
+            elif id(value) not in masks:
                 store[key] = value
-        for handle in self.own_masked_kernels():
+        for handle in handles:
             store[f"{handle.name}_mask"] = handle.mask
 
     def load_own_variables(self, store: Any) -> None:
@@ -276,6 +150,9 @@ class MaskedLayer:
         handles = self.own_masked_kernels()
         masks = {id(handle.mask): f"{handle.name}_mask" for handle in handles}
         keys = set(store.keys())
+        for handle in handles:
+            if f"{handle.name}_mask" in keys:
+                handle.check_shape(np.shape(store[f"{handle.name}_mask"]))
         plain = {key: store[key] for key in keys if key not in masks.values()}
         # Keras's loaders count a layer's variables, masks included, so each mask goes along:
         # under its number where Keras saves it, else under its name, which Keras's loader skips.
@@ -286,15 +163,35 @@ class MaskedLayer:
         super().load_own_variables(plain)  # type: ignore[misc]
         for handle in handles:
             if f"{handle.name}_mask" in keys:
-                mask = np.asarray(store[f"{handle.name}_mask"])
-                handle._check_shape(mask.shape)
-                handle.mask.assign(mask.astype(bool))
-            handle.variable.assign(_where_connected(handle.mask, handle.variable.value))
+                handle.mask.assign(np.asarray(store[f"{handle.name}_mask"]).astype(bool))
+            handle.variable.assign(apply_mask(handle.mask, handle.variable.value))
 
     def _plain_store(self) -> dict[str, Any]:
         store: dict[str, Any] = {}
         super().save_own_variables(store)  # type: ignore[misc]
         return store
+
+
+def set_weights_under_masks(
+    layer: Any, set_weights: Callable[[list[Any]], None], weights: list[Any]
+) -> None:
+    """Sets a masked layer's weights and zeroes what is dormant.
+
+    Args:
+        layer: The layer.
+        set_weights: Keras's own `set_weights` of the layer.
+        weights: An array for each of the layer's weights, or for each that is not a mask: then the
+            masks stay as they are.
+    """
+    handles = masked_kernels(layer)
+    masks = {id(handle.mask) for handle in handles}
+    variables = layer.weights
+    if masks and len(weights) == len(variables) - len(masks):
+        given = iter(weights)
+        weights = [v.numpy() if id(v) in masks else next(given) for v in variables]
+    set_weights(weights)
+    for handle in handles:
+        handle.variable.assign(apply_mask(handle.mask, handle.variable.value))
 
 
 def masked_kernels(model: keras.Layer) -> list[MaskedKernel]:
@@ -322,23 +219,27 @@ def masked_kernels(model: keras.Layer) -> list[MaskedKernel]:
     if not isinstance(model, keras.Layer):
         raise TypeError(f"model must be a Keras layer or model; got {type(model).__name__}.")
     found: list[MaskedKernel] = []
-    seen: set[int] = set()
-    taken: dict[str, int] = {}
-    for layer in model._flatten_layers(include_self=True, recursive=True):
-        if not isinstance(layer, MaskedLayer) or id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        found.extend(_with_unique_path(handle, taken) for handle in layer.own_masked_kernels())
+    taken: set[str] = set()
+    for layer in _layers_within(model, set()):
+        if isinstance(layer, MaskedLayer):
+            found.extend(_with_unique_path(handle, taken) for handle in layer.own_masked_kernels())
     return found
 
 
-def _with_unique_path(handle: MaskedKernel, taken: dict[str, int]) -> MaskedKernel:
-    count = taken[handle.path] = taken.get(handle.path, 0) + 1
-    if count == 1:
-        return handle
-    fields = {name: getattr(handle, name) for name in handle.__dataclass_fields__}
-    return MaskedKernel(**{**fields, "path": f"{handle.path}_{count}"})
+def _layers_within(layer: keras.Layer, seen: set[int]) -> Iterator[keras.Layer]:
+    """The layer and all that it holds, each once, outer before inner and first before second."""
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    yield layer
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _layers_within(inner, seen)
 
 
-def _where_connected(mask: keras.Variable, value: Any) -> Any:
-    return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
+def _with_unique_path(handle: MaskedKernel, taken: set[str]) -> MaskedKernel:
+    path, count = handle.path, 1
+    while path in taken:
+        count += 1
+        path = f"{handle.path}_{count}"
+    taken.add(path)
+    return handle if path == handle.path else replace(handle, path=path)

@@ -4,7 +4,9 @@ from typing import Any, ClassVar
 
 import keras
 
-from hlstm_tf.layers.masking import EffectiveKernel, MaskedLayer
+from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
+from hlstm_tf.layers.effective import EffectiveKernel
+from hlstm_tf.layers.masking import MaskedLayer
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
 
@@ -14,13 +16,30 @@ class _MaskedFeedForward(MaskedLayer):
 
     _kernel_name: ClassVar[str] = "kernel"
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
+        if getattr(self, "quantization_mode", None) is not None:
+            raise self._keeps_no_masks("a quantized dtype policy")
         super().build(input_shape)  # type: ignore[misc]
-        self._add_masks((self._kernel_name,))
+        if not self.own_masked_kernels():
+            self._add_masks((self._kernel_name,))
 
     def call(self, inputs: Any) -> Any:
         with self.effective_kernels():
             return super().call(inputs)  # type: ignore[misc]
+
+    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
+        """Not on a masked layer: a low-rank update reaches dormant connections too."""
+        raise self._keeps_no_masks("LoRA")
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Not on a masked layer: Keras replaces the kernel that the mask belongs to."""
+        raise self._keeps_no_masks("quantize")
+
+    def _keeps_no_masks(self, what: str) -> NotImplementedError:
+        return NotImplementedError(
+            f"{type(self).__name__} '{self.name}' has masks, which {what} would not respect; "  # type: ignore[attr-defined]
+            "make plain Keras layers of the model first, with hlstm_tf.strip(model)."
+        )
 
 
 @_register
@@ -52,7 +71,7 @@ class MaskedConv1D(_MaskedFeedForward, keras.layers.Conv1D):
     >>> layer = hl.MaskedConv1D(4, 3)
     >>> layer.build((None, 8, 2))
     >>> layer.kernel_mask.shape
-    (3, 2, 4)
+    TensorShape([3, 2, 4])
     """
 
     _kernel = EffectiveKernel()
@@ -68,7 +87,7 @@ class MaskedConv2D(_MaskedFeedForward, keras.layers.Conv2D):
     >>> layer = hl.MaskedConv2D(4, 3)
     >>> layer.build((None, 8, 8, 1))
     >>> layer.kernel_mask.shape
-    (3, 3, 1, 4)
+    TensorShape([3, 3, 1, 4])
     """
 
     _kernel = EffectiveKernel()
@@ -84,7 +103,7 @@ class MaskedEmbedding(_MaskedFeedForward, keras.layers.Embedding):
     >>> layer = hl.MaskedEmbedding(10, 4)
     >>> layer.build((None, 5))
     >>> layer.embeddings_mask.shape
-    (10, 4)
+    TensorShape([10, 4])
     """
 
     _kernel_name = "embeddings"
@@ -115,7 +134,7 @@ class MaskedSimpleRNNCell(_MaskedCell, keras.layers.SimpleRNNCell):
     >>> cell = hl.MaskedSimpleRNNCell(4)
     >>> cell.build((None, 3))
     >>> cell.recurrent_kernel_mask.shape
-    (4, 4)
+    TensorShape([4, 4])
     """
 
     kernel = EffectiveKernel()
@@ -171,21 +190,11 @@ class _MaskedCellRNN(keras.layers.RNN):
     _cell_class: ClassVar[type[keras.Layer]]
 
     def __init__(self, cell: keras.Layer, **kwargs: Any) -> None:
-        super().__init__(self._cell_class.from_config(cell.get_config()), **kwargs)
-
-
-class _MaskedRecurrent:
-    """Applies the masks once a call, outside the loop over time."""
-
-    def inner_loop(
-        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
-    ) -> Any:
-        with self.cell.effective_kernels():  # type: ignore[attr-defined]
-            return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[misc]
+        super().__init__(cell_in_place_of(cell, self._cell_class), **kwargs)
 
 
 @_register
-class MaskedSimpleRNN(_MaskedRecurrent, keras.layers.SimpleRNN, _MaskedCellRNN):
+class MaskedSimpleRNN(CellLayer, keras.layers.SimpleRNN, _MaskedCellRNN):
     """`keras.layers.SimpleRNN` whose cell is a `MaskedSimpleRNNCell`.
 
     Example:
@@ -199,7 +208,7 @@ class MaskedSimpleRNN(_MaskedRecurrent, keras.layers.SimpleRNN, _MaskedCellRNN):
 
 
 @_register
-class MaskedLSTM(_MaskedRecurrent, keras.layers.LSTM, _MaskedCellRNN):
+class MaskedLSTM(CellLayer, keras.layers.LSTM, _MaskedCellRNN):
     """`keras.layers.LSTM` whose cell is a `MaskedLSTMCell`.
 
     Example:
@@ -213,7 +222,7 @@ class MaskedLSTM(_MaskedRecurrent, keras.layers.LSTM, _MaskedCellRNN):
 
 
 @_register
-class MaskedGRU(_MaskedRecurrent, keras.layers.GRU, _MaskedCellRNN):
+class MaskedGRU(CellLayer, keras.layers.GRU, _MaskedCellRNN):
     """`keras.layers.GRU` whose cell is a `MaskedGRUCell`.
 
     Example:

@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.layers.kernels import MaskedKernel
 
 
 def edit_masks(
@@ -17,12 +18,14 @@ def edit_masks(
     """Sets masks, zeroes the weights that became dormant and forgets the optimizer's past there.
 
     Where a mask changes, in either direction, the optimizer's slots (momenta, second moments,
-    moving averages, accumulated gradients) return to their initial value; everything else stays as
-    it was. All shapes are checked before the first change.
+    accumulated gradients) return to their initial value, and slots that follow the weight itself
+    (moving averages of it) to the weight; everything else stays as it was. All arguments are
+    checked before the first change.
 
     Args:
         edits: The new boolean mask of each kernel to change, in the kernel's own shape.
-        optimizer: The optimizer that trains the kernels, a `LossScaleOptimizer` around it included.
+        optimizer: The optimizer that trains the kernels; one inside a `LossScaleOptimizer` or
+            `MultiOptimizer` is found.
         values: Weights to give to connections that become active, in the kernel's own shape; they
             start at zero without. Entries at places that do not become active are not used.
 
@@ -30,7 +33,8 @@ def edit_masks(
         How many connections changed.
 
     Raises:
-        ValueError: A mask has the wrong shape, or values other than 0 and 1.
+        ValueError: A mask has the wrong shape, or values other than 0 and 1; `values` have the
+            wrong shape, are not finite where they are used, or are for a kernel not in `edits`.
 
     Example:
 
@@ -43,27 +47,36 @@ def edit_masks(
     >>> layer.kernel.numpy().tolist()
     [[1.0], [0.0]]
     """
-    masks = {kernel: _as_mask(kernel, mask) for kernel, mask in edits.items()}
-    return sum(
-        _edit(kernel, mask, optimizer, None if values is None else values.get(kernel))
-        for kernel, mask in masks.items()
-    )
+    values = values or {}
+    for kernel in values:
+        if kernel not in edits:
+            raise ValueError(f"{kernel.path}: values were given for a kernel whose mask is not.")
+    checked = [
+        (kernel, mask, _starting_weights(kernel, mask, values.get(kernel)))
+        for kernel, mask in ((kernel, _as_mask(kernel, mask)) for kernel, mask in edits.items())
+    ]
+    return sum(_edit(kernel, mask, optimizer, start) for kernel, mask, start in checked)
 
 
 def optimizer_slots(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
-) -> Iterator[tuple[str, keras.Variable]]:
-    """Yields the optimizer's slots of `variable` that have its shape, with their attribute names.
+) -> Iterator[tuple[keras.optimizers.Optimizer, str, keras.Variable]]:
+    """Yields what the optimizer keeps for each entry of `variable`.
 
     Keras gives no public list of slots; every optimizer keeps each kind in a list attribute with
-    one entry a trainable variable, in the order it was built with.
+    one entry a trainable variable, in the order it was built with. State that is shared by several
+    entries of a variable (Adafactor's row and column sums) belongs to no place and is not yielded.
 
     Args:
-        optimizer: A Keras optimizer; one wrapped in a `LossScaleOptimizer` is looked into.
+        optimizer: A Keras optimizer; those inside a `LossScaleOptimizer` or `MultiOptimizer` are
+            looked into.
         variable: A variable the optimizer trains; nothing is yielded for another.
+
+    Yields:
+        The optimizer that owns the slot, the attribute it is found under, and the slot, of the
+        variable's shape.
     """
-    inner = getattr(optimizer, "inner_optimizer", None)
-    if inner is not None:
+    for inner in _inner_optimizers(optimizer):
         yield from optimizer_slots(inner, variable)
     trained = list(getattr(optimizer, "_trainable_variables", ()))
     index = next((i for i, known in enumerate(trained) if known is variable), None)
@@ -75,12 +88,17 @@ def optimizer_slots(
         slot = slots[index]
         is_slot = isinstance(slot, keras.Variable) and slot is not variable
         if is_slot and tuple(slot.shape) == tuple(variable.shape):
-            yield name, slot
+            yield optimizer, name, slot
+
+
+def _inner_optimizers(optimizer: Any) -> list[keras.optimizers.Optimizer]:
+    inner = getattr(optimizer, "inner_optimizer", None)
+    return [inner] if inner is not None else list(getattr(optimizer, "optimizers", ()))
 
 
 def _as_mask(kernel: MaskedKernel, mask: Any) -> np.ndarray:
     array = np.asarray(mask)
-    kernel._check_shape(array.shape)
+    kernel.check_shape(array.shape)
     if array.dtype != bool:
         if not np.isin(array, (0, 1)).all():
             raise ValueError(f"{kernel.path}: a mask holds only True and False, or 1 and 0.")
@@ -88,34 +106,51 @@ def _as_mask(kernel: MaskedKernel, mask: Any) -> np.ndarray:
     return array
 
 
+def _starting_weights(kernel: MaskedKernel, mask: np.ndarray, values: Any) -> np.ndarray | None:
+    if values is None:
+        return None
+    array = np.asarray(values, dtype="float32")
+    kernel.check_shape(array.shape)
+    if not np.isfinite(array[mask & ~_numpy(kernel.mask)]).all():
+        raise ValueError(f"{kernel.path}: values for new connections must be finite numbers.")
+    return array
+
+
 def _edit(
     kernel: MaskedKernel,
     mask: np.ndarray,
     optimizer: keras.optimizers.Optimizer | None,
-    values: np.ndarray | None,
+    start: np.ndarray | None,
 ) -> int:
-    before = kernel.mask.numpy()
+    before, old = _numpy(kernel.mask), _numpy(kernel.variable)
     changed = before != mask
-    if not changed.any():
-        return 0
-    kernel.mask.assign(mask)
-    weights = np.where(mask, kernel.variable.numpy(), 0)
-    if values is not None:
-        weights = np.where(changed & mask, values, weights)
-    kernel.variable.assign(weights)
-    if optimizer is not None:
-        for name, slot in optimizer_slots(optimizer, kernel.variable):
-            start = _initial_slot_value(optimizer, name)
-            if name == "_model_variables_moving_average":
-                slot.assign(np.where(changed, weights, slot.numpy()))
-            else:
-                slot.assign(np.where(changed, start, slot.numpy()))
+    weights = np.where(before & mask, old, np.zeros((), old.dtype))
+    if start is not None:
+        weights = np.where(changed & mask, start.astype(old.dtype), weights)
+    if changed.any():
+        kernel.mask.assign(mask)
+    if (weights != old).any():
+        kernel.variable.assign(weights)
+    if optimizer is not None and changed.any():
+        for owner, name, slot in optimizer_slots(optimizer, kernel.variable):
+            fresh = _fresh_slot(owner, name, weights)
+            slot.assign(np.where(changed, fresh, _numpy(slot)))
     return int(changed.sum())
 
 
-def _initial_slot_value(optimizer: keras.optimizers.Optimizer, name: str) -> float:
-    # Adagrad and FTRL start their sum of squared gradients above zero.
-    inner = getattr(optimizer, "inner_optimizer", None) or optimizer
+def _fresh_slot(
+    optimizer: keras.optimizers.Optimizer, name: str, weights: np.ndarray
+) -> np.ndarray | float:
+    """What the slot holds when an optimizer is built on variables with these weights."""
+    if name == "_model_variables_moving_average":
+        return weights
+    if name == "_momentums" and isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+        return weights  # not a momentum, but the point that the gradient steps move
     if name == "_accumulators":
-        return float(getattr(inner, "initial_accumulator_value", 0.0))
+        # Adagrad and FTRL start their sum of squared gradients above zero.
+        return float(getattr(optimizer, "initial_accumulator_value", 0.0))
     return 0.0
+
+
+def _numpy(variable: keras.Variable) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(variable))

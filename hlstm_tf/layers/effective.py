@@ -1,0 +1,121 @@
+"""The weights a forward pass really uses: masked once a call, in the compute dtype.
+
+What is known here is known to the running thread only, since `tf.distribute` traces one replica a
+thread.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class _Scope(threading.local):
+    """Effective kernels by layer and kernel name, and whether gradients are dense."""
+
+    def __init__(self) -> None:
+        self.kernels: dict[int, dict[str, Any]] = {}
+        self.dense = False
+
+
+_scope = _Scope()
+
+
+@contextlib.contextmanager
+def dense_gradients() -> Iterator[None]:
+    """Makes the gradient reach dormant connections too, for scoring which of them to grow.
+
+    Inside, a masked layer's output stays the same to the last bit, but the gradient with respect
+    to a kernel's variable is the gradient with respect to the effective weight, dormant places
+    included (arXiv 1805.11797, section 3.2: growth is by |dL/dw| of dormant connections).
+
+    It acts while a layer is called, in the thread that entered it. So enter it inside the body of
+    a `tf.function`, since a traced body is not run again, and inside the function that
+    `tf.distribute.Strategy.run` gets, since replicas are threads.
+
+    Example:
+
+    >>> import numpy as np, tensorflow as tf, hlstm_tf as hl
+    >>> layer = hl.MaskedDense(1, use_bias=False)
+    >>> layer.build((None, 2))
+    >>> layer.set_weights([np.array([[2.0], [0.0]]), np.array([[True], [False]])])
+    >>> with hl.dense_gradients(), tf.GradientTape() as tape:
+    ...     loss = tf.reduce_sum(layer(tf.constant([[1.0, 3.0]])))
+    >>> tape.gradient(loss, layer.kernel).numpy().tolist()
+    [[1.0], [3.0]]
+    """
+    before = _scope.dense
+    _scope.dense = True
+    try:
+        yield
+    finally:
+        _scope.dense = before
+
+
+def gradients_are_dense() -> bool:
+    """Whether `dense_gradients` is entered in the running thread."""
+    return _scope.dense
+
+
+@contextlib.contextmanager
+def kernels_in_force(layer: keras.Layer, kernels: dict[str, Any]) -> Iterator[None]:
+    """While entered, `EffectiveKernel` attributes of `layer` give the tensors in `kernels`."""
+    _scope.kernels[id(layer)] = kernels
+    try:
+        yield
+    finally:
+        _scope.kernels.pop(id(layer), None)
+
+
+def in_force(layer: keras.Layer) -> dict[str, Any] | None:
+    """The effective kernels of `layer` where a call of it is running in this thread, or `None`."""
+    return _scope.kernels.get(id(layer))
+
+
+def apply_mask(mask: keras.Variable, value: Any) -> Any:
+    """`value` where `mask` is `True`, exact zeros elsewhere, whatever stands there."""
+    return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
+
+
+def effective_weight(mask: keras.Variable, value: Any) -> Any:
+    """`apply_mask`, with the gradient passing at dormant places too inside `dense_gradients`."""
+    if not _scope.dense:
+        return apply_mask(mask, value)
+    # w - w is exactly zero at dormant places, w - 0 exactly w at the others.
+    return value - ops.stop_gradient(apply_mask(ops.logical_not(mask), value))
+
+
+class EffectiveKernel:
+    """Descriptor of the attribute that holds a kernel: the variable, or its effective tensor.
+
+    Keras layers read `self.kernel` in `call`. While `MaskedLayer.effective_kernels` is entered, the
+    attribute gives `where(mask, kernel, 0)`, computed once; outside it gives the variable. So a
+    masked twin runs its Keras layer's own code, and a recurrent layer applies the mask once a call
+    instead of once a step.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
+        if layer is None:
+            return self
+        kernels = in_force(layer)
+        effective = None if kernels is None else kernels.get(self._name.lstrip("_"))
+        if effective is not None:
+            return effective
+        try:
+            return layer.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(
+                f"{type(layer).__name__} has no `{self._name}` before it is built"
+            ) from None
+
+    def __set__(self, layer: Any, value: Any) -> None:
+        layer.__dict__[self._name] = value
+
+    def __delete__(self, layer: Any) -> None:
+        del layer.__dict__[self._name]

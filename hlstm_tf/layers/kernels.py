@@ -1,0 +1,109 @@
+"""`MaskedKernel`, the one handle through which growth, pruning and export see a weight."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedKernel:
+    """One kernel of one layer with its mask: the handle of growth, pruning and export.
+
+    A kernel is seen as `gates` matrices of shape `(inputs, outputs)`; every rule that speaks of
+    "a matrix" (a percentile, a sparsity) means one of them. Two handles are equal when they mean
+    the same variable, so that a handle is a key that outlives the list it came in.
+
+    Attributes:
+        layer: The layer that owns the variables; of a recurrent layer, its cell.
+        name: The kernel's name in the layer: `"kernel"`, `"recurrent_kernel"`, `"output_kernel"`...
+        variable: The weight, exactly 0 where the mask is `False`.
+        mask: Boolean non-trainable variable of the same shape; `True` where a connection exists.
+        gates: How many matrices the kernel holds: 4 for LSTM and H-LSTM, 3 for GRU, else 1.
+        gates_first: Whether the gates are the first axis (`(gates, inputs, outputs)`) rather than
+            next to the outputs (`(inputs, gates, outputs)` or `(inputs, gates * outputs)`).
+        path: A name that is unique in the model.
+
+    Example:
+
+    >>> import keras, hlstm_tf as hl
+    >>> layer = hl.MaskedDense(3)
+    >>> layer.build((None, 2))
+    >>> [handle] = hl.masked_kernels(layer)
+    >>> handle.name, handle.to_matrices(handle.mask).shape
+    ('kernel', (1, 2, 3))
+    """
+
+    layer: keras.Layer
+    name: str
+    variable: keras.Variable
+    mask: keras.Variable
+    gates: int
+    gates_first: bool
+    path: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MaskedKernel) and self.variable is other.variable
+
+    def __hash__(self) -> int:
+        return hash(id(self.variable))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The kernel's own shape, which is also its mask's."""
+        return tuple(self.variable.shape)
+
+    @property
+    def matrices_shape(self) -> tuple[int, int, int]:
+        """`(gates, inputs, outputs)`; the inputs of a convolution are window times channels."""
+        if self.gates_first:
+            gates, inputs, outputs = self.shape
+            return gates, inputs, outputs
+        # The gates sit beside the outputs, fused with them or not; all axes before are inputs.
+        outputs_end = -2 if self.gates > 1 and len(self.shape) == 3 else -1
+        inputs = int(np.prod(self.shape[:outputs_end]))
+        return self.gates, inputs, int(np.prod(self.shape[outputs_end:])) // self.gates
+
+    def to_matrices(self, array: Any) -> np.ndarray:
+        """Returns a copy of `array`, of the kernel's shape, as `(gates, inputs, outputs)`.
+
+        Args:
+            array: A NumPy array, tensor or variable of the kernel's shape.
+
+        Raises:
+            ValueError: The shape is not the kernel's.
+        """
+        values = array if isinstance(array, np.ndarray) else ops.convert_to_numpy(array)
+        self.check_shape(values.shape)
+        if self.gates_first:
+            return np.array(values)
+        gates, inputs, outputs = self.matrices_shape
+        return np.array(values.reshape(inputs, gates, outputs).swapaxes(0, 1), order="C")
+
+    def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """Returns a copy of `matrices`, `(gates, inputs, outputs)`, in the kernel's own shape.
+
+        Raises:
+            ValueError: The shape is not `matrices_shape`.
+        """
+        if tuple(matrices.shape) != self.matrices_shape:
+            raise ValueError(
+                f"{self.path}: matrices of shape {tuple(matrices.shape)} were given; expected "
+                f"(gates, inputs, outputs) = {self.matrices_shape}."
+            )
+        if self.gates_first:
+            return np.array(matrices)
+        return np.array(matrices.swapaxes(0, 1), order="C").reshape(self.shape)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raises a `ValueError` that names the kernel unless `shape` is the kernel's."""
+        if tuple(shape) != self.shape:
+            raise ValueError(
+                f"{self.path}: an array of shape {tuple(shape)} was given for a kernel of shape "
+                f"{self.shape}; give one value for each connection."
+            )
+
+    def __repr__(self) -> str:
+        return f"<MaskedKernel {self.path} {self.shape} gates={self.gates}>"
