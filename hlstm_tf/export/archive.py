@@ -1,0 +1,86 @@
+"""A SavedModel with chosen signatures, and nothing of Keras inside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hlstm_tf.export.layout import InputLayout, named_outputs
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A function of a SavedModel: its name, what it computes, and what it takes.
+
+    Attributes:
+        name: Name of the signature.
+        function: Takes one argument in the structure of `signature`, returns a dictionary.
+        signature: A `tf.TensorSpec`, or a structure of them; their names become the inputs' names.
+    """
+
+    name: str
+    function: Callable[[Any], dict[str, Any]]
+    signature: Any
+
+
+def serve_endpoint(
+    model: keras.Model, layout: InputLayout, batch_size: int | None, name: str = "serve"
+) -> Endpoint:
+    """The model's forward pass, with its outputs by name.
+
+    Args:
+        model: The model.
+        layout: Its inputs.
+        batch_size: Size of the batch axis; `None` leaves it open.
+        name: Name of the signature.
+    """
+    return Endpoint(
+        name,
+        lambda inputs: named_outputs(model(inputs, training=False)),
+        layout.with_batch(batch_size),
+    )
+
+
+def write_archive(
+    model: keras.Model, endpoints: list[Endpoint], folder: Path
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """Writes a SavedModel whose signatures are `endpoints`; the first is `serving_default` too.
+
+    `keras.export.ExportArchive` would do, but traces every function four times. What it is needed
+    for is kept: the variables that the functions use belong to the module that is saved, without
+    which a TFLite conversion silently leaves out the weights.
+
+    Args:
+        model: The model that the functions call.
+        endpoints: The signatures.
+        folder: An empty or new folder.
+
+    Returns:
+        The traced functions by name.
+    """
+    module = tf.Module()
+    traced: dict[str, tf.types.experimental.ConcreteFunction] = {}
+    for endpoint in endpoints:
+        function = tf.function(
+            endpoint.function, input_signature=[endpoint.signature], autograph=False
+        )
+        traced[endpoint.name] = function.get_concrete_function()
+        setattr(module, endpoint.name, function)
+    # A tf.Module finds what it must save through its attributes.
+    module.weights = list({id(v): v for f in traced.values() for v in f.variables}.values())
+    if any(map(_captures_more_than_variables, traced.values())):
+        module.model = model  # lookup tables and their files
+    signatures = {**traced, "serving_default": traced[endpoints[0].name]}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return traced
+
+
+def _captures_more_than_variables(function: Any) -> bool:
+    handles = {id(variable.handle) for variable in function.variables}
+    return any(
+        outside.dtype == tf.resource and id(outside) not in handles
+        for outside, _ in function.graph.captures
+    )

@@ -1,0 +1,59 @@
+"""From a SavedModel to the bytes of a TFLite file that needs builtin operations only."""
+
+import re
+from pathlib import Path
+
+import tensorflow as tf
+
+QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+
+
+def check_quantization(quantization: str | None) -> None:
+    """Raises a `ValueError` for a quantization that does not exist."""
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            "quantization must be None, 'float16', 'dynamic' or 'int8'; got "
+            f"{quantization!r}."
+        )
+
+
+def convert(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:
+    """Converts signatures of a SavedModel; `int8` is `calibration.convert_int8`'s.
+
+    Args:
+        folder: The SavedModel.
+        signatures: Names of the signatures that the file is to have.
+        quantization: `None`, `"float16"` or `"dynamic"`.
+        model: The model's name, for errors.
+
+    Raises:
+        ValueError: An operation has no builtin form.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=signatures)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantization is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        return converter.convert()
+    except Exception as error:  # the converter's own exception class is private
+        raise conversion_error(model, str(error)) from error
+
+
+def conversion_error(model: str, message: str) -> ValueError:
+    """One line that says which operations stand in the way, from the converter's many."""
+    operations = re.findall(r"(?:TF Select|Custom) ops: ([^\n]+)", message)
+    if operations:
+        return ValueError(
+            f"model {model!r} cannot become a TFLite file of builtin operations: "
+            f"{'; '.join(operations)} have no builtin form. Replace the layers that use them."
+        )
+    if "element_shape to be static" in message:
+        return ValueError(
+            f"model {model!r} cannot become a TFLite file: a loop over time has a state of unknown "
+            "size. Give the model's inputs a fixed number of features."
+        )
+    reasons = [line.strip() for line in message.splitlines() if "error:" in line]
+    reason = " ".join((reasons[0] if reasons else message).split())[:300]
+    return ValueError(f"model {model!r} cannot become a TFLite file: {reason}")

@@ -1,0 +1,150 @@
+"""Files and folders that appear whole or not at all, and what they weigh."""
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+Name = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """What a file weighs, and a fingerprint of it.
+
+    Attributes:
+        bytes: Size on disk.
+        gzipped: Size after gzip at its strongest level; what a phone downloads. A quantized file
+            with zeros in it shrinks here as far as a sparse encoding would take it.
+        sha256: Hash of the content, in hexadecimal.
+    """
+
+    bytes: int
+    gzipped: int
+    sha256: str
+
+
+def file_size(path: Name) -> FileSize:
+    """Weighs a file: raw, gzipped, and its SHA-256.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be read.
+
+    Example:
+
+    >>> import os, tempfile, hlstm_tf.export as export
+    >>> path = os.path.join(tempfile.mkdtemp(), "zeros")
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(bytes(1000))
+    >>> size = export.file_size(path)
+    >>> size.bytes, size.gzipped < 50, size.sha256[:8]
+    (1000, True, '541b3e9d')
+    """
+    content = Path(path).read_bytes()
+    # A time of zero: the same file always weighs the same.
+    gzipped = len(gzip.compress(content, compresslevel=9, mtime=0))
+    return FileSize(len(content), gzipped, hashlib.sha256(content).hexdigest())
+
+
+@contextlib.contextmanager
+def replaced_file(path: Name) -> Iterator[Path]:
+    """Gives a name beside `path` to write to, renamed to `path` when the block ends well.
+
+    Whatever fails, a full disk included, leaves an older file as it was and nothing beside it.
+
+    Args:
+        path: The file to be. Its folder is made where it is missing.
+
+    Raises:
+        OSError: The folder cannot be made or written to, or `path` is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file to write.")
+    _make_parent(path)
+    unfinished = _beside(path)
+    try:
+        with _explained(path):
+            yield unfinished
+            os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced_folder(path: Name, *, overwrite: bool = False) -> Iterator[Path]:
+    """Gives a folder beside `path` to fill, renamed to `path` when the block ends well.
+
+    Args:
+        path: The folder to be.
+        overwrite: Whether a folder that exists is replaced. It stays until the new one is whole.
+
+    Raises:
+        FileExistsError: `path` exists, and `overwrite` is false or it is no folder.
+        OSError: The folder cannot be made or written to.
+    """
+    path = Path(path)
+    check_free(path, overwrite=overwrite)
+    _make_parent(path)
+    unfinished, old = _beside(path), _beside(path, "old")
+    try:
+        with _explained(path):
+            unfinished.mkdir()
+            yield unfinished
+            if path.exists():
+                path.rename(old)
+            try:
+                unfinished.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raises where a folder to be written exists already; called before the work is done."""
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; give the name of a folder to write.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists already; give the next version's folder, or overwrite=True."
+        )
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(
+            f"cannot write {path}: {path.parent} is not a folder."
+        ) from None
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"cannot write {path}: no permission to write in {path.parent}.")
+
+
+def _beside(path: Path, role: str = "unfinished") -> Path:
+    return path.with_name(f".{path.name}.{role}-{os.getpid()}")
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Names the file in the errors of a full or read-only disk, and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno, f"cannot write {path}: the disk is full; free some space and try again"
+            ) from error
+        raise

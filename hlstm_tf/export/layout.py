@@ -1,0 +1,232 @@
+"""A model's inputs and outputs by name: what signatures, samples and comparisons agree on."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_UNKNOWN_STEPS = 24
+
+
+@dataclass(frozen=True)
+class InputLayout:
+    """The inputs of a model: their structure, and a stable name for each.
+
+    Attributes:
+        structure: What the model is called with, a `tf.TensorSpec` in each place: one, a list, or a
+            dictionary. The specs' names are unique.
+        id_limit: One more than the largest id that every `Embedding` of the model knows, or `None`.
+    """
+
+    structure: Any
+    id_limit: int | None = None
+
+    @property
+    def specs(self) -> dict[str, tf.TensorSpec]:
+        """The specs by name, in the model's order."""
+        return {spec.name: spec for spec in keras.tree.flatten(self.structure)}
+
+    def with_batch(self, batch_size: int | None) -> Any:
+        """The structure with every batch axis set to `batch_size`."""
+        return keras.tree.map_structure(
+            lambda spec: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, spec.name),
+            self.structure,
+        )
+
+    def pack(self, named: Mapping[str, Any]) -> Any:
+        """The model's argument from its parts by name."""
+        return keras.tree.map_structure(lambda spec: named[spec.name], self.structure)
+
+    def named(self, values: Any, argument: str) -> dict[str, np.ndarray]:
+        """Checks a batch that a user gave, and returns it by input name in the model's dtypes.
+
+        Args:
+            values: A batch in the model's structure, or a dictionary by input name.
+            argument: The argument that it came in, for the error.
+
+        Raises:
+            ValueError: A part is missing, or has a shape or dtype that the model does not take.
+        """
+        specs = self.specs
+        by_name = isinstance(values, Mapping) and set(values) == set(specs)
+        parts = dict(values) if by_name else _parts(self.structure, values)
+        if parts is None:
+            raise ValueError(
+                f"{argument} must hold a batch for each of the model's inputs {list(specs)}; got "
+                f"{_described(values)}."
+            )
+        arrays = {name: fitted(parts[name], spec, argument) for name, spec in specs.items()}
+        sizes = {name: len(array) for name, array in arrays.items()}
+        if len(set(sizes.values())) > 1 or 0 in sizes.values():
+            raise ValueError(
+                f"{argument}: every input must have the same number of samples, at least one; "
+                f"got {sizes}."
+            )
+        return arrays
+
+    def random(self, samples: int = 1, seed: int = 0) -> dict[str, np.ndarray]:
+        """Random inputs by name: standard normal floats, and integers the model can take.
+
+        Axes of unknown length get 24 entries. Integers of one axis are taken for lengths and name
+        the whole of it; others are ids below `id_limit`, or ones where no limit is known.
+        """
+        rng = np.random.default_rng(seed)
+        return {name: self._random(rng, spec, samples) for name, spec in self.specs.items()}
+
+    def _random(self, rng: np.random.Generator, spec: tf.TensorSpec, samples: int) -> np.ndarray:
+        shape = (samples, *(size or _UNKNOWN_STEPS for size in spec.shape[1:]))
+        dtype = spec.dtype.as_numpy_dtype
+        if spec.dtype.is_floating:
+            return rng.normal(size=shape).astype(dtype)
+        if spec.dtype == tf.bool:
+            return rng.random(shape) < 0.5
+        if len(shape) == 1:
+            return np.full(shape, self._steps(), dtype)
+        if self.id_limit is None or self.id_limit < 2:
+            return np.ones(shape, dtype)
+        return rng.integers(1, self.id_limit, shape).astype(dtype)
+
+    def _steps(self) -> int:
+        for spec in self.specs.values():
+            if len(spec.shape) > 1:
+                return spec.shape[1] or _UNKNOWN_STEPS
+        return 1
+
+
+def input_layout(model: keras.Model) -> InputLayout:
+    """Reads the inputs of a functional or sequential model.
+
+    A name comes from the dictionary's key or from `keras.Input(name=...)`; an input without a name
+    is called `inputs`.
+
+    Raises:
+        TypeError: `model` is no Keras model.
+        ValueError: The model is not built, or its inputs are not known.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model; got {type(model).__name__}.")
+    structure = _declared_inputs(model)
+    if structure is None:
+        raise ValueError(
+            f"model {model.name!r} does not say what its inputs are; build it from keras.Input, "
+            "as a Sequential or functional model, to export it."
+        )
+    taken: set[str] = set()
+
+    def spec(path: tuple[Any, ...], tensor: Any) -> tf.TensorSpec:
+        name = _unique(_input_name(path, tensor), taken)
+        return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
+
+    flat = [spec(path, tensor) for path, tensor in keras.tree.flatten_with_path(structure)]
+    return InputLayout(keras.tree.pack_sequence_as(structure, flat), _id_limit(model))
+
+
+def named_outputs(outputs: Any) -> dict[str, Any]:
+    """Outputs by name: `outputs` for a single tensor, keys of a dictionary, else `output_0`..."""
+    if isinstance(outputs, Mapping):
+        named: dict[str, Any] = {}
+        for path, value in keras.tree.flatten_with_path(dict(outputs)):
+            named[_unique(_clean("_".join(map(str, path))), set(named))] = value
+        return named
+    flat = keras.tree.flatten(outputs)
+    if len(flat) == 1:
+        return {"outputs": flat[0]}
+    return {f"output_{number}": value for number, value in enumerate(flat)}
+
+
+def fitted(value: Any, spec: tf.TensorSpec, argument: str) -> np.ndarray:
+    """`value` as an array of the shape and dtype that `spec` asks for.
+
+    Raises:
+        ValueError: Its rank, a fixed axis or its kind of number is another.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{argument}: input {spec.name!r} must be an array of shape {_shown(spec)}; got "
+            f"{_described(value)}."
+        ) from None
+    if not spec.shape.is_compatible_with(array.shape):
+        raise ValueError(
+            f"{argument}: input {spec.name!r} must have the shape {_shown(spec)}; got "
+            f"{tuple(array.shape)}."
+        )
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    # ml_dtypes (bfloat16) have a kind of their own: NumPy cannot say what casts to them.
+    if dtype.kind != "V" and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise ValueError(
+            f"{argument}: input {spec.name!r} must be of type {dtype}; got {array.dtype}."
+        )
+    return np.ascontiguousarray(array.astype(dtype, copy=False)).reshape(array.shape)
+
+
+def _parts(structure: Any, values: Any) -> dict[str, Any] | None:
+    """The parts of `values` by the names in `structure`; `None` where the two do not match."""
+    if isinstance(structure, tf.TensorSpec):
+        return None if isinstance(values, Mapping) else {structure.name: values}
+    if isinstance(structure, Mapping):
+        if not isinstance(values, Mapping) or set(values) != set(structure):
+            return None
+        pairs = [(structure[key], values[key]) for key in structure]
+    else:
+        if not isinstance(values, (list, tuple)) or len(values) != len(structure):
+            return None
+        pairs = list(zip(structure, values, strict=True))
+    parts: dict[str, Any] = {}
+    for inner, value in pairs:
+        found = _parts(inner, value)
+        if found is None:
+            return None
+        parts |= found
+    return parts
+
+
+def _declared_inputs(model: keras.Model) -> Any:
+    try:
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    except (AttributeError, ValueError):
+        return None
+
+
+def _input_name(path: tuple[Any, ...], tensor: Any) -> str:
+    if path and isinstance(path[-1], str):
+        return _clean("_".join(map(str, path)))
+    # Keras numbers the tensors of a process: such a name would change from run to run.
+    automatic = re.fullmatch(r"(keras_tensor|input_layer|input)(_\d+)?(CLONE)?", tensor.name)
+    return "inputs" if automatic else _clean(tensor.name.removesuffix("CLONE"))
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    count, unique = 1, name
+    while unique in taken:
+        count += 1
+        unique = f"{name}_{count}"
+    taken.add(unique)
+    return unique
+
+
+def _id_limit(model: keras.Model) -> int | None:
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    limits = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
+    return min(limits, default=None)
+
+
+def _shown(spec: tf.TensorSpec) -> str:
+    sizes = ["samples", *("any" if size is None else str(size) for size in spec.shape[1:])]
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a dictionary with {sorted(map(str, value))}"
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}")

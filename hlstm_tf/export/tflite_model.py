@@ -1,0 +1,180 @@
+"""Running a TFLite file on LiteRT."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.export.layout import fitted
+
+
+class TFLiteModel:
+    """A TFLite file, ready to be called like the model it was made from.
+
+    Axes that the file leaves open (the length of a sequence) may change from call to call. A batch
+    larger than the file's (1 as a rule) is run piece by piece. One instance serves one thread at a
+    time.
+
+    Args:
+        path: The `.tflite` file.
+        threads: Threads of the engine. 1 by default: below about 0.8 MB of int8 weights two
+            threads are slower than one.
+        signature: Which of the file's signatures to call; by default `serve`, or the only one.
+
+    Call arguments:
+        inputs: The batch: an array where the model has one input, or a dictionary by input name.
+
+    Returns:
+        An array where there is one output, else a dictionary by output name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no TFLite file or is damaged; `threads` is not positive; there is no
+            such signature; or, when called, an input is missing or has another shape or type.
+
+    Example:
+
+    >>> import os, tempfile, keras, numpy as np, hlstm_tf.export as export
+    >>> model = keras.Sequential([keras.Input((4,), name="features"), keras.layers.Dense(2)])
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
+    >>> _ = export.export_tflite(model, path)
+    >>> export.TFLiteModel(path)(np.zeros((3, 4), "float32")).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        signature: str | None = None,
+    ) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"threads must be a positive integer; got {threads!r}.")
+        self.path = Path(path)
+        self.threads = threads
+        self._interpreter = _open(self.path, threads)
+        self.signatures: dict[str, dict[str, list[str]]] = self._interpreter.get_signature_list()
+        self.signature = self._choose(signature)
+        self._runner = self._interpreter.get_signature_runner(self.signature)
+        self._specs = {
+            name: _spec(name, detail) for name, detail in self._runner.get_input_details().items()
+        }
+
+    @property
+    def inputs(self) -> dict[str, tf.TensorSpec]:
+        """Shape and dtype of each input by name; an open axis is `None`."""
+        return dict(self._specs)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The outputs' names."""
+        return list(self._runner.get_output_details())
+
+    def __call__(self, inputs: Any) -> Any:
+        named = self._named(inputs)
+        outputs = self._in_pieces(named)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """As calling, with a dictionary by output name whatever their number."""
+        return self._in_pieces(self._named(inputs))
+
+    def _named(self, inputs: Any) -> dict[str, np.ndarray]:
+        if not isinstance(inputs, Mapping):
+            if len(self._specs) != 1:
+                raise ValueError(
+                    f"{self.path} takes several inputs; give a dictionary with "
+                    f"{list(self._specs)}."
+                )
+            inputs = {next(iter(self._specs)): inputs}
+        if set(inputs) != set(self._specs):
+            raise ValueError(
+                f"{self.path} takes the inputs {list(self._specs)}; got {sorted(inputs)}."
+            )
+        # Any number of samples is taken: the batch axis is cut to the file's below.
+        return {
+            name: fitted(
+                inputs[name],
+                tf.TensorSpec((None, *spec.shape[1:]) if spec.shape.rank else (), spec.dtype, name),
+                str(self.path),
+            )
+            for name, spec in self._specs.items()
+        }
+
+    def _in_pieces(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        batched = [name for name, spec in self._specs.items() if spec.shape.rank]
+        sizes = {name: self._specs[name].shape[0] or len(named[name]) for name in batched}
+        counts = {len(named[name]) / sizes[name] for name in batched}
+        if not batched or counts == {1.0}:
+            return self._runner(**named)
+        count = counts.pop()
+        if counts or count != int(count) or count < 1:
+            raise ValueError(
+                f"{self.path} takes batches of {sizes}; got "
+                f"{ {name: len(named[name]) for name in batched} } samples."
+            )
+        pieces = [
+            self._runner(
+                **{
+                    name: value[i * sizes[name] : (i + 1) * sizes[name]] if name in sizes else value
+                    for name, value in named.items()
+                }
+            )
+            for i in range(int(count))
+        ]
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def _choose(self, signature: str | None) -> str:
+        names = list(self.signatures)
+        if not names:
+            raise ValueError(f"{self.path} has no signature; export it with export_tflite.")
+        if signature is None:
+            signature = "serve" if "serve" in names else names[0]
+            if len(names) > 1 and "serve" not in names:
+                raise ValueError(f"{self.path} has the signatures {names}; choose one.")
+        if signature not in names:
+            raise ValueError(f"{self.path} has no signature {signature!r}; it has {names}.")
+        return signature
+
+
+def load_tflite(path: str | os.PathLike[str], *, threads: int = 1) -> TFLiteModel:
+    """Opens a TFLite file; short for `TFLiteModel(path, threads=threads)`."""
+    return TFLiteModel(path, threads=threads)
+
+
+def _open(path: Path, threads: int) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = _read(path)
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} is no TFLite file that LiteRT can run, or is damaged: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    return interpreter
+
+
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a .tflite file.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a .tflite file.")
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            f"{path} is no TFLite file or is damaged ({len(content):,} bytes, without the mark "
+            "'TFL3'); export the model again."
+        )
+    return content
+
+
+def _spec(name: str, detail: Mapping[str, Any]) -> tf.TensorSpec:
+    shape = [None if size < 0 else int(size) for size in detail["shape_signature"]]
+    return tf.TensorSpec(shape, tf.as_dtype(detail["dtype"]), name)

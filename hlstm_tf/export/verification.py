@@ -1,0 +1,90 @@
+"""Whether an exported file computes what the model does, and how far off it may be."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.export.layout import InputLayout, named_outputs
+
+TOLERANCES: dict[str | None, float] = {
+    None: 1e-4,
+    "float16": 2e-2,
+    "dynamic": 1e-1,
+    "int8": 2e-1,
+}
+"""Largest error allowed for each quantization, as a fraction of the output's range.
+
+float32 differs by the order of sums alone. float16 keeps 11 bits of each weight, int8 eight, and a
+recurrent model carries their errors from step to step. An engine that computes something else, as
+LiteRT did with some sparse encodings, is off by most of the range.
+"""
+
+
+class VerificationError(ValueError):
+    """An exported file does not compute what the model does; no file was left."""
+
+
+def reference_outputs(
+    model: keras.Model, layout: InputLayout, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What the model gives for `inputs`, by output name.
+
+    Raises:
+        ValueError: The model cannot take the inputs, or its outputs are not finite.
+    """
+    # Traced, because a loop over time that runs eagerly takes seconds for a long sequence.
+    forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
+    outputs = forward(layout.pack(inputs))
+    named = {
+        name: keras.ops.convert_to_numpy(value) for name, value in named_outputs(outputs).items()
+    }
+    for name, value in named.items():
+        if not np.all(np.isfinite(np.asarray(value, np.float64))):
+            raise ValueError(
+                f"model {model.name!r} itself gives NaN or infinity in {name!r} for the inputs it "
+                "was to be verified with; look into its weights, or give other inputs as "
+                "verify_with."
+            )
+    return named
+
+
+def largest_error(
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]
+) -> tuple[float, str]:
+    """The largest error over all outputs, and the output it is in.
+
+    Of a float output: the largest difference as a fraction of the range of what is expected
+    (largest value less smallest), not finite values counting as infinitely wrong. Of integers and
+    booleans: the fraction that differs. A missing output or another shape is infinitely wrong.
+
+    Example:
+
+    >>> import numpy as np
+import tensorflow as tf
+    >>> from hlstm_tf.export.verification import largest_error
+    >>> largest_error({"y": np.array([0.0, 2.0])}, {"y": np.array([0.0, 1.9])})
+    (0.05..., 'y')
+    """
+    errors = {
+        name: _error(value, actual[name]) if name in actual else float("inf")
+        for name, value in expected.items()
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    return errors[worst], worst
+
+
+def _error(expected: np.ndarray, actual: np.ndarray) -> float:
+    if expected.shape != actual.shape:
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    if expected.dtype.kind in "biu":
+        return float(np.mean(expected != actual))
+    expected, actual = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
+    if not np.all(np.isfinite(actual)):
+        return float("inf")
+    # Outputs that hardly vary are judged by their size: their range is rounding itself.
+    scale = max(float(np.ptp(expected)), 1e-3 * float(np.max(np.abs(expected))), 1e-12)
+    return float(np.max(np.abs(expected - actual))) / scale
