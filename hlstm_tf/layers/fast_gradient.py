@@ -1,0 +1,98 @@
+"""Runs an H-LSTM layer through the recurrence whose backward pass is written by hand."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
+from hlstm_tf.layers.recurrence import Activations, GateNetworks, is_elementwise, recur
+
+
+def has_fast_gradient(cell: HLSTMCell) -> bool:
+    """Whether the recurrence covers the cell.
+
+    It does not cover recurrent dropout, whose masks differ from gate to gate; activations that are
+    not known to be elementwise; and compute dtypes other than float32.
+    """
+    activations = (cell.hidden_activation, cell.recurrent_activation, cell.activation)
+    return (
+        cell.compute_dtype == "float32"
+        and cell.recurrent_dropout == 0
+        and all(map(is_elementwise, activations))
+    )
+
+
+def run_with_fast_gradient(
+    cell: HLSTMCell,
+    weights: GateWeights,
+    training: bool,
+    projected: tf.Tensor,
+    states: list[tf.Tensor],
+    mask: Any = None,
+    *,
+    go_backwards: bool = False,
+    return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """Does what `scan` does with `cell.step`, for the same arguments and with the same results.
+
+    Args:
+        cell: A cell for which `has_fast_gradient` is true.
+        weights: The cell's `gate_weights()`.
+        training: Whether the gates' dropout acts.
+        projected: `(batch, time, 4, H1)`: `cell.project` of the sequence.
+        states: `[h, c]`, each `(batch, units)`.
+        mask: `(batch, time)` or `(batch, time, 1)`, or `None`.
+        go_backwards: Whether time runs from the end.
+        return_sequences: Whether all outputs are kept, or only the last.
+        zero_output_for_mask: Whether outputs at masked steps are zero.
+
+    Returns:
+        The last output, all outputs (one, without `return_sequences`), and the last states.
+    """
+    batch, length = tf.shape(projected)[0], projected.shape[1]
+    time_major = tf.transpose(projected, [1, 0, 2, 3])
+    width = projected.shape[2] * projected.shape[3]
+    steps = tf.shape(projected)[1] if length is None else length
+    time_major = tf.reshape(time_major, [steps, batch, width])
+    time_major.set_shape([length, projected.shape[0], width])
+    valid = None if mask is None else _time_major_mask(mask)
+    if go_backwards:
+        time_major = tf.reverse(time_major, [0])
+        valid = None if valid is None else tf.reverse(valid, [0])
+    networks = _gate_networks(cell, weights, projected, training)
+    activations = Activations(cell.hidden_activation, cell.recurrent_activation, cell.activation)
+    h, c = recur(time_major, valid, states[0], states[1], networks, activations)
+    outputs = h if valid is None else _mask_outputs(h, valid, zero_output_for_mask)
+    kept = outputs if return_sequences else outputs[-1:]
+    return outputs[-1], tf.transpose(kept, [1, 0, 2]), [h[-1], c]
+
+
+def _gate_networks(
+    cell: HLSTMCell, weights: GateWeights, projected: tf.Tensor, training: bool
+) -> GateNetworks:
+    dropped = cell.get_hidden_dropout_masks(projected) if training else None
+    return GateNetworks(
+        recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
+        kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
+        biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
+        dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
+    )
+
+
+def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(mask, [-1, mask.shape[1] * mask.shape[2]])
+
+
+def _time_major_mask(mask: Any) -> tf.Tensor:
+    mask = tf.cast(mask, tf.bool)
+    return tf.transpose(mask)[:, :, None] if len(mask.shape) == 2 else tf.transpose(mask, [1, 0, 2])
+
+
+def _mask_outputs(h: tf.Tensor, valid: tf.Tensor, zero_output_for_mask: bool) -> tf.Tensor:
+    if zero_output_for_mask:
+        return tf.where(valid, h, 0.0)
+    # A masked step repeats the output before it, which the state does too; but before the first
+    # valid step the output is zero, whatever the initial state.
+    begun = tf.cumsum(tf.cast(valid, tf.int32), axis=0) > 0
+    return tf.where(begun, h, 0.0)
