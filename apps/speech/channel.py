@@ -100,15 +100,16 @@ def coloured_noise(
         mains = (50.0, 60.0)[int(rng.integers(2))]
         time = np.arange(samples) / sample_rate
         harmonics = [
-            np.sin(2 * np.pi * (k * mains * time + rng.random())) / k for k in (1, 2, 3, 5)
+            np.sin(2 * np.pi * (k * mains * time + rng.random())) / k for k in (1, 2, 3)
         ]
         noise = np.sum(harmonics, axis=0) + 0.5 * coloured_noise("pink", samples, sample_rate, rng)
         return noise / np.sqrt(np.mean(noise**2))
     exponent = {"white": 0.0, "pink": 0.5, "brown": 1.0}[kind]
     size = fast_length(samples)
     frequencies = np.fft.rfftfreq(size, 1 / sample_rate)
-    spectrum = np.fft.rfft(rng.standard_normal(size))
-    # Below 20 Hz nothing rises further: a microphone passes no drift.
+    # White noise has a white spectrum, so it is drawn as one; 20 Hz is where rising ends, as no
+    # microphone passes drift.
+    spectrum = rng.standard_normal(2 * len(frequencies)).view(np.complex128)
     noise = np.fft.irfft(spectrum / np.maximum(frequencies, 20.0) ** exponent, size)[:samples]
     return noise / np.sqrt(np.mean(noise**2))
 

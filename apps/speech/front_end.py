@@ -1,6 +1,7 @@
 """Front ends: from samples to the network's input, one row a frame."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,13 +111,15 @@ class LogMel:
         return np.ascontiguousarray(self._log_energies(audio).T, np.float32)
 
     def _log_energies(self, audio: np.ndarray) -> np.ndarray:
-        size = max(512, 1 << (round(self.window * self.sample_rate) - 1).bit_length())
-        energies = _librosa().feature.melspectrogram(
-            y=audio, sr=self.sample_rate, n_fft=size, hop_length=self.hop_samples,
-            win_length=round(self.window * self.sample_rate), n_mels=self.bands,
-            fmin=self.low, fmax=self.high, center=True, pad_mode="constant",
+        window = round(self.window * self.sample_rate)
+        size = max(512, 1 << (window - 1).bit_length())
+        spectrum = _librosa().stft(
+            audio, n_fft=size, hop_length=self.hop_samples, win_length=window, window="hann",
+            center=True, pad_mode="constant",
         )  # fmt: skip
-        return np.log(np.maximum(energies, FLOOR))
+        basis = _mel_basis(self.sample_rate, size, self.bands, self.low, self.high)
+        energies = basis @ (spectrum.real**2 + spectrum.imag**2)
+        return np.log(np.maximum(energies, np.float32(FLOOR)))
 
     def config(self) -> dict[str, Any]:
         """Plain values that `from_config` takes; a model file carries them."""
@@ -187,6 +190,15 @@ def from_config(config: dict[str, Any]) -> FrontEnd:
         return kinds[kind](**arguments)
     except TypeError as error:
         raise InputError(f"front end {kind}: {error}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _mel_basis(
+    sample_rate: int, size: int, bands: int, low: float, high: float | None
+) -> np.ndarray:
+    """float32 (bands, 1 + size // 2): made once, as it costs more than one utterance's transform."""
+    mel = _librosa().filters.mel
+    return mel(sr=sample_rate, n_fft=size, n_mels=bands, fmin=low, fmax=high)
 
 
 def _normalise(features: np.ndarray) -> np.ndarray:

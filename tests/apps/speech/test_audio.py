@@ -1,0 +1,176 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from apps.speech.audio import load_audio, resample
+from apps.speech.errors import InputError
+
+
+def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.5):
+    return (level * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(
+        np.float32
+    )
+
+
+def sphere(samples, order="01", promised=None):
+    """A NIST SPHERE file as AN4's are, 16-bit mono at 16 kHz."""
+    count = len(samples) if promised is None else promised
+    header = (
+        "NIST_1A\n   1024\n"
+        f"sample_count -i {count}\nsample_rate -i 16000\nsample_n_bytes -i 2\n"
+        f"sample_byte_format -s2 {order}\nchannel_count -i 1\nsample_coding -s3 pcm\nend_head\n"
+    )
+    dtype = "<i2" if order == "01" else ">i2"
+    data = np.round(samples * 32767).astype(dtype).tobytes()
+    return header.encode().ljust(1024, b" ") + data
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "tolerance"),
+    [
+        ("a.wav", "PCM_U8", 1 / 100),
+        ("a.wav", "PCM_16", 1e-4),
+        ("a.wav", "PCM_24", 1e-6),
+        ("a.wav", "FLOAT", 1e-7),
+        ("a.wav", "ULAW", 0.03),
+        ("a.flac", "PCM_16", 1e-4),
+        ("a.ogg", "VORBIS", 0.1),
+        ("a.aiff", "PCM_16", 1e-4),
+    ],
+)
+def test_every_width_and_container_gives_the_same_samples(tmp_path, name, subtype, tolerance):
+    soundfile.write(tmp_path / name, tone(), 16000, subtype=subtype)
+    audio = load_audio(tmp_path / name)
+    assert audio.dtype == np.float32
+    np.testing.assert_allclose(audio, tone(), atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 96000])
+def test_any_rate_is_converted_to_the_same_tone(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(rate=rate), rate)
+    audio = load_audio(tmp_path / "a.wav")
+    assert abs(len(audio) - 8000) <= 1  # half a second at 11,025 Hz is no whole number of samples
+    # The middle, away from the filter's edges.
+    np.testing.assert_allclose(audio[1000:7000], tone()[1000:7000], atol=2e-3)
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(level=0.8), tone(level=0.2)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16000, subtype="FLOAT")
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), tone(level=0.5), atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ["01", "10"])
+def test_sphere_of_both_byte_orders_is_read(tmp_path, order):
+    (tmp_path / "a.sph").write_bytes(sphere(tone(), order))
+    np.testing.assert_allclose(load_audio(tmp_path / "a.sph"), tone(), atol=1e-4)
+
+
+def test_raw_is_big_endian_16_bit_at_16_khz(tmp_path):
+    (tmp_path / "a.raw").write_bytes(np.array([256, -32768] * 800, ">i2").tobytes())
+    assert load_audio(tmp_path / "a.raw")[:2].tolist() == [256 / 32768, -1.0]
+
+
+def test_another_rate_can_be_asked_for(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), 16000)
+    assert len(load_audio(tmp_path / "a.wav", 8000)) == 4000
+
+
+def test_resampling_a_full_scale_square_stays_in_range():
+    square = np.sign(tone(0.2, 22050, 200.0))
+    assert np.abs(resample(square, 22050, 16000)).max() <= 1.0
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.sph", "a.raw", "a.ogg"])
+def test_an_empty_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match=rf"{name}: the file is empty \(0 bytes\)"):
+        load_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_file_without_samples_is_refused(tmp_path, name):
+    soundfile.write(tmp_path / name, np.zeros(0, np.float32), 16000)
+    with pytest.raises(InputError, match=rf"{name}: .*(holds no samples|the file is empty)"):
+        load_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("text.wav", b"these are not samples\n" * 50),
+        ("page.flac", b"<html><body>404</body></html>"),
+        ("picture.wav", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4),
+        ("stub.wav", b"RIFF"),
+        ("zeros.sph", bytes(2048)),
+        ("no_suffix", b"hello"),
+    ],
+)
+def test_what_is_not_audio_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: cannot be read as audio"):
+        load_audio(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.sph", "a.ogg"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_truncated_file_is_refused(tmp_path, name, share):
+    path = tmp_path / name
+    if name.endswith(".sph"):
+        path.write_bytes(sphere(tone(2.0)))
+    else:
+        soundfile.write(path, tone(2.0), 16000)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=rf"{name}: (truncated|cannot be read|holds no samples)"):
+        load_audio(path)
+
+
+def test_a_truncated_24_bit_stereo_wav_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(), tone()], 1), 96000, subtype="PCM_24")
+    data = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(data[:-30])
+    with pytest.raises(InputError, match="promises 8000 samples, the file holds 7995"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_a_streamed_wav_of_unknown_length_is_read(tmp_path):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tone(), 16000, format="WAV", subtype="PCM_16")
+    data = bytearray(buffer.getvalue())
+    start = data.index(b"data")
+    data[4:8] = data[start + 4 : start + 8] = b"\xff\xff\xff\xff"
+    (tmp_path / "a.wav").write_bytes(data)
+    np.testing.assert_allclose(load_audio(tmp_path / "a.wav"), tone(), atol=1e-4)
+
+
+def test_an_odd_number_of_raw_bytes_is_refused(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(3201))
+    with pytest.raises(InputError, match=r"a.raw: 3201 bytes; raw audio has two bytes a sample"):
+        load_audio(tmp_path / "a.raw")
+
+
+def test_durations_out_of_range_are_refused(tmp_path):
+    soundfile.write(tmp_path / "short.wav", tone(0.02), 16000)
+    with pytest.raises(InputError, match=r"short.wav: only 0.020 s long; expected at least 0.05 s"):
+        load_audio(tmp_path / "short.wav")
+    soundfile.write(tmp_path / "long.wav", tone(3), 16000)
+    with pytest.raises(InputError, match=r"long.wav: longer than 2 s; cut it"):
+        load_audio(tmp_path / "long.wav", max_seconds=2)
+
+
+def test_samples_that_are_not_numbers_are_refused(tmp_path):
+    samples = tone()
+    samples[100] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"a.wav: some samples are NaN"):
+        load_audio(tmp_path / "a.wav")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none.wav: no such file"):
+        load_audio(tmp_path / "none.wav")
+    with pytest.raises(InputError, match="is a folder"):
+        load_audio(tmp_path)

@@ -1,0 +1,40 @@
+import pytest
+
+from apps.speech import espeak, voices
+from apps.speech.errors import InputError
+from apps.speech.utterance import SPLITS
+
+
+def test_no_family_of_variants_is_in_two_splits_and_all_are_installed():
+    names = [v for split in SPLITS for family in voices.FAMILIES[split] for v in family]
+    assert len(names) == len(set(names))
+    assert set(names) <= set(espeak.variants())
+
+
+def test_casts_of_different_splits_share_no_variant():
+    heard = {split: {s.voice.variant for s in voices.cast(split, 90)} for split in SPLITS}
+    for one, other in [("train", "valid"), ("train", "test"), ("valid", "test")]:
+        assert not heard[one] & heard[other]
+
+
+def test_speakers_of_a_cast_differ_and_every_accent_is_heard_in_training():
+    cast = voices.cast("train", 60)
+    assert len({speaker.code for speaker in cast}) == len({s.voice for s in cast}) == 60
+    accents = {*voices.ACCENTS.values(), *voices.REGIONAL.values()}
+    assert {speaker.voice.accent for speaker in cast} == accents
+
+
+def test_a_cast_is_a_function_of_its_seed():
+    assert voices.cast("test", 9, seed=1) == voices.cast("test", 9, seed=1)
+    assert voices.cast("test", 9, seed=1) != voices.cast("test", 9, seed=2)
+
+
+def test_every_accent_can_speak():
+    for accent in (*voices.ACCENTS.values(), *voices.REGIONAL.values()):
+        assert len(espeak.speak("no", espeak.Voice(accent, "m1"))) > 2000
+
+
+@pytest.mark.parametrize(("split", "count"), [("dev", 3), ("train", 0)])
+def test_unknown_splits_and_empty_casts_are_refused(split, count):
+    with pytest.raises(InputError, match="cast: got"):
+        voices.cast(split, count)
