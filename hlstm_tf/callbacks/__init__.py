@@ -1,1 +1,22 @@
-"""When connections change: one Keras callback a file."""
+"""When masks change: growth, pruning and their sequence, as Keras callbacks."""
+
+from .activation_shift import ActivationShift, LeakyReLU, set_hidden_activation
+from .epoch_data import EpochData
+from .grow_and_prune import GrowAndPrune
+from .growth import GradientGrowth
+from .growth_score import DenseGradients
+from .plan import Growth, Pruning
+from .pruning import MagnitudePruning
+
+__all__ = [
+    "ActivationShift",
+    "DenseGradients",
+    "EpochData",
+    "GradientGrowth",
+    "GrowAndPrune",
+    "Growth",
+    "LeakyReLU",
+    "MagnitudePruning",
+    "Pruning",
+    "set_hidden_activation",
+]

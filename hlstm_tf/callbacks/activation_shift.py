@@ -1,0 +1,165 @@
+"""Leaky ReLU while growing, ReLU after: activations changed on a model in training."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="hlstm_tf")
+class LeakyReLU:
+    """`max(x, slope x)`, with the paper's slope of 0.01 (arXiv 1805.11797, section 3.2).
+
+    With it the neurons of a network that still grows pass a gradient on either side of zero. Keras
+    gives the name "leaky_relu" to a slope of 0.2, hence this class.
+
+    Args:
+        negative_slope: Slope below zero.
+
+    Example:
+
+    >>> from hlstm_tf.callbacks import LeakyReLU
+    >>> LeakyReLU()([-1.0, 2.0]).numpy().tolist()
+    [-0.009999999776482582, 2.0]
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = float(negative_slope)
+
+    def __call__(self, x: Any) -> Any:
+        return ops.leaky_relu(ops.convert_to_tensor(x), negative_slope=self.negative_slope)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"negative_slope": self.negative_slope}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LeakyReLU) and other.negative_slope == self.negative_slope
+
+    def __hash__(self) -> int:
+        return hash((LeakyReLU, self.negative_slope))
+
+    def __repr__(self) -> str:
+        return f"LeakyReLU({self.negative_slope})"
+
+
+def get_activation(activation: Any) -> Any:
+    """Returns an activation by name, as Keras does, but "leaky_relu" with the slope of 0.01."""
+    if activation == "leaky_relu":
+        return LeakyReLU()
+    return keras.activations.get(activation)
+
+
+def set_hidden_activation(
+    model: keras.Model,
+    activation: Any,
+    only: Any = None,
+    layers: Iterable[keras.Layer] = (),
+) -> int:
+    """Sets the activation of the gates' hidden layers of every H-LSTM layer or cell of a model.
+
+    Weights, masks and the optimizer stay as they are. The model's compiled functions are traced
+    again, also in the middle of `fit`: what is traced has the old activation frozen in it.
+
+    Args:
+        model: Any model, built and compiled or not.
+        activation: A name or function; "leaky_relu" has the slope 0.01.
+        only: Set it only where the activation is this one now; everywhere by default.
+        layers: Other layers whose `activation` is set too, such as Dense layers with ReLU.
+
+    Returns:
+        How many cells and layers were set.
+
+    Raises:
+        ValueError: The activation is unknown, or one of `layers` has none.
+
+    Example:
+
+    >>> import keras, hlstm_tf as hl
+    >>> from hlstm_tf.callbacks import set_hidden_activation
+    >>> model = keras.Sequential([keras.Input((None, 4)), hl.HLSTM(3)])
+    >>> set_hidden_activation(model, "leaky_relu")
+    1
+    >>> model.layers[0].hidden_activation
+    LeakyReLU(0.01)
+    """
+    new = get_activation(activation)
+    old = None if only is None else get_activation(only)
+    places = [(cell, "hidden_activation") for cell in _cells(model)]
+    for layer in layers:
+        if not hasattr(layer, "activation"):
+            raise ValueError(f"layers: '{layer.name}' has no activation to set.")
+        places.append((layer, "activation"))
+    changed = [
+        (owner, name)
+        for owner, name in places
+        if (old is None or getattr(owner, name) == old) and getattr(owner, name) != new
+    ]
+    for owner, name in changed:
+        setattr(owner, name, new)
+    if changed:
+        trace_again(model)
+    return len(changed)
+
+
+def trace_again(model: keras.Model) -> None:
+    """Makes `fit`, `evaluate` and `predict` trace the model anew, `fit` from its next step on."""
+    model.test_function = None
+    model.predict_function = None
+    # A running `fit` reads `train_function` before each step and expects it to be there.
+    if model.train_function is not None:
+        model.make_train_function(force=True)
+
+
+def _cells(model: keras.Model) -> list[keras.Layer]:
+    """The owners of a `hidden_activation`: cells, not the layers that pass theirs on."""
+    found = []
+    for layer in model._flatten_layers(include_self=True, recursive=True):
+        cell = getattr(layer, "cell", None)
+        if hasattr(layer, "hidden_activation") and not hasattr(cell, "hidden_activation"):
+            found.append(layer)
+    return list({id(layer): layer for layer in found}.values())
+
+
+class ActivationShift(keras.callbacks.Callback):
+    """Changes the activation of the gates' hidden layers at the beginning of an epoch.
+
+    H-LSTM grows with leaky ReLU and prunes with ReLU (arXiv 1805.11797, section 3.2): ReLU's exact
+    zeros save computation, leaky ReLU's gradient finds what to grow. Start the model with
+    `hidden_activation="leaky_relu"` or `LeakyReLU()`, or call `set_hidden_activation`.
+
+    Args:
+        to: The activation to change to; "relu" by default.
+        epoch: The epoch at whose beginning it changes, counted from 0 as `fit` does. A `fit` that
+            starts later changes it at once.
+        layers: Other layers whose `activation` changes with it.
+
+    Raises:
+        ValueError: The epoch is negative, or the activation unknown.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> from hlstm_tf.callbacks import ActivationShift, LeakyReLU
+    >>> model = keras.Sequential([keras.Input((2, 4)), hl.HLSTM(1, hidden_activation=LeakyReLU())])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.zeros((4, 2, 4)), np.zeros((4, 1))
+    >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[ActivationShift(epoch=1)])
+    >>> model.layers[0].hidden_activation is keras.activations.relu
+    True
+    """
+
+    def __init__(
+        self, to: Any = "relu", epoch: int = 0, layers: Iterable[keras.Layer] = ()
+    ) -> None:
+        super().__init__()
+        if epoch < 0:
+            raise ValueError(f"epoch must be 0 or more; got {epoch}.")
+        self.to = get_activation(to)
+        self.epoch = epoch
+        self.layers = tuple(layers)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch >= self.epoch:
+            # Nothing is traced again where the activation is the new one already.
+            set_hidden_activation(self.model, self.to, layers=self.layers)

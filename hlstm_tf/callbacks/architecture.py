@@ -1,0 +1,203 @@
+"""One growth, or one pruning, of a whole model: scores, rule, cascade, mask edit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.sparsity import (
+    Distribution,
+    Score,
+    Structure,
+    edit_masks,
+    get_distribution,
+    get_score,
+    get_structure,
+    grow_all,
+    prune_all,
+    prune_all_to,
+)
+
+from .gate_neurons import cascade_gates, fold_constants
+from .growth_score import DenseGradients, require_masked_kernels
+
+Arrays = Mapping[MaskedKernel, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What growth and pruning choose independently: score, structure, distribution.
+
+    Attributes:
+        score: What ranks connections.
+        structure: What comes and goes as one.
+        distribution: Which matrices share a percentile.
+    """
+
+    score: Score
+    structure: Structure
+    distribution: Distribution
+
+    @classmethod
+    def of(
+        cls, score: str | Score, structure: str | Structure, distribution: str | Distribution
+    ) -> "Rule":
+        """Makes a rule from names or objects; raises `ValueError` for a name unknown."""
+        return cls(get_score(score), get_structure(structure), get_distribution(distribution))
+
+
+@dataclass
+class ScoreSource:
+    """Where scores come from: the model's weights, passes of training data, a seed.
+
+    Attributes:
+        model: The model to score.
+        data: The training set; `None` where no score needs a gradient.
+        batch_size: How arrays are batched.
+        training: The `training` argument of scoring's forward pass.
+        seed: Of random scores.
+    """
+
+    model: keras.Model
+    data: Any = None
+    batch_size: int = 32
+    training: bool = False
+    seed: int = 0
+    _gradients: DenseGradients | None = None
+
+    def scores(self, rule: Rule, event: int, where: str) -> dict[MaskedKernel, np.ndarray]:
+        """Returns each kernel's scores as matrices `(gates, inputs, outputs)`.
+
+        Args:
+            rule: Names the score.
+            event: Number of the growth or pruning, so that each draws random scores of its own.
+            where: What the scores are for, to name it in an error.
+        """
+        kernels = require_masked_kernels(self.model)
+        gradient = self._pass(rule, "gradient", where)
+        momentum = self._pass(rule, "momentum", where)
+        result = {}
+        for number, kernel in enumerate(kernels):
+            weight = kernel.to_matrices(kernel.variable)
+            # From numbers alone, never names: the same in every process.
+            result[kernel] = np.stack(
+                [
+                    rule.score(
+                        weight=weight[gate],
+                        gradient=_matrix(gradient, kernel, gate),
+                        momentum=_matrix(momentum, kernel, gate),
+                        rng=np.random.default_rng([self.seed, event, number, gate]),
+                    )
+                    for gate in range(kernel.gates)
+                ]
+            )
+        return result
+
+    def forget_trace(self) -> None:
+        """Forgets the traced function, as after a change of activations."""
+        self._gradients = None
+
+    def _pass(self, rule: Rule, need: str, where: str) -> Arrays | None:
+        if need not in rule.score.needs:
+            return None
+        if self.data is None:
+            raise ValueError(
+                f"score '{rule.score}' needs the gradient of the training data; pass the data."
+            )
+        if self._gradients is None:
+            self._gradients = DenseGradients(self.model, training=self.training)
+        take = self._gradients.mean if need == "gradient" else self._gradients.momentum
+        return take(self.data, batch_size=self.batch_size, where=where)
+
+
+def grow_model(source: ScoreSource, rule: Rule, ratio: float, event: int, where: str) -> int:
+    """Activates dormant connections by the growth rule; returns how many.
+
+    New connections start at zero, so the model's function does not change.
+    """
+    scores = source.scores(rule, event, where)
+    kernels = list(scores)
+    masks = grow_all(
+        _split(kernels, {k: k.to_matrices(k.mask) for k in kernels}),
+        _split(kernels, scores),
+        ratio,
+        rule.structure,
+        rule.distribution,
+        kernel_shapes(kernels),
+    )
+    return edit_masks(_join(kernels, masks), optimizer=source.model.optimizer)
+
+
+def prune_model(
+    source: ScoreSource,
+    rule: Rule,
+    where: str,
+    event: int = 0,
+    ratio: float | None = None,
+    sparsity: float | None = None,
+) -> int:
+    """Removes connections by the pruning rule, and neurons that died of it; returns how many.
+
+    Args:
+        source: Where scores come from.
+        rule: What ranks, comes and goes together, and shares.
+        where: What the pruning is, to name it in an error.
+        event: Number of the pruning.
+        ratio: The part of the existing connections to remove, or
+        sparsity: the overall sparsity to reach.
+    """
+    scores = source.scores(rule, event, where)
+    kernels = list(scores)
+    prune, amount = (prune_all, ratio) if sparsity is None else (prune_all_to, sparsity)
+    assert amount is not None
+    masks = prune(
+        _split(kernels, {k: k.to_matrices(k.mask) for k in kernels}),
+        _split(kernels, scores),
+        amount,
+        rule.structure,
+        rule.distribution,
+        kernel_shapes(kernels),
+    )
+    edits = _join(kernels, masks)
+    optimizer = source.model.optimizer
+    removed = edit_masks(edits, optimizer=optimizer)
+    swept = cascade_gates(edits)
+    # Between the two edits a neuron that hears nothing still puts out its bias' constant.
+    fold_constants(edits, swept)
+    return removed + edit_masks(swept, optimizer=optimizer)
+
+
+def count_connections(kernels: Sequence[MaskedKernel]) -> tuple[int, int]:
+    """Returns how many connections exist, and how many places there are."""
+    existing = sum(int(np.count_nonzero(keras.ops.convert_to_numpy(k.mask))) for k in kernels)
+    return existing, sum(int(np.prod(k.mask.shape)) for k in kernels)
+
+
+def kernel_shapes(kernels: Sequence[MaskedKernel]) -> list[tuple[int, ...]]:
+    """Returns the shape that counts for ERK, one a matrix: a convolution's in full."""
+    return [
+        tuple(k.variable.shape) if k.gates == 1 else tuple(k.to_matrices(k.mask).shape[1:])
+        for k in kernels
+        for _ in range(k.gates)
+    ]
+
+
+def _matrix(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarray | None:
+    return None if arrays is None else kernel.to_matrices(arrays[kernel])[gate]
+
+
+def _split(kernels: Sequence[MaskedKernel], stacked: Arrays) -> list[np.ndarray]:
+    return [matrix for kernel in kernels for matrix in stacked[kernel]]
+
+
+def _join(
+    kernels: Sequence[MaskedKernel], matrices: Sequence[np.ndarray]
+) -> dict[MaskedKernel, np.ndarray]:
+    remaining = iter(matrices)
+    stacked = {
+        kernel: np.stack([next(remaining) for _ in range(kernel.gates)]) for kernel in kernels
+    }
+    return {kernel: kernel.from_matrices(gates) for kernel, gates in stacked.items()}

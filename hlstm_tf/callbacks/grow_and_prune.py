@@ -1,0 +1,338 @@
+"""GP training as one callback: growth, activation shift, training, pruning, retraining."""
+
+import math
+import os
+import warnings
+from typing import Any
+
+import keras
+
+from .activation_shift import set_hidden_activation
+from .architecture import ScoreSource, count_connections, grow_model, prune_model
+from .epoch_data import set_epoch
+from .growth_score import require_masked_kernels
+from .phases import Action, Phase, Plan, Progress, advance, begin, nothing_left
+from .plan import Growth, Pruning, describe
+from .resume import RunState, restore_random_state
+from .run_checks import check_fit, check_scoring_data, monitored, restore_logs
+from .run_log import RunLog, as_csv
+from .snapshot import Snapshot, put, take
+
+_HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "precision", "recall", "f1_score", "iou", "cider")
+
+
+class GrowAndPrune(keras.callbacks.Callback):
+    r"""Trains by growing, then pruning, connections: GP training in one callback.
+
+    The sequence (arXiv 1805.11797, section 3.2; NeST, arXiv 1711.02017), at the ends of epochs:
+
+    1. *Growth*: hidden activations are leaky ReLU; each of `growth.epochs` epochs ends with the
+       activation of the dormant connections of large gradient.
+    2. *Activation shift*: to ReLU.
+    3. *Training* of what has grown: `train_epochs`, and on until the threshold is met.
+    4. *Pruning iterations*: remove `pruning.step` of the existing connections, retrain
+       `pruning.retrain_epochs`, check the threshold. Met: that is a complete iteration, and the
+       next begins. Not met: weights, masks and optimizer go back together to the last complete
+       iteration, and half the step is tried, down to `pruning.min_step`.
+    5. The end: the last complete iteration is in the model, and training stops.
+
+    The best epoch of a training or retraining phase is the one that goes on. The `epochs` of
+    `fit` are an upper limit; if they end before, the model gets its last complete iteration.
+
+    With a `directory`, everything is on disk after each epoch: a process that is killed at any
+    moment and started again by the same command ends with the same model, bit for bit on one
+    machine, if the data's order is a function of the epoch (`EpochData`) and its computation is
+    deterministic. `fit` then starts at the epoch it had reached; a run that has finished loads
+    its result and trains no more. State that other callbacks keep to themselves is not in it.
+
+    Args:
+        train: The training set, for the growth score and to set its epoch where it is an
+            `EpochData`: a `tf.data.Dataset`, `keras.utils.PyDataset`, or arrays `(x, y)` or
+            `(x, y, sample_weight)`. It may be `None` where nothing is scored by gradient.
+        growth: A `Growth`; `None` to prune only.
+        pruning: A `Pruning`; `None` to grow only.
+        monitor: A name in the logs of an epoch. What other callbacks put there counts if they come
+            before this one.
+        mode: "min", "max", or "auto": "max" for accuracies and the like, by name, else "min".
+        threshold: What the monitor has to meet after each iteration, in its own unit. Default
+            `None`: relative to the best value between growth and the first pruning (or that of the
+            last growth epoch with `train_epochs=0`).
+        tolerance: With `threshold=None`, how much worse than that value is accepted, in the
+            monitor's unit.
+        train_epochs: Epochs of training before the first pruning. Default `None`: with a threshold,
+            until it is first met; without, as many as `pruning.retrain_epochs`. With a threshold
+            training goes on in any case until it is met.
+        directory: Where the run keeps its state; `None` for nowhere.
+        batch_size: How arrays are batched for scoring.
+        seed: Of random scores.
+        verbose: Whether to print a line an epoch.
+
+    Attributes:
+        history: A dictionary an epoch: `epoch`, `phase`, `phase_epoch`, `iteration` (complete
+            ones), `step`, `value` (the monitor's), `threshold`, `complete` (value of the last
+            complete iteration), `sparsity` and `connections` during the epoch and `..._after` the
+            `events` at its end, `learning_rate`, `seconds`, `logs`. Also in
+            `directory/history.csv`.
+        progress: Where the run is; `progress.reason` says why it finished.
+
+    Raises:
+        ValueError: An argument is out of its range; at training, the model has no masked kernel,
+            `epochs` leave no room for pruning, the monitor is not in the logs, or the directory
+            holds another run.
+        FloatingPointError: The loss of a batch is not finite, in whatever phase. The state on disk
+            is that of the epoch before.
+        OSError: The state cannot be written or read.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> from hlstm_tf.callbacks import GrowAndPrune, Growth, Pruning
+    >>> x = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
+    >>> y = x[:, :1] - x[:, 1:2]
+    >>> model = keras.Sequential([keras.Input((6,)), hl.MaskedDense(1)])
+    >>> model.compile(keras.optimizers.Adam(0.05), "mse")
+    >>> gp = GrowAndPrune((x, y), growth=None, pruning=Pruning(step=0.3, retrain_epochs=3),
+    ...                   monitor="loss", threshold=0.2, verbose=0)
+    >>> history = model.fit(x, y, epochs=100, callbacks=[gp], verbose=0)
+    >>> gp.progress.phase.value, gp.history[-1]["sparsity_after"] > 0.5
+    ('finished', True)
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        growth: Growth | None = Growth(),  # noqa: B008  (frozen)
+        pruning: Pruning | None = Pruning(),  # noqa: B008
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        threshold: float | None = None,
+        tolerance: float = 0.0,
+        train_epochs: int | None = None,
+        directory: str | os.PathLike | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__()
+        if mode not in ("min", "max", "auto"):
+            raise ValueError(f'mode must be "min", "max" or "auto"; got {mode!r}.')
+        if tolerance < 0:
+            raise ValueError(f"tolerance must be 0 or more; got {tolerance!r}.")
+        if train_epochs is not None and train_epochs < 0:
+            raise ValueError(f"train_epochs must be 0 or more, or None; got {train_epochs!r}.")
+        if growth is None and pruning is None:
+            raise ValueError("growth and pruning are both None: there is nothing to do.")
+        self.train = train
+        check_scoring_data(train, growth, pruning)
+        maximize = mode == "max" or (mode == "auto" and monitor.endswith(_HIGHER_IS_BETTER))
+        self.plan = Plan(growth, pruning, train_epochs, threshold, tolerance, maximize)
+        begin(self.plan)  # raises where nothing tells the threshold
+        self.monitor = monitor
+        self.directory = directory
+        self.batch_size = batch_size
+        self.seed = seed
+        self.verbose = verbose
+        self._log = RunLog(monitor)
+        self.progress = Progress(Phase.GROWTH)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A record an epoch; see the class."""
+        return self._log.history
+
+    # The events of `fit`.
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._kernels = require_masked_kernels(self.model)
+        check_fit(self.model, self.plan, self.params["epochs"])
+        growth = self.plan.growth
+        self._source = ScoreSource(
+            self.model, self.train, self.batch_size, bool(growth and growth.training), self.seed
+        )
+        self._log = RunLog(self.monitor)
+        self._best: Snapshot | None = None
+        self._complete: Snapshot | None = None
+        self._current: Snapshot | None = None
+        self._done = 0
+        self._state = RunState(self.directory, self.model, self._choices())
+        if not self._resume():
+            self.progress, actions = begin(self.plan)
+            self._set_activation()
+            self._do(actions)
+            self._save()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # `fit` has read it; a later `fit` of this model is to start where it says itself.
+        self.model._initial_epoch = None
+        restore_logs(self.model, self.history)
+        self._current = None
+        self._log.clock.begin_epoch()
+        set_epoch(self.train, epoch)
+        if self.plan.pruning is not None and self.progress.phase is Phase.RETRAINING:
+            rate = self.plan.pruning.rate(self.progress.phase_epoch)
+            if rate is not None:
+                self.model.optimizer.learning_rate = rate
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} at batch {batch} of epoch {self._done}, {self._where()}. "
+                f"{self._intact()} Lower the learning rate or clip gradients (clipnorm=1)."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        value = monitored(self.monitor, numbers, epoch)
+        self._done = epoch + 1
+        size = count_connections(self._kernels)
+        record = self._log.open(epoch, self.progress, size, value, numbers)
+        events = self._do(advance(self.plan, self.progress, value, record["sparsity"]))
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        size = count_connections(self._kernels)
+        self._log.close(record, self.progress, size, events, rate)
+        self._save()
+        if self.verbose:
+            print("\n" + self._log.line(self.plan, self.params["epochs"] - self._done), flush=True)
+        if self.progress.phase is Phase.FINISHED:
+            self._say(f"finished: {self.progress.reason}")
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.model._initial_epoch = None
+        restore_logs(self.model, self.history)
+        if self.progress.phase is Phase.RETRAINING:
+            self._end_early()
+        elif self.progress.phase is not Phase.FINISHED and self.plan.pruning is not None:
+            warnings.warn(
+                f"GrowAndPrune: fit's epochs ended {self._where()}, before the first pruning "
+                f"({self.monitor} is to meet {self.progress.threshold}). Give fit more epochs.",
+                stacklevel=2,
+            )
+
+    # The actions.
+
+    def _do(self, actions: list[Action]) -> list[str]:
+        """Does the actions in order; returns the names of those that are events of the run."""
+        perform = {
+            Action.GROW: self._grow,
+            Action.SHIFT: self._set_activation,
+            Action.KEEP_BEST: self._keep_best,
+            Action.RESTORE_BEST: lambda: self._put(self._best),
+            Action.COMPLETE: self._keep_complete,
+            Action.ROLL_BACK: lambda: self._put(self._complete),
+            Action.PRUNE: self._prune,
+            Action.FINISH: lambda: None,
+        }
+        for action in actions:
+            perform[action]()
+        events = [str(action) for action in actions if action is not Action.KEEP_BEST]
+        if self.progress.phase is Phase.FINISHED and Action.FINISH not in actions:
+            events.append(str(Action.FINISH))
+        return events
+
+    def _grow(self) -> None:
+        growth = self.plan.growth
+        assert growth is not None
+        where = f"growth after epoch {self._done - 1}"
+        grow_model(self._source, growth.rule(), growth.ratio, self._done, where)
+        self._current = None
+
+    def _prune(self) -> None:
+        pruning = self.plan.pruning
+        assert pruning is not None
+        where = f"pruning after epoch {self._done - 1}"
+        removed = prune_model(
+            self._source, pruning.rule(), where, self._done, ratio=self.progress.step
+        )
+        if removed:
+            self._current = self._best = None
+        else:
+            nothing_left(self.progress)
+
+    def _set_activation(self) -> None:
+        growth = self.plan.growth
+        if growth is None or growth.activation is None:
+            return
+        if self.progress.phase is Phase.GROWTH:
+            set_hidden_activation(self.model, growth.activation, only="relu")
+        else:
+            set_hidden_activation(self.model, "relu", only=growth.activation)
+        self._source.forget_trace()
+
+    def _keep_best(self) -> None:
+        self._best = self._current = take(self.model, f"{self._done:05d}-best")
+
+    def _keep_complete(self) -> None:
+        if self._current is None:
+            self._current = take(self.model, f"{self._done:05d}-complete")
+        self._complete = self._current
+
+    def _put(self, snapshot: Snapshot | None) -> None:
+        assert snapshot is not None
+        put(self.model, snapshot)
+        self._current = snapshot
+
+    def _end_early(self) -> None:
+        """Gives the model its last complete iteration where fit's epochs ended amid retraining."""
+        self._put(self._complete)
+        # `fit` has put averaged weights (EMA) in their place already; do it for these, too.
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        warnings.warn(
+            f"GrowAndPrune: fit's epochs ended {self._where()}; the last complete iteration, "
+            f"{self.progress.iteration}, is in the model. Give fit more epochs; with a directory "
+            "the same command goes on from here.",
+            stacklevel=2,
+        )
+
+    # State on disk.
+
+    def _resume(self) -> bool:
+        saved = self._state.load()
+        if saved is None:
+            return False
+        facts, snapshots = saved
+        self.progress = Progress.from_json(facts["progress"])
+        self.history[:] = facts["history"]
+        self._done = facts["epoch"]
+        self._best, self._complete = snapshots.get("best"), snapshots.get("complete")
+        self._set_activation()
+        self._put(snapshots["current"])
+        restore_random_state(facts["random"])
+        finished = self.progress.phase is Phase.FINISHED
+        # As keras.callbacks.BackupAndRestore does; `fit` reads it after this.
+        self.model._initial_epoch = max(self._done, self.params["epochs"] if finished else 0)
+        then = f"finished: {self.progress.reason}" if finished else self._where()
+        self._say(f"{self.directory} holds {self._done} epochs of this run ({then})")
+        return True
+
+    def _save(self) -> None:
+        if self._state.files is None:
+            return
+        if self._current is None:
+            self._current = take(self.model, f"{self._done:05d}-current")
+        roles = {"current": self._current, "best": self._best, "complete": self._complete}
+        snapshots = {role: snapshot for role, snapshot in roles.items() if snapshot is not None}
+        self._state.save(self._done, self.progress.as_json(), self.history, snapshots)
+        self._state.files.write_text("history.csv", as_csv(self.history))
+
+    def _choices(self) -> dict[str, Any]:
+        """What a directory's state must agree with to be gone on with."""
+        return {**describe(self.plan), "monitor": self.monitor, "seed": self.seed}
+
+    # Words.
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            print(f"grow-and-prune: {text}", flush=True)
+
+    def _where(self) -> str:
+        progress = self.progress
+        if progress.phase is Phase.RETRAINING:
+            return f"amid retraining of pruning iteration {progress.iteration + 1}"
+        return f"in the {progress.phase} phase"
+
+    def _intact(self) -> str:
+        if self.directory is None:
+            return "No state is on disk, since no directory was given."
+        return f"The state after {self._done} epochs is intact in {self.directory}."

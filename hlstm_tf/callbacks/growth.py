@@ -1,0 +1,134 @@
+"""Growth of connections in the first epochs of training."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.sparsity import Distribution, Score, Structure
+from hlstm_tf.sparsity.checks import check_fraction
+
+from .architecture import Rule, ScoreSource, count_connections, grow_model
+from .epoch_data import set_epoch
+from .growth_score import require_masked_kernels
+from .training_batches import check_data
+
+
+class GradientGrowth(keras.callbacks.Callback):
+    """Activates, at the end of chosen epochs, the dormant connections that would help most.
+
+    A dormant connection w is activated iff |dL/dw| exceeds the (100 ratio)th percentile of
+    |dL/dW| over its matrix, dL/dw averaged over the whole training set with the weights fixed
+    (arXiv 1805.11797, section 3.2; NeST, arXiv 1711.02017). It starts at zero, so growth does not
+    change what the model computes, and validation of that epoch holds for the grown model.
+
+    Masks change through `hl.edit_masks`: the optimizer's slots of new connections start afresh.
+
+    Args:
+        data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
+            arrays `(x, y)` or `(x, y, sample_weight)`. Scoring passes it once more each time.
+        ratio: Growth ratio in [0, 1]; the higher, the fewer grow. The paper's 0.9 by default:
+            a tenth of all places exceed the percentile.
+        epochs: Grow at the end of the first so many epochs, or of these epochs (an iterable,
+            counted from 0).
+        score: "gradient", or "momentum" (running mean over the pass), "magnitude", "saliency",
+            "random" (the control to compare with), or a `Score`.
+        structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
+            `Structure`.
+        distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
+        training: The `training` argument of the scoring pass; see `DenseGradients`.
+        batch_size: How arrays are batched for scoring.
+        seed: Of random scores.
+        verbose: Whether to print a line for each growth.
+
+    Attributes:
+        history: A dictionary for each growth: `epoch`, `grown`, `connections`, `sparsity`.
+
+    Raises:
+        ValueError: An argument is out of its range; at training, the model has no masked kernel.
+        TypeError: `data` cannot be iterated again and again.
+        FloatingPointError: At training, the loss or gradient of a batch is not finite.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> from hlstm_tf.callbacks import GradientGrowth
+    >>> model = keras.Sequential([keras.Input((4,)), hl.MaskedDense(5)])
+    >>> model.compile("sgd", "mse")
+    >>> [kernel] = hl.masked_kernels(model)
+    >>> _ = hl.edit_masks({kernel: np.eye(4, 5, dtype=bool)})
+    >>> x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    >>> growth = GradientGrowth((x, x @ np.ones((4, 5))), ratio=0.5, epochs=1, verbose=0)
+    >>> _ = model.fit(x, x @ np.ones((4, 5)), callbacks=[growth], verbose=0)
+    >>> growth.history[0]["connections"] > 4
+    True
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        ratio: float = 0.9,
+        epochs: int | Iterable[int] = 3,
+        score: str | Score = "gradient",
+        structure: str | Structure = "connection",
+        distribution: str | Distribution = "per_matrix",
+        training: bool = False,
+        batch_size: int = 32,
+        seed: int = 0,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__()
+        self.data = check_data(data, "data")
+        self.ratio = check_fraction(ratio, "ratio")
+        self.epochs = growth_epochs(epochs)
+        self.rule = Rule.of(score, structure, distribution)
+        self.training = training
+        self.batch_size = batch_size
+        self.seed = seed
+        self.verbose = verbose
+        self.history: list[dict[str, Any]] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        require_masked_kernels(self.model)
+        self.history = []
+        self._source = ScoreSource(
+            self.model, self.data, self.batch_size, self.training, seed=self.seed
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        set_epoch(self.data, epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch not in self.epochs:
+            return
+        where = f"growth after epoch {epoch}"
+        grown = grow_model(self._source, self.rule, self.ratio, epoch, where)
+        connections, places = count_connections(masked_kernels(self.model))
+        sparsity = 1 - connections / places
+        self.history.append(
+            {"epoch": epoch, "grown": grown, "connections": connections, "sparsity": sparsity}
+        )
+        if self.verbose:
+            print(
+                f"\nepoch {epoch}: {grown:,} connections grown, {connections:,} now "
+                f"(sparsity {sparsity:.1%})",
+                flush=True,
+            )
+
+
+def growth_epochs(epochs: int | Iterable[int]) -> frozenset[int]:
+    """Returns the epochs at whose ends growth happens.
+
+    >>> sorted(growth_epochs(3))
+    [0, 1, 2]
+
+    Raises:
+        ValueError: A number is negative.
+    """
+    if isinstance(epochs, int):
+        epochs = range(epochs) if epochs >= 0 else [epochs]
+    chosen = frozenset(epochs)
+    if any(epoch < 0 for epoch in chosen):
+        raise ValueError(f"epochs must be 0 or more; got {sorted(chosen)}.")
+    return chosen

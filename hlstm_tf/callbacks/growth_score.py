@@ -1,0 +1,196 @@
+"""The gradient that growth goes by: exact, over the whole training set, weights fixed."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.layers.masking import MaskedKernel, dense_gradients, masked_kernels
+
+from .training_batches import check_data, examples_in, training_batches
+
+
+class DenseGradients:
+    """Mean gradients of a model's loss with respect to its effective weights.
+
+    The gradient reaches dormant connections too, where the gradient of the masked weight is zero:
+    this is dL/dw of arXiv 1805.11797, section 3.2, and what connection growth scores by.
+
+    The weights are fixed while the training set passes, and nothing of the model changes: batch
+    normalization's statistics, seed generators and metrics are as before.
+
+    By default the gradient is that of the function which is validated: `training=False`, dropout
+    does not act, batch normalization uses its moving statistics. A score that is free of noise is
+    worth more than one that imitates a training step. With `training=True` dropout acts and batch
+    normalization uses each batch's statistics, for models whose moving statistics lag behind.
+
+    A model with its own `train_step` is scored by its `compute_loss`.
+
+    Args:
+        model: A compiled, built model with masked kernels.
+        training: The `training` argument of the forward pass.
+
+    Raises:
+        ValueError: The model has no masked kernel, or is not compiled with a loss.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> from hlstm_tf.callbacks import DenseGradients
+    >>> model = keras.Sequential([keras.Input((2,)), hl.MaskedDense(1, use_bias=False)])
+    >>> model.compile(loss="mse")
+    >>> [kernel] = hl.masked_kernels(model)
+    >>> _ = hl.edit_masks({kernel: np.array([[True], [False]])})
+    >>> x = np.eye(2, dtype="float32")
+    >>> gradient = DenseGradients(model).mean((x, x @ [[0.0], [1.0]]))
+    >>> gradient[kernel][1].tolist()        # dormant, but it would help
+    [-1.0]
+    """
+
+    def __init__(self, model: keras.Model, training: bool = False) -> None:
+        self.model = model
+        self.training = training
+        self.kernels = require_masked_kernels(model)
+        eager = getattr(model, "run_eagerly", False)
+        # One function for all passes: a pass in a later epoch is not traced again.
+        self._step = self._loss_and_gradients
+        if not eager:
+            self._step = tf.function(self._loss_and_gradients, reduce_retracing=True)
+
+    def mean(
+        self, data: Any, batch_size: int = 32, where: str = "the growth score"
+    ) -> dict[MaskedKernel, np.ndarray]:
+        """Passes the training set once and returns the mean gradient of each kernel.
+
+        Args:
+            data: A `tf.data.Dataset`, a `keras.utils.PyDataset`, or arrays `(x, y)` or
+                `(x, y, sample_weight)`. Batches count by their number of examples, so a short
+                last batch does not weigh as much as a full one.
+            batch_size: How arrays are batched.
+            where: What the pass is for, to name it in an error.
+
+        Returns:
+            For each kernel its gradient, float32, of the kernel's own shape.
+
+        Raises:
+            FloatingPointError: The loss of a batch, or its gradient, is not finite.
+            ValueError: There is not one batch.
+        """
+        return self._pass(data, batch_size, where, decay=None)
+
+    def momentum(
+        self,
+        data: Any,
+        batch_size: int = 32,
+        where: str = "the growth score",
+        decay: float = 0.9,
+    ) -> dict[MaskedKernel, np.ndarray]:
+        """As `mean`, but the running mean m = decay m + (1 - decay) g over the batches.
+
+        The last batches count most, as in an optimizer's first moment (sparse momentum, arXiv
+        1907.04840). An optimizer's own slots do not serve: they are zero at dormant connections.
+        """
+        return self._pass(data, batch_size, where, decay=decay)
+
+    def _pass(
+        self, data: Any, batch_size: int, where: str, decay: float | None
+    ) -> dict[MaskedKernel, np.ndarray]:
+        check_data(data, "data")
+        before = _state_values(self.model)
+        totals: Sequence[Any] = [0.0] * len(self.kernels)
+        weight = 0.0
+        try:
+            for number, batch in enumerate(training_batches(data, batch_size)):
+                gradients = self._batch_gradients(batch, f"{where}, batch {number}")
+                if gradients is None:
+                    continue
+                if decay is None:
+                    share = float(examples_in(batch))
+                    totals = [t + share * g for t, g in zip(totals, gradients, strict=True)]
+                    weight += share
+                else:
+                    totals = [
+                        decay * t + (1 - decay) * g for t, g in zip(totals, gradients, strict=True)
+                    ]
+                    weight = 1.0
+        finally:
+            _restore(before)
+        if not weight:
+            raise ValueError(f"{where}: the training data gave no batch to score by.")
+        return {
+            kernel: keras.ops.convert_to_numpy(total) / np.float32(weight)
+            for kernel, total in zip(self.kernels, totals, strict=True)
+        }
+
+    def _batch_gradients(self, batch: Any, where: str) -> list[Any] | None:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        scale = _loss_scale(self.model.optimizer)
+        loss, gradients, finite = self._step(x, y, sample_weight, tf.constant(scale, tf.float32))
+        loss = float(loss)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"{where}: the loss is {loss}. Lower the learning rate, clip gradients, or look at "
+                "that batch."
+            )
+        if not bool(finite):
+            if scale != 1.0:
+                return None  # float16 overflowed: training would skip this batch's step, too
+            raise FloatingPointError(
+                f"{where}: the gradient is not finite though the loss is {loss}; is there a "
+                "division by zero or the root of zero in the model?"
+            )
+        return gradients
+
+    def _loss_and_gradients(
+        self, x: Any, y: Any, sample_weight: Any, scale: Any
+    ) -> tuple[Any, list[Any], Any]:
+        variables = [kernel.variable.value for kernel in self.kernels]
+        with dense_gradients(), tf.GradientTape() as tape:
+            tape.watch(variables)
+            y_pred = self.model(x, training=self.training)
+            loss = self.model.compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=self.training
+            )
+            loss = tf.cast(loss, tf.float32)
+            scaled = loss * scale
+        gradients = tape.gradient(
+            scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        dense = [tf.cast(tf.convert_to_tensor(g), tf.float32) / scale for g in gradients]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in dense])
+        return loss, dense, finite
+
+
+def require_masked_kernels(model: keras.Model) -> list[MaskedKernel]:
+    """Returns the model's masked kernels, or says how to get some.
+
+    Raises:
+        ValueError: There is none.
+    """
+    kernels = masked_kernels(model)
+    if not kernels:
+        raise ValueError(
+            f"model '{model.name}' has no masked kernel, so nothing can grow or be pruned. Build "
+            "it, and give its layers masks: model = hl.sparsify(model)."
+        )
+    return kernels
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """What mixed_float16 training multiplies the loss by, so that small gradients survive."""
+    scale = getattr(optimizer, "dynamic_scale", None)
+    return 1.0 if scale is None else float(keras.ops.convert_to_numpy(scale))
+
+
+def _state_values(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
+    masks = {id(kernel.mask) for kernel in masked_kernels(model)}
+    variables = [*model.non_trainable_variables, *model.metrics_variables]
+    return [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables if id(v) not in masks]
+
+
+def _restore(values: list[tuple[keras.Variable, np.ndarray]]) -> None:
+    for variable, value in values:
+        variable.assign(value)

@@ -1,0 +1,161 @@
+"""What a grow-and-prune run is to do: the choices of its growth and of its pruning."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hlstm_tf.sparsity import Distribution, Score, Structure
+from hlstm_tf.sparsity.checks import check_count, check_fraction
+
+from .activation_shift import get_activation
+from .architecture import Rule
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How `GrowAndPrune` grows: the first phase of GP training (arXiv 1805.11797, section 3.2).
+
+    Args:
+        ratio: Growth ratio in [0, 1]: a dormant connection grows where its score exceeds this
+            percentile of its matrix. The paper's 0.9 by default.
+        epochs: How many epochs end with a growth; the paper's 3 by default.
+        score: "gradient", "momentum", "magnitude", "saliency", "random" or a `Score`.
+        structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
+            `Structure`.
+        distribution: "per_matrix", "global", "erk", or a `Distribution`.
+        activation: Activation of the gates' hidden layers while growing, in place of ReLU;
+            "leaky_relu" has the paper's slope of 0.01. Layers with another activation keep it.
+            `None` leaves all as they are.
+        training: The `training` argument of the scoring pass; see `DenseGradients`.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    >>> Growth(ratio=0.8).epochs
+    3
+    """
+
+    ratio: float = 0.9
+    epochs: int = 3
+    score: str | Score = "gradient"
+    structure: str | Structure = "connection"
+    distribution: str | Distribution = "per_matrix"
+    activation: Any = "leaky_relu"
+    training: bool = False
+
+    def __post_init__(self) -> None:
+        check_fraction(self.ratio, "ratio")
+        check_count(self.epochs, "epochs")
+        self.rule()
+        if self.activation is not None:
+            get_activation(self.activation)
+
+    def rule(self) -> Rule:
+        """The score, structure and distribution as objects."""
+        return Rule.of(self.score, self.structure, self.distribution)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How `GrowAndPrune` prunes and retrains, iteration after iteration.
+
+    An iteration removes the part `step` of the existing connections and retrains. If that meets
+    the threshold the next one follows. If not, the last complete iteration comes back and half
+    the step is tried, down to `min_step`; there pruning ends.
+
+    Args:
+        step: Pruning ratio in (0, 1]: which part of the existing connections an iteration removes
+            from each matrix.
+        retrain_epochs: How many epochs an iteration may retrain.
+        min_step: The finest step tried. Default `None`: an eighth of `step`, so three halvings.
+        retrain: "full": each iteration retrains all its epochs and keeps the best of them.
+            "until_threshold": it stops at the first epoch that meets the threshold. Full training
+            costs more time and prunes further, since the next iteration starts from a better model.
+        score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "random" or a `Score`.
+        structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
+            `Structure`.
+        distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
+        learning_rate: Learning rate of the retraining epochs. Default `None`: the optimizer's own
+            goes on, a schedule of it included. A number holds for all of them. A callable takes the
+            epoch within the iteration, from 0, and returns the rate, so a
+            `keras.optimizers.schedules` object rewinds with each iteration:
+            `CosineDecay(1e-3, decay_steps=8)`. Retraining usually wants a lower rate than training
+            (Han et al., arXiv 1506.02626, section 3.4: a tenth).
+        target_sparsity: Stop after the iteration that reaches this sparsity; `None` (default) for
+            as far as the threshold allows.
+        max_iterations: Stop after so many complete iterations; `None` (default) for no limit.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    >>> Pruning(step=0.4).finest_step
+    0.05
+    """
+
+    step: float = 0.2
+    retrain_epochs: int = 8
+    min_step: float | None = None
+    retrain: str = "full"
+    score: str | Score = "magnitude"
+    structure: str | Structure = "connection"
+    distribution: str | Distribution = "per_matrix"
+    learning_rate: float | Callable[[int], float] | None = None
+    target_sparsity: float | None = None
+    max_iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        if check_fraction(self.step, "step") == 0:
+            raise ValueError("`step` must be above 0, or nothing is pruned; got 0")
+        if self.min_step is not None and check_fraction(self.min_step, "min_step") == 0:
+            raise ValueError("`min_step` must be above 0, or halving never ends; got 0")
+        if self.finest_step > self.step:
+            raise ValueError(
+                f"`min_step` must not exceed `step`; got min_step={self.min_step}, step={self.step}"
+            )
+        check_count(self.retrain_epochs, "retrain_epochs")
+        if self.retrain not in ("full", "until_threshold"):
+            raise ValueError(f'`retrain` must be "full" or "until_threshold"; got {self.retrain!r}')
+        rate = self.learning_rate
+        if rate is not None and not callable(rate) and not float(rate) > 0:
+            raise ValueError(f"`learning_rate` must be above 0 or a callable; got {rate!r}")
+        if self.target_sparsity is not None:
+            check_fraction(self.target_sparsity, "target_sparsity")
+        if self.max_iterations is not None:
+            check_count(self.max_iterations, "max_iterations")
+        self.rule()
+
+    @property
+    def finest_step(self) -> float:
+        """The finest step tried."""
+        return self.step / 8 if self.min_step is None else self.min_step
+
+    def rule(self) -> Rule:
+        """The score, structure and distribution as objects."""
+        return Rule.of(self.score, self.structure, self.distribution)
+
+    def rate(self, epoch: int) -> float | None:
+        """The learning rate of an iteration's retraining epoch; `None` to leave it alone."""
+        if self.learning_rate is None:
+            return None
+        rate = self.learning_rate(epoch) if callable(self.learning_rate) else self.learning_rate
+        return float(rate)
+
+
+def describe(value: Any) -> Any:
+    """Returns a choice as JSON can hold it: the same in every process, for comparison.
+
+    >>> describe(Growth())["ratio"]
+    0.9
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Score):
+        return value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if hasattr(value, "get_config"):
+        return {"type": type(value).__name__, **value.get_config()}
+    # A function's `repr` holds its address, which differs from process to process.
+    return getattr(value, "__qualname__", type(value).__name__)

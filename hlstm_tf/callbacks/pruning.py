@@ -1,0 +1,144 @@
+"""Pruning by a schedule, epoch by epoch or step by step."""
+
+from typing import Any
+
+import keras
+
+from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.sparsity import Constant, Distribution, Polynomial, Score, Structure, as_schedule
+from hlstm_tf.sparsity.checks import check_fraction
+
+from .architecture import Rule, ScoreSource, count_connections, prune_model
+from .epoch_data import set_epoch
+from .growth_score import require_masked_kernels
+from .training_batches import check_data
+
+
+class MagnitudePruning(keras.callbacks.Callback):
+    """Removes the connections of the smallest weights, to the sparsity that a schedule names.
+
+    For pruning that watches a metric and goes on as far as it allows, use `GrowAndPrune`.
+
+    A connection that is gone stays gone: where the model is sparser than the schedule already,
+    nothing happens. Hidden neurons of H-LSTM gates that lost all inputs or outputs go with the
+    rest of their connections; the constant they put out moves to the next bias.
+
+    Args:
+        schedule: The sparsity to hold (a number in [0, 1]), or any callable
+            `(step) -> (should_prune, sparsity)`: `Polynomial`, `Cubic`, `Constant`, `Iterative`, or
+            a `PolynomialDecay` or `ConstantSparsity` of tfmot as it is.
+        begin: First epoch or step to prune at, where `schedule` is a number.
+        end: Where `schedule` is a number: the epoch or step to reach it at, rising from the
+            sparsity at the beginning along a cubic curve (arXiv 1710.01878). Default `None`: at
+            once.
+        per: "epoch": the schedule counts epochs and acts at their beginning, before the first
+            batch. "step": it counts the optimizer's steps, and acts between batches (tfmot's
+            schedules count so).
+        frequency: Epochs or steps from one pruning to the next, where `schedule` is a number.
+        score: "magnitude", "gradient", "saliency", "momentum", "random" or a `Score`.
+        structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
+            `Structure`.
+        distribution: "per_matrix", "global", "erk", or a `Distribution`.
+        data: The training set, where the score needs a gradient.
+        batch_size: How arrays are batched for scoring.
+        seed: Of random scores.
+
+    Attributes:
+        history: A dictionary for each pruning that removed something: `step`, `removed`,
+            `connections`, `sparsity`.
+
+    Raises:
+        ValueError: An argument is out of its range; at training, the model has no masked kernel.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> from hlstm_tf.callbacks import MagnitudePruning
+    >>> model = keras.Sequential([keras.Input((4,)), hl.MaskedDense(5)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.ones((8, 4)), np.ones((8, 5))
+    >>> _ = model.fit(x, y, callbacks=[MagnitudePruning(0.75)], verbose=0)
+    >>> int(hl.masked_kernels(model)[0].mask.numpy().sum())
+    5
+    """
+
+    def __init__(
+        self,
+        schedule: Any,
+        begin: int = 0,
+        end: int | None = None,
+        per: str = "epoch",
+        frequency: int = 1,
+        score: str | Score = "magnitude",
+        structure: str | Structure = "connection",
+        distribution: str | Distribution = "per_matrix",
+        data: Any = None,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if per not in ("epoch", "step"):
+            raise ValueError(f'per must be "epoch" or "step"; got {per!r}.')
+        self.rule = Rule.of(score, structure, distribution)
+        if {"gradient", "momentum"} & set(self.rule.score.needs):
+            check_data(data, "data (which this score needs)")
+        self._is_number = isinstance(schedule, (int, float, str)) or schedule is None
+        self.schedule = (
+            Constant(check_fraction(schedule, "schedule"), begin, None, frequency)
+            if self._is_number
+            else as_schedule(schedule)
+        )
+        if self._is_number and end is not None:
+            Polynomial(0.0, float(schedule), begin, end, frequency=frequency)  # checks the window
+        self.begin, self.end, self.frequency = begin, end, frequency
+        self.per = per
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.history: list[dict[str, Any]] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        kernels = require_masked_kernels(self.model)
+        self.history = []
+        self._source = ScoreSource(self.model, self.data, self.batch_size, seed=self.seed)
+        if self._is_number and self.end is not None:
+            connections, places = count_connections(kernels)
+            start = 1 - connections / places
+            final = self.schedule(self.begin)[1]
+            self.schedule = Polynomial(
+                min(start, final), final, self.begin, self.end, frequency=self.frequency
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        set_epoch(self.data, epoch)
+        if self.per == "epoch":
+            self._prune_if_due(epoch, epoch)
+        else:
+            # Read once an epoch: reading it at each batch would wait for the device.
+            self._first_step = self._next_step = int(self.model.optimizer.iterations)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.per == "step":
+            # With steps_per_execution this runs once for several steps; none may be missed.
+            step = self._first_step + batch
+            self._prune_if_due(min(self._next_step, step), step)
+            self._next_step = step + 1
+
+    def _prune_if_due(self, first: int, last: int) -> None:
+        answers = [(step, *self.schedule(step)) for step in range(first, last + 1)]
+        due = [(step, sparsity) for step, should_prune, sparsity in answers if should_prune]
+        if not due:
+            return
+        step, sparsity = due[-1]
+        where = f"pruning at {self.per} {step}"
+        removed = prune_model(self._source, self.rule, where, event=step, sparsity=sparsity)
+        if removed:
+            connections, places = count_connections(masked_kernels(self.model))
+            self.history.append(
+                {
+                    "step": step,
+                    "removed": removed,
+                    "connections": connections,
+                    "sparsity": 1 - connections / places,
+                }
+            )

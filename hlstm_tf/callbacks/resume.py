@@ -1,0 +1,123 @@
+"""What a run must know to go on as if it had never stopped."""
+
+import os
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from .run_directory import RunDirectory, as_dtype
+from .snapshot import Snapshot, layout
+
+
+class RunState:
+    """The state of a run in its directory, checked against the run that wants it.
+
+    Args:
+        directory: Where it is; `None` for a run that keeps no state.
+        model: The compiled model, its optimizer built.
+        choices: What JSON can hold; a run with other choices is another run.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike | None, model: keras.Model, choices: dict[str, Any]
+    ) -> None:
+        self.files = None if directory is None else RunDirectory(directory)
+        self._layout = layout(model)
+        self._choices = {**choices, "optimizer": type(model.optimizer).__name__}
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Snapshot]] | None:
+        """Returns what was last saved, or `None`; clears away what a kill left half-written.
+
+        Raises:
+            ValueError: The directory holds the state of another run.
+            OSError: A file is damaged.
+        """
+        if self.files is None:
+            return None
+        saved = self.files.load()
+        if saved is None:
+            self.files.clear_leftovers(keep=())
+            return None
+        facts, snapshots = saved
+        self._check(facts)
+        self.files.clear_leftovers(keep=[s.name for s in snapshots.values()])
+        typed: dict[str, Snapshot] = {}
+        for role, snapshot in snapshots.items():
+            same = next((s for s in typed.values() if s.name == snapshot.name), None)
+            typed[role] = same or self._with_dtypes(snapshot)
+        return facts, typed
+
+    def save(
+        self,
+        epoch: int,
+        progress: dict[str, Any],
+        history: list[dict[str, Any]],
+        snapshots: Mapping[str, Snapshot],
+    ) -> None:
+        """Saves the state after `epoch` epochs; `OSError` where that fails."""
+        assert self.files is not None
+        facts = {
+            "choices": self._choices,
+            "layout": self._layout,
+            "epoch": epoch,
+            "progress": progress,
+            "random": random_state(),
+            "history": history,
+        }
+        self.files.save(facts, snapshots)
+
+    def _with_dtypes(self, snapshot: Snapshot) -> Snapshot:
+        arrays = zip(snapshot.arrays, self._layout, strict=True)
+        return Snapshot(snapshot.name, tuple(as_dtype(a, dtype) for a, (_, dtype) in arrays))
+
+    def _check(self, facts: dict[str, Any]) -> None:
+        assert self.files is not None
+        saved, given = facts["choices"], self._choices
+        differing = _differences(saved, given)
+        if facts["layout"] != self._layout:
+            differing.append(
+                f"the model's and optimizer's variables ({len(facts['layout'])} arrays there, "
+                f"{len(self._layout)} here, or other shapes)"
+            )
+        if differing:
+            raise ValueError(
+                f"directory: {self.files.path} holds the state of another run, which differs in "
+                + "; ".join(differing)
+                + ". Give another directory, or delete this one to begin anew."
+            )
+
+
+def random_state() -> dict[str, Any]:
+    """Returns the state of Python's and NumPy's global generators, as JSON holds it.
+
+    A data pipeline in Python may draw from them. Keras's seed generators are variables and go with
+    the model's.
+    """
+    version, internal, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": [name, [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Puts back what `random_state` returned."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+
+
+def _differences(saved: Any, given: Any, name: str = "") -> list[str]:
+    if isinstance(saved, dict) and isinstance(given, dict):
+        keys = [*saved, *(key for key in given if key not in saved)]
+        found = []
+        for key in keys:
+            inner = f"{name}.{key}" if name else str(key)
+            found += _differences(saved.get(key), given.get(key), inner)
+        return found
+    return [] if saved == given else [f"{name} ({saved!r} there, {given!r} here)"]

@@ -1,0 +1,94 @@
+"""What `GrowAndPrune` asks of `fit`, and what it gives back to it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from .phases import Plan
+from .plan import Growth, Pruning
+from .training_batches import check_data
+
+
+def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None) -> None:
+    """Checks that there is a training set where a score needs one.
+
+    Raises:
+        TypeError: It is missing, or of no use.
+    """
+    rules = [choice.rule() for choice in (growth, pruning) if choice is not None]
+    needs = {need for rule in rules for need in rule.score.needs}
+    if data is not None or needs & {"gradient", "momentum"}:
+        check_data(data, "train")
+
+
+def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
+    """Checks that `fit` and the model's optimizer leave room for the plan; builds the optimizer.
+
+    Raises:
+        ValueError: The model has no optimizer; `epochs` are too few to prune even once; or the
+            plan sets the learning rate of an optimizer that follows a schedule.
+    """
+    if model.optimizer is None:
+        raise ValueError(
+            f"model '{model.name}' is compiled without an optimizer; GrowAndPrune needs one."
+        )
+    growing = plan.growth.epochs if plan.growth else 0
+    needed = growing + plan.shortest_training + (1 if plan.pruning else 0)
+    if epochs < needed:
+        retraining = " and 1 of retraining" if plan.pruning else ""
+        raise ValueError(
+            f"epochs={epochs} of fit are too few: {growing} of growth, {plan.shortest_training} of "
+            f"training{retraining} make {needed} at least. Give fit more epochs (they are an upper "
+            "limit), or plan fewer."
+        )
+    sets_rate = plan.pruning is not None and plan.pruning.learning_rate is not None
+    if sets_rate and isinstance(_config(model.optimizer).get("learning_rate"), dict):
+        raise ValueError(
+            "pruning.learning_rate is given, but the optimizer's learning rate follows a schedule "
+            "and cannot be set; compile with a number, or leave pruning.learning_rate out."
+        )
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+def monitored(monitor: str, logs: Mapping[str, float], epoch: int) -> float:
+    """Returns the monitor's value.
+
+    Raises:
+        ValueError: It is not among the logs; names those that are.
+    """
+    if monitor in logs:
+        return logs[monitor]
+    hint = ""
+    if monitor.startswith("val_") and not any(name.startswith("val_") for name in logs):
+        hint = " Give fit validation_data, with validation_freq=1."
+    raise ValueError(
+        f"monitor='{monitor}' is not among the logs of epoch {epoch}; there are: "
+        f"{', '.join(sorted(logs))}.{hint}"
+    )
+
+
+def restore_logs(model: keras.Model, records: Sequence[Mapping[str, Any]]) -> None:
+    """Gives `model.history` the epochs before a restart, which Keras's own cannot know.
+
+    Args:
+        model: A model in `fit`.
+        records: Records of epochs, with their `epoch` and `logs`.
+    """
+    history = getattr(model, "history", None)
+    if history is None:
+        return
+    known = set(history.epoch)
+    before = [record for record in records if record["epoch"] not in known]
+    if not before or (known and before[-1]["epoch"] > min(known)):
+        return
+    history.epoch[:0] = [record["epoch"] for record in before]
+    for name in before[0]["logs"]:
+        values = [record["logs"].get(name) for record in before]
+        history.history[name] = values + history.history.get(name, [])
+
+
+def _config(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    inner = getattr(optimizer, "inner_optimizer", None)
+    return (inner or optimizer).get_config()
