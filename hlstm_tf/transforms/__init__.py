@@ -1,1 +1,6 @@
-"""Whole-model steps: sparsify, strip, shrink and summary."""
+"""Whole-model steps: sparsify, strip, shrink, summary."""
+
+from hlstm_tf.transforms.sparsify import sparsify
+from hlstm_tf.transforms.strip import strip
+
+__all__ = ["sparsify", "strip"]

@@ -1,0 +1,211 @@
+"""From a plain model to a sparse one: masked twins and a random seed architecture."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from hlstm_tf.layers import MaskedKernel, masked_kernels
+from hlstm_tf.sparsity import (
+    Distribution,
+    Structure,
+    edit_masks,
+    get_distribution,
+    get_structure,
+    seed_masks,
+)
+from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, paired_layers, rebuild
+from hlstm_tf.transforms.twins import SUPPORTED, masked_entry
+
+LayerFilter = Callable[[keras.Layer], bool] | Iterable[str] | str
+
+
+def sparsify(
+    model: keras.Model,
+    sparsity: float = 0.5,
+    seed: int = 0,
+    *,
+    structure: str | Structure = "connection",
+    distribution: str | Distribution = "per_matrix",
+    include: LayerFilter | None = None,
+    exclude: LayerFilter | None = None,
+) -> keras.Model:
+    """Returns a model with masked layers and a random seed architecture.
+
+    The start of grow-and-prune training (H-LSTM, arXiv 1805.11797, section 3; NeST, arXiv
+    1711.02017): each supported layer becomes its masked twin with the same name and the same
+    weights, and a random part of the connections is made dormant, their weights zero. Every
+    neuron stays connected at both ends. With `sparsity=0` nothing is dormant and the function is
+    kept exactly: the start of training that only prunes.
+
+    Supported, wherever they are (nested models, `RNN`, `StackedRNNCells`, `Bidirectional`,
+    `TimeDistributed`): Dense, Conv1D, Conv2D, Embedding, SimpleRNN, LSTM, GRU, their cells, and
+    `HLSTM` and `HLSTMCell`. All of them by default, the first and the last layer too; leave some
+    dense with `exclude`. Biases are never masked. Layers that have masks already keep their
+    weights and get new masks. Any other layer that holds a matrix of weights, a subclass of a
+    supported one included, is left as it is, and a warning names it.
+
+    The model given is left as it is. The new one is not compiled. A subclassed model that makes
+    its layers in its constructor is made again and gets the twins as its attributes: that model
+    trains and saves its weights, but a `.keras` file of it does not know of the twins.
+
+    Args:
+        model: A built Keras model: Sequential, functional or subclassed. A subclassed one needs
+            a `get_config` from which it can be made again.
+        sparsity: Fraction of the connections that are dormant, in [0, 1]. Default 0.5, the
+            paper's. The fewest connections that leave no neuron out are kept in any case.
+        seed: Which random architecture; the same seed gives the same masks on every machine.
+        structure: What exists or not as one: "connection" (default), "row", "column", blocks
+            such as "1x4", patterns such as "2:4", or a `Structure`.
+        distribution: How the sparsity is shared out among the matrices (one gate of one kernel
+            each): "per_matrix" (default: the same for all), "global", "erk", or a `Distribution`.
+        include: Which layers to mask: a layer name or several, a wrapper's name standing for
+            all inside; or a function of the layer. Default: all.
+        exclude: Which layers not to mask, of those included; in the same form. Default: none.
+
+    Returns:
+        A new model of the same kind.
+
+    Raises:
+        TypeError: `model` is no Keras model, or a filter is neither names nor a function.
+        ValueError: The model is not built, has no supported layer, or cannot be rewritten; an
+            argument is malformed; a filter names a layer that does not exist.
+
+    Example:
+
+    >>> import keras, hlstm_tf as hl
+    >>> model = keras.Sequential([keras.Input((None, 8)), keras.layers.LSTM(4),
+    ...                           keras.layers.Dense(2, name="head")])
+    >>> sparse = hl.sparsify(model, sparsity=0.75, seed=1, exclude="head")
+    >>> [int(k.mask.numpy().sum()) for k in hl.masked_kernels(sparse)]
+    [32, 16]
+    """
+    check_model(model)
+    structure, distribution = get_structure(structure), get_distribution(distribution)
+    chosen = _Chosen(model, include, exclude)
+    new = rebuild(model, chosen.twin)
+    if not chosen.layers:
+        raise ValueError(
+            f"`model` '{model.name}' has no layer to mask; supported are {', '.join(SUPPORTED)}"
+        )
+    copy_state(model, new)
+    kernels = [
+        kernel
+        for layer, twin in paired_layers(model, new)
+        if id(layer) in chosen.layers
+        for kernel in masked_kernels(twin)
+    ]
+    edit_masks(seed_architecture(kernels, sparsity, seed, structure, distribution))
+    _warn_of_unmasked(chosen.unmasked(model))
+    return new
+
+
+def seed_architecture(
+    kernels: list[MaskedKernel],
+    sparsity: float,
+    seed: int,
+    structure: Structure,
+    distribution: Distribution,
+) -> Mapping[MaskedKernel, np.ndarray]:
+    """Draws random masks for kernels, in their own shapes; no neuron is left out.
+
+    Args:
+        kernels: The kernels, in an order that the model fixes.
+        sparsity: In [0, 1].
+        seed: Of the generator from which all masks come, one after another.
+        structure: What exists as one.
+        distribution: How the sparsity is shared out among the matrices.
+
+    Raises:
+        ValueError: An argument is malformed.
+    """
+    shapes = [kernel.to_matrices(kernel.mask).shape for kernel in kernels]
+    places = [(index, shape[1:]) for index, shape in enumerate(shapes) for _ in range(shape[0])]
+    masks = seed_masks(
+        [shape for _, shape in places],
+        sparsity,
+        seed,
+        structure,
+        distribution,
+        kernel_shapes=[_kernel_shape(kernels[index], shape) for index, shape in places],
+    )
+    drawn: dict[MaskedKernel, np.ndarray] = {}
+    for kernel, shape in zip(kernels, shapes, strict=True):
+        drawn[kernel] = kernel.from_matrices(np.stack(masks[: shape[0]]))
+        masks = masks[shape[0] :]
+    return drawn
+
+
+def _kernel_shape(kernel: MaskedKernel, matrix: tuple[int, int]) -> tuple[int, ...]:
+    # ERK counts a convolution's window apart from its channels.
+    return matrix if kernel.gates > 1 else tuple(kernel.variable.shape)
+
+
+class _Chosen:
+    """Decides which layers are masked, and remembers it."""
+
+    def __init__(
+        self, model: keras.Model, include: LayerFilter | None, exclude: LayerFilter | None
+    ) -> None:
+        names = {layer.name for layer in model._flatten_layers(include_self=False)}
+        self._include = _as_filter(include, "include", names, default=True)
+        self._exclude = _as_filter(exclude, "exclude", names, default=False)
+        self.layers: set[int] = set()
+        self._settled: set[int] = set()
+
+    def twin(self, layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
+        twin = masked_entry(layer, entry)
+        if twin is None:
+            return entry
+        lineage = (*around[1:], layer)
+        self._settled.update(id(inner) for inner in layer._flatten_layers())
+        if not self._include(lineage) or self._exclude(lineage):
+            return entry
+        self.layers.add(id(layer))
+        return twin
+
+    def unmasked(self, model: keras.Model) -> list[str]:
+        """Names layers with a matrix of weights and no mask that nobody asked to leave out."""
+        return [
+            f"'{layer.name}' ({type(layer).__name__})"
+            for layer in model._flatten_layers(include_self=False)
+            if id(layer) not in self._settled and _has_matrix(layer)
+        ]
+
+
+def _has_matrix(layer: keras.Layer) -> bool:
+    # PReLU's slopes have a feature map's shape, and connect nothing.
+    return not isinstance(layer, keras.layers.PReLU) and any(
+        len(variable.shape) > 1 and "bias" not in variable.name
+        for variable in layer._trainable_variables
+    )
+
+
+def _as_filter(
+    given: LayerFilter | None, argument: str, names: set[str], default: bool
+) -> Callable[[tuple[keras.Layer, ...]], bool]:
+    if given is None:
+        return lambda lineage: default
+    if callable(given):
+        return lambda lineage: bool(given(lineage[-1]))
+    wanted = [given] if isinstance(given, str) else given
+    if not isinstance(wanted, Iterable) or not all(isinstance(name, str) for name in wanted):
+        raise TypeError(f"`{argument}` must be layer names or a function of a layer, got {given!r}")
+    wanted = set(wanted)
+    if unknown := sorted(wanted - names):
+        raise ValueError(
+            f"`{argument}` names layers that the model does not have: {', '.join(unknown)}; it "
+            f"has {', '.join(sorted(names))}"
+        )
+    return lambda lineage: any(layer.name in wanted for layer in lineage)
+
+
+def _warn_of_unmasked(names: list[Any]) -> None:
+    if names:
+        warnings.warn(
+            f"sparsify left without masks: {', '.join(names)}; only exactly the supported classes "
+            f"have masked twins ({', '.join(SUPPORTED)})",
+            stacklevel=3,
+        )

@@ -1,0 +1,72 @@
+"""Which layer is whose masked twin, on the entries of a model's configuration."""
+
+from typing import Any
+
+import keras
+
+from hlstm_tf import layers
+from hlstm_tf.transforms.rewriting import Entry
+
+_TWINS: tuple[type[keras.Layer], ...] = (
+    layers.MaskedConv1D,
+    layers.MaskedConv2D,
+    layers.MaskedDense,
+    layers.MaskedEmbedding,
+    layers.MaskedGRU,
+    layers.MaskedGRUCell,
+    layers.MaskedLSTM,
+    layers.MaskedLSTMCell,
+    layers.MaskedSimpleRNN,
+    layers.MaskedSimpleRNNCell,
+)
+_BY_KERAS_NAME = {cls.__name__.removeprefix("Masked"): cls for cls in _TWINS}
+_BY_TWIN_NAME = {keras.saving.get_registered_name(cls): cls for cls in _TWINS}
+_HLSTM = frozenset(
+    keras.saving.get_registered_name(cls) for cls in (layers.HLSTM, layers.HLSTMCell)
+)
+
+SUPPORTED = (*sorted(_BY_KERAS_NAME), "HLSTM", "HLSTMCell")
+"""Names of the layers that have a masked form."""
+
+
+def masked_entry(layer: keras.Layer, entry: Entry) -> Entry | None:
+    """Returns the entry of a layer's masked twin; `None` for a layer that has none.
+
+    Only exactly the Keras class has a twin: a subclass may compute anything. A quantized or
+    LoRA-adapted layer has other variables and no twin either.
+    """
+    registered = entry.get("registered_name")
+    if registered in _BY_TWIN_NAME:
+        return entry
+    if registered in _HLSTM:
+        return {**entry, "config": {**entry["config"], "masked": True}}
+    twin = _BY_KERAS_NAME.get(entry["class_name"])
+    if twin is None or entry["module"] != "keras.layers" or _is_altered(layer):
+        return None
+    return {
+        **entry,
+        "module": twin.__module__,
+        "class_name": twin.__name__,
+        "registered_name": keras.saving.get_registered_name(twin),
+    }
+
+
+def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
+    """Returns the entry of the layer that `layer` is the masked form of, or the entry itself."""
+    registered = entry.get("registered_name")
+    if registered in _HLSTM:
+        return {**entry, "config": {**entry["config"], "masked": False}}
+    twin = _BY_TWIN_NAME.get(registered)
+    if twin is None:
+        return entry
+    return {
+        **entry,
+        "module": "keras.layers",
+        "class_name": twin.__name__.removeprefix("Masked"),
+        "registered_name": None,
+    }
+
+
+def _is_altered(layer: Any) -> bool:
+    quantized = getattr(layer, "quantization_mode", None) is not None
+    return quantized or bool(getattr(layer, "lora_enabled", False))
