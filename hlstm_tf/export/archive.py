@@ -68,7 +68,7 @@ def write_archive(
             endpoint.function, input_signature=[endpoint.signature], autograph=False
         )
         traced[endpoint.name] = function.get_concrete_function()
-        setattr(module, endpoint.name, function)
+        setattr(module, endpoint.name, traced[endpoint.name])
     # A tf.Module finds what it must save through its attributes.
     module.weights = list({id(v): v for f in traced.values() for v in f.variables}.values())
     if any(map(_captures_more_than_variables, traced.values())):
