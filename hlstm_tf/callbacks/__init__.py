@@ -1,6 +1,7 @@
 """When masks change: growth, pruning and their sequence, as Keras callbacks."""
 
 from .activation_shift import ActivationShift, LeakyReLU, set_hidden_activation
+from .board import SparsityBoard
 from .epoch_data import EpochData
 from .grow_and_prune import GrowAndPrune
 from .growth import GradientGrowth
@@ -18,5 +19,6 @@ __all__ = [
     "LeakyReLU",
     "MagnitudePruning",
     "Pruning",
+    "SparsityBoard",
     "set_hidden_activation",
 ]

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+_INSTEAD_OF_ZERO = 0x5EED
+
 
 class EpochData(tf.data.Dataset):
     """A `tf.data.Dataset` that is made anew, from the number of the epoch, for each epoch.
@@ -64,7 +66,7 @@ class EpochData(tf.data.Dataset):
         epochs = tf.data.Dataset.from_generator(
             lambda: iter(tuple(self._epoch)), output_signature=tf.TensorSpec((), tf.int64)
         )
-        dataset = epochs.flat_map(make)
+        dataset = epochs.flat_map(lambda number: _make_in_graph(make, number))
         batches = int(example.cardinality())
         if batches >= 0:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
@@ -91,6 +93,16 @@ class EpochData(tf.data.Dataset):
     def follow(self) -> keras.callbacks.Callback:
         """Returns a callback that gives each epoch of `fit` its own data."""
         return _FollowEpoch(self)
+
+
+def _make_in_graph(
+    make: Callable[[tf.Tensor], tf.data.Dataset], epoch: tf.Tensor
+) -> tf.data.Dataset:
+    # With a global seed of 0, and only then, TensorFlow compares an operation's seed with 0 in
+    # Python, which a tensor in a graph does not allow. Any other global seed will do.
+    if tf.compat.v1.get_default_graph().seed == 0:
+        tf.compat.v1.set_random_seed(_INSTEAD_OF_ZERO)
+    return make(epoch)
 
 
 class _FollowEpoch(keras.callbacks.Callback):

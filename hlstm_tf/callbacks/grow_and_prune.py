@@ -222,7 +222,7 @@ class GrowAndPrune(keras.callbacks.Callback):
             Action.COMPLETE: self._keep_complete,
             Action.ROLL_BACK: lambda: self._put(self._complete),
             Action.PRUNE: self._prune,
-            Action.FINISH: lambda: None,
+            Action.FINISH: self._drop_best,
         }
         for action in actions:
             perform[action]()
@@ -262,6 +262,9 @@ class GrowAndPrune(keras.callbacks.Callback):
 
     def _keep_best(self) -> None:
         self._best = self._current = take(self.model, f"{self._done:05d}-best")
+
+    def _drop_best(self) -> None:
+        self._best = None
 
     def _keep_complete(self) -> None:
         if self._current is None:
