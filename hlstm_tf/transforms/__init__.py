@@ -2,5 +2,6 @@
 
 from hlstm_tf.transforms.sparsify import sparsify
 from hlstm_tf.transforms.strip import strip
+from hlstm_tf.transforms.summary import Summary, summary
 
-__all__ = ["sparsify", "strip"]
+__all__ = ["Summary", "sparsify", "strip", "summary"]

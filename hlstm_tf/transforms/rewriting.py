@@ -70,7 +70,7 @@ def write_entry(layer: keras.Layer) -> Entry:
 
 
 def read_entry(entry: Entry, like: keras.Layer) -> keras.Layer:
-    """Makes a layer or model from an entry; classes and functions of `like` need not be registered."""
+    """Makes a layer or model from an entry; classes in `like` need not be registered."""
     known = {type(layer).__name__: type(layer) for layer in like._flatten_layers()}
     custom = {name: cls for name, cls in known.items() if not _is_of_keras(cls)}
     try:
@@ -150,7 +150,7 @@ def _mentions(value: Any, names: set[str]) -> bool:
 
 
 def _replace_attributes(old: keras.Layer, new: keras.Layer, change: Change) -> None:
-    """Puts rewritten layers into the attributes of a model that made its own, before it is built."""
+    """Puts rewritten layers into the attributes of a model that has made its own."""
     names = [name for name, value in vars(old).items() if _holds_layers(name, value)]
     if new.built and any(layer.weights for layer in new._flatten_layers(include_self=False)):
         raise _cannot(
