@@ -19,7 +19,7 @@ import hlstm_tf as hl
 def summary(args: argparse.Namespace) -> None:
     """Prints the model's connections, sparsity, FLOPs and bytes (`hlstm summary`)."""
     model = load_model(args.model)
-    table = hl.summary(model)
+    table = hl.summary(model, print_fn=None)
     print(json.dumps(table.to_dict(), indent=2) if args.json else table)
 
 

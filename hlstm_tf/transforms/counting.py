@@ -62,7 +62,7 @@ class Part:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all that is counted, as plain JSON data."""
-        counts = {
+        counts: dict[str, Any] = {
             "connections": self.connections,
             "nonzero": self.nonzero,
             "places": self.places,

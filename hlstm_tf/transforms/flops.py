@@ -34,7 +34,7 @@ def positions(layer: keras.Layer, recurrent_model: bool) -> int:
     """
     if isinstance(layer, keras.layers.Embedding):
         return 0
-    shape = (layer.get_build_config() or {}).get("input_shape")
+    shape: Any = (layer.get_build_config() or {}).get("input_shape")
     if not _is_shape(shape) or hasattr(layer, "state_size"):
         return 1
     if not _is_transposed(layer):
