@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hlstm_tf.sparsity import NM, Block, Column, Connection, Row, Structure
 
 # An example here takes a millisecond, so there can be more of them than of those with models.
-MANY = settings(max_examples=max(120, settings.default.max_examples))  # type: ignore[union-attr]
+MANY = settings(max_examples=max(60, settings.default.max_examples))  # type: ignore[union-attr]
 
 
 def table(text: str) -> np.ndarray:

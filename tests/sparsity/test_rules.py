@@ -1,5 +1,6 @@
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -285,9 +286,9 @@ def test_three_growths_at_nine_tenths_land_where_the_rule_puts_them(shape, seed)
     assert 1 - mask.mean() == pytest.approx(0.5 * 0.9**3, abs=0.015)
 
 
-def test_scores_of_float16_and_integers_are_taken():
+def test_scores_of_half_precision_and_integers_are_taken():
     mask = table("x. ..")
-    for dtype in (np.float16, np.int32, np.uint8):
+    for dtype in (np.float16, ml_dtypes.bfloat16, np.int32, np.uint8):
         score = np.array([[0, 1], [2, 9]], dtype=dtype)
         np.testing.assert_array_equal(grow(mask, score, 0.9), table("x. .x"))
 

@@ -86,12 +86,12 @@ def test_the_same_seed_draws_the_same_mask_and_another_another(structure):
 
 
 def test_each_place_is_equally_likely_to_exist():
-    draws = 4000
+    draws = 1500
     rng = np.random.default_rng(0)
     often = sum(seed_mask((3, 5), 0.6, rng).astype(int) for _ in range(draws))
     assert often.sum() == 6 * draws
-    # 0.4 each, standard deviation 0.0077.
-    np.testing.assert_allclose(often / draws, 0.4, atol=0.035)
+    # 0.4 each, standard deviation 0.0126.
+    np.testing.assert_allclose(often / draws, 0.4, atol=0.05)
 
 
 def test_a_two_of_four_seed_fills_every_run():
