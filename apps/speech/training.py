@@ -1,7 +1,6 @@
-"""What a training needs beside the model: pairs of inputs and targets, and callbacks.
+"""What a training needs beside the model and its data: error rates, learning rate, progress.
 
-Order in `model.fit(callbacks=[...])`: `EpochNumber` first, then `WordErrorRate`, then whatever
-reads `val_wer`.
+Put `WordErrorRate` before whatever reads `val_wer` in `model.fit(callbacks=[...])`.
 """
 
 from __future__ import annotations
@@ -9,58 +8,16 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TextIO
 
 import keras
-import tensorflow as tf
 
 from apps.speech.alphabet import Alphabet
 from apps.speech.evaluate import Batch, Recognition, error_rates
-
-INPUTS = ("features", "lengths")
-TARGETS = ("labels", "label_lengths")
-
-
-def supervised(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Turn batches into the `(inputs, targets)` pairs that `model.fit` wants.
-
-    Example:
-
-    >>> batch = {name: tf.zeros((1, 1)) for name in (*INPUTS, *TARGETS)}
-    >>> x, y = next(iter(supervised(tf.data.Dataset.from_tensors(batch))))
-    >>> sorted(x), sorted(y)
-    (['features', 'lengths'], ['label_lengths', 'labels'])
-    """
-    return batches.map(
-        lambda batch: (
-            {name: batch[name] for name in INPUTS},
-            {name: batch[name] for name in TARGETS},
-        )
-    )
-
-
-class EpochNumber(keras.callbacks.Callback):
-    """Keep a variable equal to the number of the running epoch.
-
-    Give the variable to `apps.speech.batches.batches(epoch=...)`: the order of the data and its
-    augmentation are then functions of the epoch, and a run resumed at epoch 7 sees what the
-    uninterrupted run saw there.
-
-    Example:
-
-    >>> epoch = EpochNumber()
-    >>> epoch.on_epoch_begin(3)
-    >>> int(epoch.variable.numpy())
-    3
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.variable = tf.Variable(0, dtype=tf.int64, trainable=False)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.variable.assign(epoch)
+from apps.speech.files import written_beside
+from apps.speech.record import RunRecord
 
 
 class WordErrorRate(keras.callbacks.Callback):
@@ -90,75 +47,155 @@ class WordErrorRate(keras.callbacks.Callback):
             logs[f"{self.prefix}word_errors"] = rates.words.errors
 
 
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly, then falls to zero along half a cosine.
+def warmup_cosine(done: float, warmup: float = 0.0) -> float:
+    """Return the share of the peak learning rate after a share of the training.
 
     Args:
-        peak: The highest rate.
-        steps: Training steps in all; the rate is 0 from there on.
-        warmup: Steps of the rise; 0 for none.
-
-    Raises:
-        ValueError: If `warmup` is not below `steps`.
+        done: Share of the training that is done, 0 to 1; beyond 1 counts as 1.
+        warmup: Share in which the rate rises linearly; half a cosine falls to 0 after it.
 
     Example:
 
-    >>> schedule = WarmupCosine(1.0, steps=30, warmup=10)
-    >>> [round(float(schedule(step)), 2) for step in (0, 9, 10, 20, 30)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
+    >>> [round(warmup_cosine(done, warmup=0.2), 2) for done in (0.1, 0.2, 0.6, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / (1 - warmup))))
+
+
+class LearningRate(keras.callbacks.Callback):
+    """Set the learning rate before each step, from the epoch's number and the step's.
+
+    The rate is a function of where the run is and of nothing else, so that a resumed run goes on
+    with the rate it had; while `GrowAndPrune` retrains, it falls anew in each iteration.
+
+    Args:
+        peak: Highest rate.
+        epochs: Epochs of the training; growth is part of it.
+        warmup: Epochs of the linear rise.
+        floor: Lowest share of `peak`: of its first steps, and of epochs beyond `epochs`, which
+            happen where a threshold has not been met by then.
+        retraining: Highest rate while retraining.
+        retrain_epochs: Epochs of one retraining.
+        grow_and_prune: The run's `GrowAndPrune` callback; None for a plain training.
     """
 
-    def __init__(self, peak: float, steps: int, warmup: int = 0) -> None:
+    def __init__(
+        self,
+        peak: float,
+        epochs: int,
+        warmup: float = 0.0,
+        *,
+        floor: float = 0.01,
+        retraining: float = 0.0,
+        retrain_epochs: int = 1,
+        grow_and_prune: Any = None,
+    ) -> None:
         super().__init__()
-        if not 0 <= warmup < steps:
-            raise ValueError(f"warmup must be at least 0 and below steps={steps}; got {warmup}.")
         self.peak = peak
-        self.steps = steps
+        self.epochs = epochs
         self.warmup = warmup
+        self.floor = floor
+        self.retraining = retraining
+        self.retrain_epochs = retrain_epochs
+        self.grow_and_prune = grow_and_prune
+        self._epoch = 0
 
-    def __call__(self, step: Any) -> Any:
-        step = tf.cast(step, tf.float32)
-        rise = (step + 1.0) / max(self.warmup, 1)
-        done = tf.clip_by_value((step - self.warmup) / (self.steps - self.warmup), 0.0, 1.0)
-        fall = 0.5 * (1.0 + tf.cos(math.pi * done))
-        return self.peak * tf.where(step < self.warmup, rise, fall)
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
 
-    def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        steps = self.params.get("steps") or 1
+        self.model.optimizer.learning_rate = self.rate(batch / steps)
+
+    def rate(self, share: float) -> float:
+        """Return the rate after `share` of the current epoch."""
+        progress = getattr(self.grow_and_prune, "progress", None)
+        if progress is not None and progress.phase == "retraining":
+            done = (progress.phase_epoch + share) / self.retrain_epochs
+            return self.retraining * max(self.floor, warmup_cosine(done))
+        done = (self._epoch + share) / self.epochs
+        return self.peak * max(self.floor, warmup_cosine(done, self.warmup / self.epochs))
+
+
+class BestModel(keras.callbacks.Callback):
+    """Keep the model of the best epoch in a file, written beside and renamed.
+
+    Args:
+        path: The `.keras` file.
+        record: The run's record, which knows the earlier epochs of a resumed run.
+        monitor: A name in the logs; lower is better, and of equals the later.
+    """
+
+    def __init__(self, path: Path, record: RunRecord, monitor: str = "val_wer") -> None:
+        super().__init__()
+        self.path = path
+        self.record = record
+        self.monitor = monitor
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        earlier = [e[self.monitor] for e in self.record.content["epochs"] if e["epoch"] < epoch]
+        if not (self.path.exists() and earlier) or (logs or {})[self.monitor] <= min(earlier):
+            with written_beside(self.path) as temporary:
+                self.model.save(temporary)
 
 
 class EpochLines(keras.callbacks.Callback):
     """Print one line an epoch: what was reached, and about how long the rest takes.
 
     Args:
-        epochs: Epochs in all, for the time left.
+        expected: Takes the complete pruning iterations, returns the epochs of the whole run.
         label: First word of each line.
+        grow_and_prune: The run's `GrowAndPrune` callback; None for a plain training.
         stream: Where to print; standard error by default.
     """
 
-    def __init__(self, epochs: int, label: str = "train", stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        expected: Callable[[int], int],
+        label: str = "train",
+        grow_and_prune: Any = None,
+        stream: TextIO | None = None,
+    ) -> None:
         super().__init__()
-        self.epochs = epochs
+        self.expected = expected
         self.label = label
+        self.grow_and_prune = grow_and_prune
         self.stream = stream
-        self._began = 0.0
-        self._first = 0
+        self._ends: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._began:
-            self._began, self._first = time.monotonic(), epoch
+        if not self._ends:
+            self._ends.append(time.monotonic())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        done = epoch + 1 - self._first
-        left = (time.monotonic() - self._began) / done * (self.epochs - epoch - 1)
-        logs = logs or {}
-        figures = [f"loss {float(logs['loss']):.2f}"] if "loss" in logs else []
-        if "val_wer" in logs:
-            figures.append(f"WER {100 * float(logs['val_wer']):.1f} %")
-        minutes, seconds = divmod(round(left), 60)
+        self._ends.append(time.monotonic())
+        gp = self.grow_and_prune
+        iterations, finished = (gp.progress.iteration, gp.history[-1]) if gp else (0, None)
+        epochs = max(epoch + 1, self.expected(iterations))
+        if gp and gp.progress.phase == "finished":
+            epochs = epoch + 1
         print(
-            f"{self.label}: epoch {epoch + 1}/{self.epochs}, {', '.join(figures)},"
-            f" {minutes}:{seconds:02d} left",
+            f"{self.label}: epoch {epoch + 1}/{epochs}, {_figures(logs or {}, finished)},"
+            f" {self._left(epochs - epoch - 1)} left",
             file=self.stream or sys.stderr,
             flush=True,
         )
+
+    def _left(self, epochs: int) -> str:
+        # The first epoch traces; later ones tell better how long one takes.
+        recent = self._ends[1:] if len(self._ends) > 2 else self._ends
+        minutes, seconds = divmod(
+            round(epochs * (recent[-1] - recent[0]) / max(1, len(recent) - 1)), 60
+        )
+        return f"{minutes}:{seconds:02d}"
+
+
+def _figures(logs: dict[str, Any], state: dict[str, Any] | None) -> str:
+    figures = [f"loss {float(logs['loss']):.2f}"] if "loss" in logs else []
+    if "val_wer" in logs:
+        figures.append(f"WER {100 * float(logs['val_wer']):.1f} %")
+    if state is not None:
+        figures.append(f"{state['phase']}, {state['connections']:,} connections")
+    return ", ".join(figures)

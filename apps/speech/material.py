@@ -1,0 +1,147 @@
+"""A corpus made ready for a network: features, labels and texts of each split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+import hlstm_tf as hl
+from apps.speech.alphabet import Alphabet
+from apps.speech.batches import Augment, batches
+from apps.speech.features import extract_all
+from apps.speech.front_end import FrontEnd
+from apps.speech.utterance import Corpus, SplitName, Utterance
+
+INPUTS = ("features", "lengths")
+TARGETS = ("labels", "label_lengths")
+
+
+@dataclass(frozen=True)
+class Material:
+    """The features and labels of some utterances.
+
+    Attributes:
+        utterances: What they belong to.
+        features: `(frames, bands)` float32 each.
+        labels: `(characters,)` int32 each.
+    """
+
+    utterances: tuple[Utterance, ...]
+    features: list[np.ndarray]
+    labels: list[np.ndarray]
+
+    @property
+    def texts(self) -> list[str]:
+        """The transcripts."""
+        return [utterance.text for utterance in self.utterances]
+
+
+def prepare(
+    corpus: Corpus,
+    split: SplitName,
+    front_end: FrontEnd,
+    alphabet: Alphabet,
+    cache: str | os.PathLike[str] | None = None,
+    *,
+    speeds: tuple[float, ...] = (1.0,),
+    quiet: bool = False,
+) -> Material:
+    """Extract a split's features and encode its transcripts.
+
+    Args:
+        corpus: Where the split is from.
+        split: "train", "valid" or "test".
+        front_end: Makes the features.
+        alphabet: Encodes the transcripts.
+        cache: Folder of the features' cache; None for none.
+        speeds: Factors by which the recordings are played faster; each makes a copy of the split.
+        quiet: No progress on standard error.
+
+    Raises:
+        InputError: The split is empty, a recording cannot be used, or a transcript has a character
+            that the alphabet lacks.
+    """
+    utterances = corpus.split(split)
+    labels = [alphabet.encode(utterance.text, utterance.id) for utterance in utterances]
+    features: list[np.ndarray] = []
+    for speed in speeds:
+        features += extract_all(utterances, front_end, cache, speed_factor=speed, quiet=quiet)
+    return Material(utterances * len(speeds), features, labels * len(speeds))
+
+
+def supervised(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Turn batches into the `(inputs, targets)` pairs that `model.fit` wants.
+
+    Example:
+
+    >>> batch = {name: tf.zeros((1, 1)) for name in (*INPUTS, *TARGETS)}
+    >>> x, y = next(iter(supervised(tf.data.Dataset.from_tensors(batch))))
+    >>> sorted(x), sorted(y)
+    (['features', 'lengths'], ['label_lengths', 'labels'])
+    """
+    return data.map(
+        lambda batch: (
+            {name: batch[name] for name in INPUTS},
+            {name: batch[name] for name in TARGETS},
+        )
+    )
+
+
+def training_data(
+    material: Material,
+    time_stride: int,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None,
+    drop_impossible: bool = False,
+) -> hl.EpochData:
+    """Make the pairs to train on; their order and augmentation are functions of the epoch.
+
+    Args:
+        material: The training split.
+        time_stride: The network's; transcripts must fit into the frames that it leaves.
+        batch_size: Utterances in a batch.
+        seed: Of order and augmentation.
+        augment: Such as `SpecAugment`; None for none.
+        drop_impossible: Leave out utterances too short for their transcripts, with a warning.
+
+    Raises:
+        InputError: An utterance is too short for its transcript.
+    """
+    made: list[hl.EpochData] = []
+
+    def pairs(number: int | Callable[[], int]) -> tf.data.Dataset:
+        return supervised(
+            batches(
+                material.features,
+                material.labels,
+                batch_size=batch_size,
+                epoch=number,
+                seed=seed,
+                augment=augment,
+                time_reduction=time_stride,
+                names=[utterance.id for utterance in material.utterances],
+                drop_impossible=drop_impossible,
+            )
+        )
+
+    # The batches are planned in Python, which asks for the epoch when an iteration begins.
+    made.append(hl.EpochData(lambda _: pairs(lambda: made[0].epoch if made else 0)))
+    return made[0]
+
+
+def scoring_data(material: Material, batch_size: int = 32) -> tf.data.Dataset:
+    """Make the batches to score on: every utterance once, short ones first.
+
+    Kept in memory, since they are used after every epoch. Utterances too short for their
+    transcripts stay in: what cannot be recognised counts as wrong.
+    """
+    data = batches(
+        material.features, material.labels, batch_size=batch_size, shuffle=False, buckets=4
+    )
+    return data.cache()

@@ -1,0 +1,214 @@
+"""What a training does: its architecture, its data's treatment and its schedule, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from apps.speech.alphabet import Alphabet
+from apps.speech.augment import SpecAugment
+from apps.speech.errors import InputError
+from apps.speech.front_end import FrontEnd, LogMel, from_config
+
+
+@dataclass(frozen=True)
+class GrowAndPruneRecipe:
+    """The grow-and-prune part of a training (arXiv 1805.11797, section 3.2).
+
+    Attributes:
+        seed_sparsity: Share of the connections that the random seed architecture lacks.
+        growth_ratio: A dormant connection grows where its gradient exceeds this percentile of its
+            matrix. 0 epochs of growth and a seed sparsity of 0 give plain pruning.
+        growth_epochs: Epochs that end with a growth.
+        growth_score: "gradient", or "random" to see what the gradient is worth.
+        step: Share of the existing connections that a pruning iteration removes.
+        retrain_epochs: Epochs of retraining after each.
+        retrain_rate: Peak learning rate of retraining; it falls to zero in each iteration.
+        threshold: Validation WER, as a share, that each iteration has to meet. None: no worse than
+            `tolerance` above that of the model before its first pruning.
+        tolerance: WER, as a share.
+        target_sparsity: Stop at the iteration that reaches it; None to go on while the threshold
+            allows.
+        max_iterations: Stop after so many; None for no limit.
+        min_step: Finest step tried when a step does not meet the threshold; None for an eighth of
+            `step`.
+    """
+
+    seed_sparsity: float = 0.5
+    growth_ratio: float = 0.9
+    growth_epochs: int = 3
+    growth_score: str = "gradient"
+    step: float = 0.2
+    retrain_epochs: int = 8
+    retrain_rate: float = 1e-3
+    threshold: float | None = None
+    tolerance: float = 0.0
+    target_sparsity: float | None = None
+    max_iterations: int | None = None
+    min_step: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training.
+
+    Attributes:
+        cell, layers, units, hidden_units, hidden_dropout, dropout, bidirectional, channels,
+            kernels: As in `apps.speech.model.ModelConfig`.
+        front_end: Makes the features.
+        characters: Of the alphabet.
+        epochs: Of training; with grow-and-prune, of growth and training before the first pruning.
+        batch_size: Utterances a step. Small batches, many steps: on corpora of an hour updates are
+            worth more than smooth gradients.
+        learning_rate: Peak of the rate, which rises over `warmup_epochs` and falls to zero along a
+            cosine.
+        warmup_epochs: May be a fraction.
+        weight_decay: AdamW's.
+        clipnorm: Largest norm of the whole gradient.
+        augment: SpecAugment on the features; None for none.
+        speeds: Each makes a copy of the training split played that much faster.
+        grow_and_prune: None for a dense training.
+        seed: Of weights, masks, data order, augmentation and dropout.
+    """
+
+    cell: str = "hlstm"
+    layers: int = 2
+    units: int = 128
+    hidden_units: tuple[int, ...] | None = None
+    hidden_dropout: float = 0.0
+    dropout: float = 0.0
+    bidirectional: bool = True
+    channels: tuple[int, int] = (16, 16)
+    kernels: tuple[tuple[int, int], tuple[int, int]] = ((7, 7), (7, 5))
+    front_end: FrontEnd = field(default_factory=LogMel)
+    characters: str = Alphabet().characters
+    epochs: int = 12
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    warmup_epochs: float = 1.0
+    weight_decay: float = 0.01
+    clipnorm: float = 5.0
+    augment: SpecAugment | None = field(default_factory=SpecAugment)
+    speeds: tuple[float, ...] = (1.0,)
+    grow_and_prune: GrowAndPruneRecipe | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "layers", "units"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}; expected at least 1")
+        for name in ("learning_rate", "clipnorm"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}: got {getattr(self, name)}; expected above 0")
+        for name in ("dropout", "hidden_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise InputError(
+                f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"
+            )
+        growth = self.grow_and_prune.growth_epochs if self.grow_and_prune else 0
+        if growth >= self.epochs:
+            raise InputError(
+                f"growth_epochs: got {growth}; expected fewer than the {self.epochs} epochs"
+            )
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """Of `characters`."""
+        return Alphabet(self.characters)
+
+    def expected_epochs(self, iterations: int = 0) -> int:
+        """Return how many epochs the run takes if every pruning step meets its threshold.
+
+        Where nothing but the threshold ends the pruning, that is unknown: the next iteration is
+        counted as the last.
+
+        Args:
+            iterations: Complete pruning iterations so far.
+
+        Example:
+
+        >>> pruning = GrowAndPruneRecipe(step=0.5, retrain_epochs=2, target_sparsity=0.875)
+        >>> Recipe(epochs=9, grow_and_prune=pruning).expected_epochs()
+        13
+        """
+        plan = self.grow_and_prune
+        if plan is None:
+            return self.epochs
+        limits = [plan.max_iterations] if plan.max_iterations is not None else []
+        if plan.target_sparsity is not None:
+            # From the seed's sparsity: growth adds little to it.
+            left = math.log(1 - plan.target_sparsity) - math.log(1 - plan.seed_sparsity)
+            limits.append(math.ceil(left / math.log(1 - plan.step) - 1e-9))
+        return self.epochs + max(iterations + 1, min(limits, default=0)) * plan.retrain_epochs
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["front_end"] = self.front_end.config()
+        values["augment"] = self.augment.config() if self.augment else None
+        if self.grow_and_prune:
+            values["grow_and_prune"] = dataclasses.asdict(self.grow_and_prune)
+        return _lists(values)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Recipe:
+        """Read what `to_json` returned.
+
+        Example:
+
+        >>> recipe = Recipe(units=64, grow_and_prune=GrowAndPruneRecipe())
+        >>> Recipe.from_json(recipe.to_json()) == recipe
+        True
+        """
+        values = {name: _tuples(value) for name, value in values.items()}
+        values["front_end"] = from_config(values["front_end"])
+        if values["augment"] is not None:
+            values["augment"] = SpecAugment(**values["augment"])
+        if values["grow_and_prune"] is not None:
+            values["grow_and_prune"] = GrowAndPruneRecipe(**values["grow_and_prune"])
+        return cls(**values)
+
+
+PRESETS: dict[str, Recipe] = {
+    "demo": Recipe(units=64, epochs=12),
+    "an4": Recipe(
+        units=128,
+        channels=(32, 32),
+        kernels=((11, 11), (7, 5)),
+        epochs=60,
+        batch_size=8,
+        dropout=0.2,
+        hidden_dropout=0.1,
+    ),
+}
+"""Recipes by name: `demo` for the synthesised corpus in minutes, `an4` for AN4 in half an hour."""
+
+
+def preset(name: str, **changes: Any) -> Recipe:
+    """Return a preset with some of its values changed.
+
+    Raises:
+        InputError: There is no such preset, or a value is out of range.
+
+    Example:
+
+    >>> preset("demo", cell="lstm").cell
+    'lstm'
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset: got {name!r}; expected one of {', '.join(PRESETS)}")
+    return dataclasses.replace(PRESETS[name], **changes)
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lists(inner) for name, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value

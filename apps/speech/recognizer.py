@@ -1,0 +1,166 @@
+"""One face for a model in any of its three formats: features in, logits out."""
+
+from __future__ import annotations
+
+import abc
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.speech import card as cards
+from apps.speech.audio import load_audio
+from apps.speech.card import Card
+from apps.speech.decode import Transcript, transcripts
+from apps.speech.errors import InputError
+
+FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
+
+
+class Recognizer(abc.ABC):
+    """A model that can be asked what was said in a recording.
+
+    Attributes:
+        path: Where it was loaded from.
+        card: Its front end, alphabet and time stride.
+    """
+
+    def __init__(self, path: Path, card: Card) -> None:
+        self.path = path
+        self.card = card
+
+    @abc.abstractmethod
+    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return logits `(batch, frames', symbols)` of padded features `(batch, frames, bands)`
+        and lengths `(batch,)`."""
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return the logits `(frames', symbols)` of one utterance's features `(frames, bands)`."""
+        lengths = np.array([len(features)], np.int32)
+        return self.infer(np.ascontiguousarray(features[None], np.float32), lengths)[0]
+
+    def transcribe(
+        self, audio: str | os.PathLike[str] | np.ndarray, beam_width: int | None = None
+    ) -> Transcript:
+        """Return what was said in a recording.
+
+        Args:
+            audio: A file that `load_audio` reads, or its samples at the front end's rate.
+            beam_width: Prefixes of the beam search; None for greedy decoding.
+
+        Raises:
+            InputError: The file cannot be used.
+        """
+        front_end = self.card.front_end
+        if not isinstance(audio, np.ndarray):
+            audio = load_audio(audio, front_end.sample_rate)
+        logits = self.logits(front_end(audio))[None]
+        return transcripts(logits, [logits.shape[1]], self.card.alphabet, beam_width)[0]
+
+
+class _KerasRecognizer(Recognizer):
+    def __init__(self, path: Path) -> None:
+        from apps.speech.evaluate import Recognition
+
+        model = load_keras(path)
+        super().__init__(path, cards.of_model(model, path))
+        self._recognition = Recognition(model)
+
+    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return self._recognition.logits({"features": features, "lengths": lengths})[0]
+
+
+class _SavedModelRecognizer(Recognizer):
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+
+        folder = _version_folder(path)
+        super().__init__(path, cards.read_from_saved_model(folder))
+        try:
+            self._model = tf.saved_model.load(str(folder))
+            self._serve = self._model.signatures["serve"]
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            raise InputError(
+                f"{folder}: cannot be loaded as a SavedModel with the signature serve"
+                f" ({_first_line(error)}); export the model again"
+            ) from error
+
+    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        import tensorflow as tf
+
+        outputs = self._serve(features=tf.constant(features), lengths=tf.constant(lengths))
+        return outputs["outputs"].numpy()
+
+
+class _TFLiteRecognizer(Recognizer):
+    def __init__(self, path: Path, threads: int) -> None:
+        import hlstm_tf as hl
+
+        super().__init__(path, cards.read_from_tflite(path))
+        try:
+            self._model = hl.load_tflite(path, threads=threads)
+        except ValueError as error:
+            raise InputError(_first_line(error)) from error
+
+    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return self._model({"features": features, "lengths": lengths})
+
+
+def load_recognizer(path: str | os.PathLike[str], threads: int = 1) -> Recognizer:
+    """Load a model of any format.
+
+    Args:
+        path: A `.keras` file, a `.tflite` file, or a SavedModel folder (also the folder of its
+            numbered versions, of which the last is taken).
+        threads: Of the TFLite engine.
+
+    Raises:
+        InputError: No such file, another format, or a damaged one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such model; expected {FORMATS}")
+    if path.is_dir():
+        return _SavedModelRecognizer(path)
+    if path.suffix == ".keras":
+        return _KerasRecognizer(path)
+    if path.suffix == ".tflite":
+        return _TFLiteRecognizer(path, threads)
+    raise InputError(f"{path}: unknown kind of model; expected {FORMATS}")
+
+
+def load_keras(path: str | os.PathLike[str]) -> Any:
+    """Load a recogniser's `.keras` file, without its optimizer.
+
+    Raises:
+        InputError: No such file, damaged, or no recogniser.
+    """
+    import keras
+
+    import apps.speech.model  # noqa: F401  registers the classes
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; expected a .keras file")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # a damaged archive fails in zipfile, json, h5py or Keras itself
+        raise InputError(
+            f"{path}: cannot be loaded as a .keras file ({_first_line(error)}); it is damaged or"
+            " was made by another program"
+        ) from error
+
+
+def _version_folder(path: Path) -> Path:
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p for p in path.iterdir() if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    if not versions:
+        raise InputError(f"{path}: holds no saved_model.pb; expected {FORMATS}")
+    return max(versions, key=lambda p: int(p.name))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,233 @@
+"""A training from a recipe and a corpus to a folder with the model and the run's record.
+
+The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
+masks included), for such a run `compact.keras` (the same function as plain layers without dead
+neurons), `record.json`, and `state/` while the run is not finished.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import hlstm_tf as hl
+from apps.speech.errors import InputError
+from apps.speech.evaluate import Recognition, error_rates
+from apps.speech.files import written_beside
+from apps.speech.material import Material, prepare, scoring_data, training_data
+from apps.speech.metrics import ErrorRates
+from apps.speech.model import ModelConfig, SpeechRecognizer, build
+from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recognizer import load_keras
+from apps.speech.record import NAME, RunRecord, read_record
+from apps.speech.training import BestModel, EpochLines, LearningRate, WordErrorRate
+from apps.speech.utterance import Corpus
+
+MODEL, COMPACT, STATE = "model.keras", "compact.keras", "state"
+# An upper limit: a grow-and-prune run ends where its threshold or its iterations say.
+ENDLESS = 100_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Attributes:
+        folder: Of the run.
+        model: The file to use: `compact.keras` of a grow-and-prune run, else `model.keras`.
+        valid: Greedy error rates on the validation split, computed with that file.
+        connections: Of the model, as `hl.summary` counts them.
+    """
+
+    folder: Path
+    model: Path
+    valid: ErrorRates
+    connections: int
+
+
+def build_from(recipe: Recipe) -> SpeechRecognizer:
+    """Build the network of a recipe; its seed architecture where it grows and prunes."""
+    config = ModelConfig(
+        front_end=recipe.front_end.config(),
+        alphabet=recipe.characters,
+        bands=recipe.front_end.width,
+        channels=recipe.channels,
+        kernels=recipe.kernels,
+        cell=recipe.cell,
+        layers=recipe.layers,
+        units=recipe.units,
+        hidden_units=recipe.hidden_units,
+        hidden_dropout=recipe.hidden_dropout,
+        dropout=recipe.dropout,
+        bidirectional=recipe.bidirectional,
+        seed=recipe.seed,
+    )
+    model = build(config)
+    if recipe.grow_and_prune:
+        model = hl.sparsify(model, recipe.grow_and_prune.seed_sparsity, seed=recipe.seed)
+    return model
+
+
+def train(
+    recipe: Recipe,
+    corpus: Corpus,
+    folder: str | os.PathLike[str],
+    cache: str | os.PathLike[str] | None = None,
+    *,
+    label: str = "train",
+    drop_impossible: bool = False,
+) -> Trained:
+    """Train; go on with an interrupted training; return at once from a finished one.
+
+    Args:
+        recipe: What to do.
+        corpus: With a training and a validation split.
+        folder: Of the run: new, empty, or that of the same recipe.
+        cache: Folder of the features' cache.
+        label: First word of the progress lines.
+        drop_impossible: Leave out training utterances too short for their transcripts.
+
+    Raises:
+        InputError: The folder holds another run, or the corpus cannot be used.
+        FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
+    """
+    folder = Path(folder)
+    facts = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
+    _check_folder(folder, facts)
+    keras.utils.set_random_seed(recipe.seed)
+    valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
+    if not _finished(folder):
+        material = prepare(
+            corpus, "train", recipe.front_end, recipe.alphabet, cache, speeds=recipe.speeds
+        )
+        _fit(recipe, material, valid, folder, facts, label, drop_impossible)
+    return _trained(folder, recipe, valid)
+
+
+def _fit(
+    recipe: Recipe,
+    material: Material,
+    valid: Material,
+    folder: Path,
+    facts: dict[str, Any],
+    label: str,
+    drop_impossible: bool,
+) -> None:
+    model = build_from(recipe)
+    data = training_data(
+        material,
+        model.time_stride,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        augment=recipe.augment,
+        drop_impossible=drop_impossible,
+    )
+    optimizer = keras.optimizers.AdamW(
+        recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm
+    )
+    model.compile(optimizer, jit_compile=False)  # XLA has no CTC kernel, and loops run slower in it
+    plan = recipe.grow_and_prune
+    state = folder / STATE
+    gp = _grow_and_prune(plan, recipe, data, state) if plan else None
+    record = RunRecord(folder, facts, gp)
+    rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
+    lines = EpochLines(recipe.expected_epochs, label, gp)
+    if gp is not None:
+        callbacks = [_learning_rate(recipe, gp), rates, gp, record, lines]
+    else:
+        best = BestModel(folder / MODEL, record)
+        backup = keras.callbacks.BackupAndRestore(state, delete_checkpoint=False)
+        callbacks = [
+            backup, data.follow(), _learning_rate(recipe, None), keras.callbacks.TerminateOnNaN(),
+            rates, best, record, lines,
+        ]  # fmt: skip
+    model.fit(data, epochs=ENDLESS if gp else recipe.epochs, verbose=0, callbacks=callbacks)
+    _write_models(model, folder, gp)
+    record.finish({"finished": True})
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _grow_and_prune(
+    plan: GrowAndPruneRecipe, recipe: Recipe, data: hl.EpochData, state: Path
+) -> Any:
+    growth = None
+    if plan.growth_epochs:
+        growth = hl.Growth(
+            ratio=plan.growth_ratio, epochs=plan.growth_epochs, score=plan.growth_score
+        )
+    pruning = hl.Pruning(
+        step=plan.step,
+        retrain_epochs=plan.retrain_epochs,
+        min_step=plan.min_step,
+        target_sparsity=plan.target_sparsity,
+        max_iterations=plan.max_iterations,
+    )
+    return hl.GrowAndPrune(
+        data,
+        growth=growth,
+        pruning=pruning,
+        monitor="val_wer",
+        threshold=plan.threshold,
+        tolerance=plan.tolerance,
+        train_epochs=recipe.epochs - plan.growth_epochs,
+        directory=state,
+        seed=recipe.seed,
+        verbose=0,
+    )
+
+
+def _learning_rate(recipe: Recipe, gp: Any) -> LearningRate:
+    plan = recipe.grow_and_prune
+    return LearningRate(
+        recipe.learning_rate,
+        recipe.epochs,
+        recipe.warmup_epochs,
+        retraining=plan.retrain_rate if plan else 0.0,
+        retrain_epochs=plan.retrain_epochs if plan else 1,
+        grow_and_prune=gp,
+    )
+
+
+def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
+    """Write the final files, without the optimizer's share (two thirds of the bytes)."""
+    if gp is None:
+        model = load_keras(folder / MODEL)
+    else:
+        with written_beside(folder / MODEL) as temporary:
+            model.save(temporary)
+        model = load_keras(folder / MODEL)
+        with written_beside(folder / COMPACT) as temporary:
+            hl.shrink(hl.strip(model)).save(temporary)
+    with written_beside(folder / MODEL) as temporary:
+        model.save(temporary)
+
+
+def _trained(folder: Path, recipe: Recipe, valid: Material) -> Trained:
+    path = folder / (COMPACT if recipe.grow_and_prune else MODEL)
+    model = load_keras(path)
+    rates = error_rates(Recognition(model), scoring_data(valid), recipe.alphabet)
+    # Of the masked model: stripping turns dormant connections into weights that are zero.
+    masked = load_keras(folder / MODEL)
+    return Trained(folder, path, rates, hl.summary(masked, print_fn=None).connections)
+
+
+def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; expected a folder for the training")
+    if not (folder / NAME).exists():
+        return
+    earlier = read_record(folder)
+    for name, value in facts.items():
+        if earlier.get(name) != value:
+            raise InputError(
+                f"{folder}: holds a training with another {name}; give another --out, or delete it"
+            )
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / NAME).exists() and "result" in read_record(folder)
