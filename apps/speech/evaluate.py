@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from apps.speech.alphabet import Alphabet
-from apps.speech.decode import beam, greedy
+from apps.speech.decode import beam, greedy, transcripts
+from apps.speech.features import extract_all
 from apps.speech.metrics import ErrorRates, score
+from apps.speech.progress import Progress
+from apps.speech.utterance import Utterance
+
+if TYPE_CHECKING:
+    from apps.speech.recognizer import Recognizer
 
 Batch = Mapping[str, Any]
 
@@ -94,3 +101,29 @@ def error_rates(
         expected += references(batch, alphabet)
         found += recognition.texts(batch, alphabet, beam_width)
     return score(expected, found)
+
+
+def recognize_all(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    cache: str | os.PathLike[str] | None = None,
+    beam_width: int | None = None,
+) -> list[str]:
+    """Return the text that a model of any format hears in each utterance, in their order.
+
+    Args:
+        recognizer: As `load_recognizer` gives it.
+        utterances: What to listen to.
+        cache: Folder of the features' cache; None for none.
+        beam_width: None for greedy decoding.
+    """
+    card = recognizer.card
+    features = extract_all(utterances, card.front_end, cache)
+    texts = []
+    with Progress(len(utterances), "recognise") as progress:
+        for rows in features:
+            logits = recognizer.logits(rows)
+            found = transcripts(logits[None], [len(logits)], card.alphabet, beam_width)
+            texts.append(found[0].text)
+            progress.step()
+    return texts

@@ -1,0 +1,264 @@
+"""The command line: `python -m apps.speech COMMAND`.
+
+What a command does is in `apps.speech.commands`, which is imported when one runs: TensorFlow takes
+seconds, and `--help` should not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from apps.speech.errors import InputError
+
+RUNS = Path("runs/speech")
+CORPUS = RUNS / "corpus"
+CACHE = RUNS / "features"
+
+Add = Callable[..., argparse.ArgumentParser]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
+    args = parser().parse_args(arguments)
+    try:
+        from apps.speech import commands
+
+        getattr(commands, args.command)(args)
+    except (InputError, FloatingPointError, OSError) as error:
+        print(f"{args.program} {args.command}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it can", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    root = argparse.ArgumentParser(
+        prog="python -m apps.speech",
+        description="Speech recognition with compact H-LSTM networks: prepare a corpus, train by"
+        " grow-and-prune, evaluate, export, transcribe.",
+        epilog="Without --data-dir every command works on a corpus of spoken alphanumerics that it"
+        " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
+    )
+    root.set_defaults(program=root.prog)
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, summary: str, details: str = "") -> argparse.ArgumentParser:
+        text = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
+        return commands.add_parser(
+            name,
+            help=summary,
+            description=text,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+
+    for adder in (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo):
+        adder(add)
+    return root
+
+
+def _prepare(add: Add) -> None:
+    command = add(
+        "prepare",
+        "synthesise the corpus, or check one of yours, and cache its features",
+        "A corpus of yours is AN4 in its official layout, or a folder of audio files with a CSV of"
+        " the columns path,text[,speaker][,split].",
+    )
+    _data(command)
+    command.add_argument("--seed", type=_count(0), default=0, help="of the synthesised corpus")
+    for split, default in (("train", 2000), ("valid", 200), ("test", 300)):
+        command.add_argument(
+            f"--{split}",
+            type=_count(1),
+            default=default,
+            metavar="N",
+            help=f"utterances to synthesise in the {split} split",
+        )
+
+
+def _train(add: Add) -> None:
+    command = add(
+        "train",
+        "train a recogniser, dense or by grow-and-prune",
+        "Killed and started again by the same command it goes on where it was. The folder gets"
+        " model.keras, compact.keras (grow-and-prune: the same function in plain layers) and"
+        " record.json. Options that are not given come from the preset.",
+    )
+    _data(command)
+    command.add_argument("--out", type=Path, required=True, help="folder of the run")
+    command.add_argument(
+        "--preset",
+        choices=("demo", "an4"),
+        default="demo",
+        help="sizes and schedule: for the synthesised corpus, or for AN4",
+    )
+    unset = argparse.SUPPRESS
+    net = command.add_argument_group("network")
+    net.add_argument("--cell", choices=("hlstm", "lstm", "gru"), default=unset)
+    net.add_argument("--layers", type=_count(1), default=unset, help="recurrent layers")
+    net.add_argument("--units", type=_count(1), default=unset, help="of each layer and direction")
+    net.add_argument(
+        "--hidden-units",
+        type=_count(1),
+        nargs="*",
+        default=unset,
+        help="widths of the hidden layers of an H-LSTM's gates; as wide as --units by default",
+    )
+    net.add_argument("--dropout", type=float, default=unset, help="between the layers")
+    net.add_argument("--hidden-dropout", type=float, default=unset, help="in an H-LSTM's gates")
+    net.add_argument(
+        "--unidirectional",
+        dest="bidirectional",
+        action="store_false",
+        default=unset,
+        help="look back only, so that it can run while somebody speaks",
+    )
+    run = command.add_argument_group("training")
+    run.add_argument("--epochs", type=_count(1), default=unset, help="before any pruning")
+    run.add_argument("--batch-size", type=_count(1), default=unset)
+    run.add_argument("--learning-rate", type=float, default=unset, help="at its peak")
+    run.add_argument("--seed", type=_count(0), default=unset)
+    run.add_argument(
+        "--drop-impossible",
+        action="store_true",
+        help="leave out training utterances too short for their transcripts; by default an error",
+    )
+    _grow_and_prune(command.add_argument_group("grow-and-prune"))
+
+
+def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
+    unset = argparse.SUPPRESS
+    group.add_argument(
+        "--grow-and-prune",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="start from a sparse seed, grow by gradient, prune by magnitude",
+    )
+    group.add_argument("--seed-sparsity", type=float, default=unset)
+    group.add_argument("--growth-epochs", type=_count(0), default=unset)
+    group.add_argument("--growth-ratio", type=float, default=unset)
+    group.add_argument("--prune-step", dest="step", type=float, default=unset)
+    group.add_argument("--retrain-epochs", type=_count(1), default=unset)
+    group.add_argument("--retrain-rate", type=float, default=unset, help="peak learning rate")
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=unset,
+        metavar="WER",
+        help="validation WER, as a share, that pruning must keep; by default that before pruning",
+    )
+    group.add_argument("--target-sparsity", type=float, default=unset)
+    group.add_argument("--max-iterations", type=_count(1), default=unset)
+
+
+def _evaluate(add: Add) -> None:
+    command = add("evaluate", "state a model's word and character error rates, with counts")
+    _model(command)
+    _data(command)
+    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    _beam(command)
+    command.add_argument("--out", type=Path, help="CSV file for each utterance's texts")
+    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _transcribe(add: Add) -> None:
+    command = add(
+        "transcribe",
+        "print what is said in audio files",
+        "Any format that libsndfile reads (WAV, FLAC, OGG, MP3, SPHERE, ...), at any rate, with any"
+        " number of channels.",
+    )
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    _model(command)
+    _beam(command)
+    command.add_argument(
+        "--words", action="store_true", help="a line a word, with its time and confidence"
+    )
+
+
+def _export(add: Add) -> None:
+    command = add(
+        "export",
+        "write a model as SavedModel and TFLite file, each checked against the Keras model",
+        "Masks are folded in and dead neurons removed first. Both files carry the front end and the"
+        " alphabet: `transcribe` needs nothing else.",
+    )
+    command.add_argument("--model", type=Path, required=True, help="a .keras file")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder; gets model.tflite and the SavedModel's numbered version",
+    )
+    command.add_argument(
+        "--quantization",
+        choices=("none", "float16", "dynamic"),
+        default="dynamic",
+        help="of the TFLite file; dynamic: 8-bit weights",
+    )
+
+
+def _report(add: Add) -> None:
+    command = add("report", "make a table and plots from the records of trainings")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of trainings")
+    command.add_argument("--out", type=Path, required=True, help="folder for the report")
+
+
+def _demo(add: Add) -> None:
+    command = add(
+        "demo",
+        "the whole way in ten minutes on two cores",
+        "Synthesises the corpus, trains a stacked LSTM and an H-LSTM, the latter by grow-and-prune,"
+        " exports, transcribes, and compares.",
+    )
+    command.add_argument("--out", type=Path, default=Path("demo"), help="folder for all it makes")
+    command.add_argument("--seed", type=_count(0), default=0)
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="AN4 in its official layout, or a folder of audio with a CSV; without it the"
+        f" synthesised corpus in {CORPUS}, made on first use",
+    )
+    command.add_argument(
+        "--cache-dir", type=Path, default=CACHE, help="where features are kept for the next time"
+    )
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model", type=Path, required=True, help="a .keras or .tflite file or SavedModel folder"
+    )
+
+
+def _beam(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--beam",
+        type=_count(1),
+        metavar="WIDTH",
+        help="beam search of that width; greedy without",
+    )
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"got {value}; expected at least {least}")
+        return value
+
+    return integer
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return text or type(error).__name__

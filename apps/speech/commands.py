@@ -1,0 +1,144 @@
+"""What each command of `python -m apps.speech` does with its parsed arguments."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from apps.speech.cli import CORPUS
+from apps.speech.corpus import synthesise
+from apps.speech.errors import InputError
+from apps.speech.files import written_beside
+from apps.speech.front_end import LogMel
+from apps.speech.sources import open_corpus
+from apps.speech.utterance import SPLITS, Corpus
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Make or check a corpus and cache its features."""
+    from apps.speech.features import extract_all
+
+    if args.data_dir:
+        corpus = open_corpus(args.data_dir)
+    else:
+        corpus = synthesise(CORPUS, args.seed, train=args.train, valid=args.valid, test=args.test)
+    front_end = LogMel()
+    frames = 0
+    for split in SPLITS:
+        frames += sum(map(len, extract_all(getattr(corpus, split), front_end, args.cache_dir)))
+    print(corpus.summary())
+    print(f"{frames * front_end.hop / 60:.1f} minutes of audio; features in {args.cache_dir}")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train by a preset, with the changes that the command line makes."""
+    from apps.speech.recipe import GrowAndPruneRecipe, Recipe, preset
+    from apps.speech.train import train as run
+
+    given = vars(args)
+    names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
+    changes: dict[str, Any] = {name: given[name] for name in names if name in given}
+    if "hidden_units" in changes:
+        changes["hidden_units"] = tuple(changes["hidden_units"])
+    recipe = preset(args.preset, **changes)
+    if args.grow_and_prune:
+        plan = recipe.grow_and_prune or GrowAndPruneRecipe()
+        fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
+        plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if k in fields})
+        recipe = dataclasses.replace(recipe, grow_and_prune=plan)
+    result = run(
+        recipe, _corpus(args), args.out, args.cache_dir, drop_impossible=args.drop_impossible
+    )
+    print(f"validation: {result.valid}")
+    print(f"{result.connections:,} connections; model in {result.model}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Score a model of any format on a split."""
+    from apps.speech.evaluate import recognize_all
+    from apps.speech.metrics import score
+    from apps.speech.recognizer import load_recognizer
+
+    recognizer = load_recognizer(args.model)
+    corpus = _corpus(args)
+    utterances = corpus.split(args.split)
+    texts = recognize_all(recognizer, utterances, args.cache_dir, args.beam)
+    references = [recognizer.card.alphabet.normalise(u.text) for u in utterances]
+    rates = score(references, texts)
+    if args.out:
+        rows = zip(utterances, references, texts, strict=True)
+        _write_csv(args.out, [(u.id, u.speaker, said, heard) for u, said, heard in rows])
+    if args.json:
+        print(json.dumps(rates.as_dict()))
+    else:
+        print(f"{args.model} on {corpus.name}, {args.split}: {rates}")
+
+
+def transcribe(args: argparse.Namespace) -> None:
+    """Print the text of each file."""
+    from apps.speech.recognizer import load_recognizer
+
+    recognizer = load_recognizer(args.model)
+    failed: InputError | None = None
+    for file in args.files:
+        try:
+            found = recognizer.transcribe(file, args.beam)
+        except InputError as error:
+            # The other files are still worth reading.
+            if failed:
+                print(failed, file=sys.stderr)
+            failed = error
+            continue
+        prefix = f"{file}: " if len(args.files) > 1 else ""
+        print(f"{prefix}{found.text}", flush=True)
+        if args.words:
+            seconds = recognizer.card.seconds_per_frame
+            for word in found.words:
+                begin, end = word.start * seconds, word.end * seconds
+                print(f"  {begin:7.2f} {end:7.2f} s  {word.confidence:4.0%}  {word.text}")
+    if failed:
+        raise failed
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a SavedModel and a TFLite file."""
+    from apps.speech.export import export_recognizer
+
+    quantization = None if args.quantization == "none" else args.quantization
+    exported = export_recognizer(args.model, args.out, quantization)
+    print(f"{exported.saved_model}: SavedModel")
+    print(f"{exported.tflite}: {exported.tflite_bytes:,} bytes")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write tables and plots."""
+    from apps.speech.report import write_report
+
+    for path in write_report(args.runs, args.out):
+        print(path)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Run the demo."""
+    from apps.speech.demo import run_demo
+
+    run_demo(args.out, args.seed)
+
+
+def _corpus(args: argparse.Namespace) -> Corpus:
+    if args.data_dir:
+        return open_corpus(args.data_dir)
+    # What `prepare` made with parameters of its own is taken as it is.
+    return open_corpus(CORPUS) if CORPUS.exists() else synthesise(CORPUS)
+
+
+def _write_csv(path: Path, rows: list[tuple[str, ...]]) -> None:
+    with written_beside(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("id", "speaker", "reference", "hypothesis"))
+        writer.writerows(rows)

@@ -1,0 +1,64 @@
+"""From a trained `.keras` file to what is deployed: a SavedModel and a TFLite file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+import hlstm_tf as hl
+from apps.speech.card import of_model, write_to_saved_model, write_to_tflite
+from apps.speech.recognizer import load_keras
+
+TFLITE = "model.tflite"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        saved_model: The SavedModel's numbered folder.
+        tflite: The TFLite file.
+        tflite_bytes: Its size, front end and alphabet included.
+    """
+
+    saved_model: Path
+    tflite: Path
+    tflite_bytes: int
+
+
+def compact(model: keras.Model) -> keras.Model:
+    """Return the same function in plain layers, without dead neurons."""
+    return hl.shrink(hl.strip(model)) if hl.masked_kernels(model) else model
+
+
+def export_recognizer(
+    model: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    quantization: str | None = "dynamic",
+) -> Exported:
+    """Write a recogniser as a SavedModel and a TFLite file, each compared with the Keras model.
+
+    Args:
+        model: A `.keras` file; masks are folded in and dead neurons removed.
+        folder: Gets `model.tflite` and, as TensorFlow Serving wants it, the SavedModel's version 1.
+        quantization: Of the TFLite file: None, "float16" or "dynamic" (8-bit weights).
+
+    Raises:
+        InputError: The file is no recogniser.
+        VerificationError: An exported file computes something else; it is not kept.
+    """
+    folder = Path(folder)
+    network = compact(load_keras(model))
+    card = of_model(network, model)
+    folder.mkdir(parents=True, exist_ok=True)
+    tflite = folder / TFLITE
+    hl.export_tflite(network, tflite, quantization=quantization)
+    write_to_tflite(tflite, card)
+    saved_model = folder / "1"
+    hl.export_saved_model(network, saved_model)
+    write_to_saved_model(saved_model, card)
+    return Exported(saved_model, tflite, tflite.stat().st_size)
