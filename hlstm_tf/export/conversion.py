@@ -12,8 +12,7 @@ def check_quantization(quantization: str | None) -> None:
     """Raises a `ValueError` for a quantization that does not exist."""
     if quantization not in QUANTIZATIONS:
         raise ValueError(
-            "quantization must be None, 'float16', 'dynamic' or 'int8'; got "
-            f"{quantization!r}."
+            f"quantization must be None, 'float16', 'dynamic' or 'int8'; got {quantization!r}."
         )
 
 

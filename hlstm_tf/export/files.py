@@ -126,9 +126,7 @@ def _make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(
-            f"cannot write {path}: {path.parent} is not a folder."
-        ) from None
+        raise NotADirectoryError(f"cannot write {path}: {path.parent} is not a folder.") from None
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"cannot write {path}: no permission to write in {path.parent}.")
 

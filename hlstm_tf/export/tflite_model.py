@@ -87,8 +87,7 @@ class TFLiteModel:
         if not isinstance(inputs, Mapping):
             if len(self._specs) != 1:
                 raise ValueError(
-                    f"{self.path} takes several inputs; give a dictionary with "
-                    f"{list(self._specs)}."
+                    f"{self.path} takes several inputs; give a dictionary with {list(self._specs)}."
                 )
             inputs = {next(iter(self._specs)): inputs}
         if set(inputs) != set(self._specs):

@@ -1,0 +1,118 @@
+"""Full-int8 conversion, which needs samples to calibrate with and may crash."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlstm_tf.export import calibration_worker
+from hlstm_tf.export.calibration_worker import load_pieces, save_pieces
+from hlstm_tf.export.conversion import conversion_error
+from hlstm_tf.export.layout import InputLayout
+
+Pieces = list[dict[str, np.ndarray]]
+
+
+def representative_batches(layout: InputLayout, representative: Any) -> Pieces:
+    """The calibration samples by input name, batch by batch.
+
+    Args:
+        layout: The model's inputs.
+        representative: One batch in the model's structure; or a `tf.data.Dataset`, generator or
+            other iterator of batches, of which a tuple's first part is taken, as `fit` does.
+
+    Raises:
+        ValueError: There is none, or one does not fit the model.
+    """
+    if representative is None:
+        raise ValueError(
+            "quantization='int8' needs representative, a batch of typical inputs (some hundred "
+            "samples) to measure the range of every tensor on; 'dynamic' needs none."
+        )
+    batches = list(_batches(representative))
+    if not batches:
+        raise ValueError("representative gave no batch; give at least one with typical inputs.")
+    return [layout.named(batch, "representative") for batch in batches]
+
+
+def _batches(representative: Any) -> Iterator[Any]:
+    given_whole = isinstance(representative, (Mapping, list, tuple, np.ndarray))
+    if given_whole or hasattr(representative, "shape") or not isinstance(representative, Iterable):
+        yield representative
+        return
+    for batch in representative:
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def pieces_of(named: Mapping[str, np.ndarray], batch_size: int) -> Pieces:
+    """Cuts a batch into batches of `batch_size`; samples left over are dropped.
+
+    Raises:
+        ValueError: There are fewer samples than that.
+    """
+    samples = min(len(array) for array in named.values())
+    if samples < batch_size:
+        raise ValueError(
+            f"the file is to take batches of {batch_size}, and only {samples} samples were given "
+            "to calibrate or verify it with."
+        )
+    starts = range(0, samples - batch_size + 1, batch_size)
+    return [
+        {name: array[start : start + batch_size] for name, array in named.items()}
+        for start in starts
+    ]
+
+
+def convert_int8(
+    saved_model: Path, signatures: list[str], representative: Pieces, inputs: Pieces, model: str
+) -> tuple[bytes, Pieces]:
+    """Calibrates, converts, and runs the result once on `inputs`, all in a child process.
+
+    Args:
+        saved_model: The SavedModel.
+        signatures: The name of its one signature.
+        representative: Calibration samples, one dictionary a call.
+        inputs: What to run the file on, one dictionary a call.
+        model: The model's name, for errors.
+
+    Returns:
+        The file's content, and its outputs, one dictionary a call.
+
+    Raises:
+        ValueError: The conversion was refused, or crashed.
+    """
+    with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
+        folder = Path(scratch)
+        job = {"saved_model": str(saved_model), "signatures": signatures}
+        (folder / "job.json").write_text(json.dumps(job))
+        save_pieces(folder / "representative.npz", representative)
+        save_pieces(folder / "inputs.npz", inputs)
+        # -P: the script's own folder must not shadow installed modules.
+        child = subprocess.run(
+            [sys.executable, "-P", calibration_worker.__file__, str(folder)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if (folder / "error.txt").exists():
+            raise conversion_error(model, (folder / "error.txt").read_text())
+        if child.returncode != 0:
+            raise ValueError(_crash(model, child, converted=(folder / "model.tflite").exists()))
+        return (folder / "model.tflite").read_bytes(), load_pieces(folder / "outputs.npz")
+
+
+def _crash(model: str, child: "subprocess.CompletedProcess[str]", converted: bool) -> str:
+    what = "the int8 file" if converted else "LiteRT's int8 calibration"
+    if child.returncode < 0:
+        return (
+            f"{what} of model {model!r} crashed (signal {-child.returncode}), as it does on loops "
+            "over time; use quantization='dynamic'."
+        )
+    lines = child.stderr.strip().splitlines()
+    return f"{what} of model {model!r} failed: {lines[-1] if lines else 'no reason given'}"
