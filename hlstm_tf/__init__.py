@@ -1,5 +1,26 @@
 """Grow-and-prune training and compact recurrent layers for Keras 3 on TensorFlow."""
 
+from hlstm_tf.callbacks import (
+    ActivationShift,
+    EpochData,
+    GradientGrowth,
+    GrowAndPrune,
+    Growth,
+    LeakyReLU,
+    MagnitudePruning,
+    Pruning,
+    SparsityBoard,
+    set_hidden_activation,
+)
+from hlstm_tf.export import (
+    FileSize,
+    TFLiteExport,
+    TFLiteModel,
+    VerificationError,
+    export_tflite,
+    file_size,
+    load_tflite,
+)
 from hlstm_tf.layers import (
     HLSTM,
     HLSTMCell,
@@ -14,16 +35,54 @@ from hlstm_tf.layers import (
     MaskedLSTMCell,
     MaskedSimpleRNN,
     MaskedSimpleRNNCell,
+    declare_elementwise,
     dense_gradients,
     masked_kernels,
 )
-from hlstm_tf.sparsity.edits import edit_masks
+from hlstm_tf.sparsity import (
+    ERK,
+    NM,
+    Block,
+    Column,
+    Connection,
+    Constant,
+    Cubic,
+    Global,
+    Iterative,
+    PerMatrix,
+    Polynomial,
+    Row,
+    edit_masks,
+)
+from hlstm_tf.transforms import (
+    Summary,
+    sparsify,
+    strip,
+    summary,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ERK",
     "HLSTM",
+    "NM",
+    "ActivationShift",
+    "Block",
+    "Column",
+    "Connection",
+    "Constant",
+    "Cubic",
+    "EpochData",
+    "FileSize",
+    "Global",
+    "GradientGrowth",
+    "GrowAndPrune",
+    "Growth",
     "HLSTMCell",
+    "Iterative",
+    "LeakyReLU",
+    "MagnitudePruning",
     "MaskedConv1D",
     "MaskedConv2D",
     "MaskedDense",
@@ -35,7 +94,25 @@ __all__ = [
     "MaskedLSTMCell",
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
+    "PerMatrix",
+    "Polynomial",
+    "Pruning",
+    "Row",
+    "SparsityBoard",
+    "Summary",
+    "TFLiteExport",
+    "TFLiteModel",
+    "VerificationError",
+    "__version__",
+    "declare_elementwise",
     "dense_gradients",
     "edit_masks",
+    "export_tflite",
+    "file_size",
+    "load_tflite",
     "masked_kernels",
+    "set_hidden_activation",
+    "sparsify",
+    "strip",
+    "summary",
 ]

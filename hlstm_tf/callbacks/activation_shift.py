@@ -6,7 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from hlstm_tf.layers.recurrence import declare_elementwise
 
+
+@declare_elementwise
 @keras.saving.register_keras_serializable(package="hlstm_tf")
 class LeakyReLU:
     """`max(x, slope x)`, with the paper's slope of 0.01 (arXiv 1805.11797, section 3.2).

@@ -5,6 +5,7 @@ from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GATES, GateWeights, HLSTMCell
 from hlstm_tf.layers.kernels import MaskedKernel
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
+from hlstm_tf.layers.recurrence import declare_elementwise
 from hlstm_tf.layers.twins import (
     MaskedConv1D,
     MaskedConv2D,
@@ -35,6 +36,7 @@ __all__ = [
     "MaskedLayer",
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
+    "declare_elementwise",
     "dense_gradients",
     "masked_kernels",
 ]

@@ -65,8 +65,10 @@ _ELEMENTWISE: set[Any] = {
 }
 
 
-def declare_elementwise(activation: Activation) -> Activation:
+def declare_elementwise(activation: Any) -> Any:
     """Lets the fast backward pass take `activation`: each output depends on its own input alone.
+
+    `activation` is a function, or a class whose objects are activations.
 
     Activations of `keras.activations` that work so are known. A layer with any other activation
     trains through the plain loop, which is slower and assumes nothing. Usable as a decorator.
@@ -87,7 +89,7 @@ def declare_elementwise(activation: Activation) -> Activation:
 def is_elementwise(activation: Any) -> bool:
     """Whether `activation` is known to act on each element alone."""
     try:
-        return activation in _ELEMENTWISE
+        return activation in _ELEMENTWISE or type(activation) in _ELEMENTWISE
     except TypeError:  # unhashable
         return False
 
