@@ -114,3 +114,7 @@ class Alphabet:
     def config(self) -> dict[str, Any]:
         """Plain values for a model file; `Alphabet(**config)` restores it."""
         return dataclasses.asdict(self)
+
+
+ENGLISH = Alphabet()
+"""Space, A to Z and the apostrophe: what readers expect unless told otherwise."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from apps.speech.alphabet import Alphabet
+from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.errors import InputError
 from apps.speech.utterance import Corpus, Utterance
 
@@ -30,7 +30,7 @@ def read_an4(
     directory: str | os.PathLike[str],
     *,
     validation_speakers: Sequence[str] = VALIDATION_SPEAKERS,
-    alphabet: Alphabet = Alphabet(),
+    alphabet: Alphabet = ENGLISH,
 ) -> Corpus:
     """Reads AN4.
 

@@ -132,7 +132,8 @@ def _sphere_frames(head: bytes) -> int:
 def _wav_frames(head: bytes) -> int:
     position, block = 12, 0
     while position + 8 <= len(head):
-        name, size = head[position : position + 4], int.from_bytes(head[position + 4 :][:4], "little")
+        name = head[position : position + 4]
+        size = int.from_bytes(head[position + 4 :][:4], "little")
         if name == b"fmt ":
             block = int.from_bytes(head[position + 20 :][:2], "little")
         if name == b"data":

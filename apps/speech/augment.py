@@ -48,9 +48,7 @@ class SpecAugment:
                     f"SpecAugment: {field.name} is {getattr(self, field.name)}; expected 0 or more"
                 )
         if self.time_share > 1:
-            raise InputError(
-                f"SpecAugment: time_share is {self.time_share}; expected 0 to 1"
-            )
+            raise InputError(f"SpecAugment: time_share is {self.time_share}; expected 0 to 1")
 
     def __call__(self, features: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Masks a batch.

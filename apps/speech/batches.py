@@ -41,16 +41,16 @@ def bucket_bounds(lengths: Sequence[int], buckets: int | Sequence[int] = 6) -> l
 
     Args:
         lengths: frames of each utterance.
-        buckets: how many (chosen so that each holds about as many frames as the next; equal ones
-            merge), or the bounds themselves. Few, because every static shape costs a trace where
-            shapes are static (`jit_compile`), and makes batches less random.
+        buckets: how many at most (chosen so that padding is least), or the bounds themselves. Few,
+            because every static shape costs a trace where shapes are static (`jit_compile`), and
+            makes batches less random.
 
     Raises:
         InputError: no bucket, or an utterance longer than the last bound.
 
     Example:
         >>> bucket_bounds([10, 12, 100, 90], 2)
-        [96, 112]
+        [16, 112]
     """
     ordered = np.sort(np.asarray(lengths, np.int64))
     if not isinstance(buckets, int):
@@ -63,10 +63,29 @@ def bucket_bounds(lengths: Sequence[int], buckets: int | Sequence[int] = 6) -> l
         return bounds
     if buckets < 1:
         raise InputError(f"buckets: got {buckets}; expected at least 1")
-    share = np.cumsum(ordered) / max(1, ordered.sum())
-    cuts = [np.searchsorted(share, (k + 1) / buckets - 1e-9) for k in range(buckets)]
-    ends = {int(ordered[min(int(cut), len(ordered) - 1)]) for cut in cuts} if len(ordered) else {0}
-    return sorted({-(-end // MULTIPLE) * MULTIPLE for end in ends})
+    return _least_padding(-(-ordered // MULTIPLE) * MULTIPLE, buckets)
+
+
+def _least_padding(lengths: np.ndarray, buckets: int) -> list[int]:
+    """The bounds of at most `buckets` buckets that pad least (dynamic programming over the
+    distinct lengths: the best k buckets up to a length extend the best k - 1 up to a shorter)."""
+    ends, counts = np.unique(lengths, return_counts=True)
+    if len(ends) <= buckets:
+        return [int(end) for end in ends] or [MULTIPLE]
+    below = np.concatenate([[0], np.cumsum(counts)])
+    cost = np.concatenate([[0.0], np.full(len(ends), np.inf)])  # of what is below each cut
+    choices = []
+    for _ in range(buckets):
+        # totals[i, j]: cut at i, then one bucket from i to j, padded to ends[j - 1].
+        totals = cost[:, None] + (below[None, :] - below[:, None]) * np.concatenate([[0], ends])
+        totals[np.tril_indices(len(cost))] = np.inf
+        choices.append(totals.argmin(axis=0))
+        cost = totals.min(axis=0)
+    bounds, cut = [], len(ends)
+    for choice in reversed(choices):
+        bounds.append(int(ends[cut - 1]))
+        cut = int(choice[cut])
+    return bounds[::-1]
 
 
 def plan_batches(

@@ -99,9 +99,7 @@ def coloured_noise(
     if kind == "hum":
         mains = (50.0, 60.0)[int(rng.integers(2))]
         time = np.arange(samples) / sample_rate
-        harmonics = [
-            np.sin(2 * np.pi * (k * mains * time + rng.random())) / k for k in (1, 2, 3)
-        ]
+        harmonics = [np.sin(2 * np.pi * (k * mains * time + rng.random())) / k for k in (1, 2, 3)]
         noise = np.sum(harmonics, axis=0) + 0.5 * coloured_noise("pink", samples, sample_rate, rng)
         return noise / np.sqrt(np.mean(noise**2))
     exponent = {"white": 0.0, "pink": 0.5, "brown": 1.0}[kind]

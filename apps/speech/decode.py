@@ -196,9 +196,7 @@ def transcripts(
     ]
 
 
-def _transcript(
-    log_probabilities: np.ndarray, ids: list[int], alphabet: Alphabet
-) -> Transcript:
+def _transcript(log_probabilities: np.ndarray, ids: list[int], alphabet: Alphabet) -> Transcript:
     if not ids:
         return Transcript("", ())
     path = align(log_probabilities, ids, alphabet.blank)

@@ -134,9 +134,7 @@ def speak(text: str, voice: Voice, seed: int = 1) -> np.ndarray:
             _unload(library)
 
 
-def _speak(
-    library: ctypes.CDLL, data: Path, text: str, voice: Voice, seed: int
-) -> np.ndarray:
+def _speak(library: ctypes.CDLL, data: Path, text: str, voice: Voice, seed: int) -> np.ndarray:
     chunks: list[bytes] = []
 
     @_CALLBACK

@@ -95,6 +95,7 @@ def _compute(
 ) -> None:
     """Writes all features to one file: the frames of each utterance, then the utterances' frame
     counts and how many they are, as rows of 32-bit integers in float32's clothes."""
+
     def one(utterance: Utterance) -> np.ndarray:
         samples = load_audio(utterance.audio, front_end.sample_rate)
         return front_end(speed(samples, factor))
@@ -131,6 +132,4 @@ def _views(path: Path, width: int) -> list[np.ndarray]:
     if counts.min() < 1 or ends[-1] + count + 2 != len(data):
         raise ValueError(f"{path}: truncated feature cache")
     starts = ends - counts * width
-    return [
-        data[start:end].reshape(-1, width) for start, end in zip(starts, ends, strict=True)
-    ]
+    return [data[start:end].reshape(-1, width) for start, end in zip(starts, ends, strict=True)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.speech.alphabet import Alphabet
+from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.errors import InputError
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
@@ -27,7 +27,7 @@ def read_folder(
     csv_file: str | os.PathLike[str] | None = None,
     *,
     seed: int = 0,
-    alphabet: Alphabet = Alphabet(),
+    alphabet: Alphabet = ENGLISH,
 ) -> Corpus:
     """Reads a folder of audio with a CSV.
 
@@ -130,9 +130,7 @@ def _given(path: Path, rows: list[_Row]) -> dict[str, list[Utterance]]:
         raise InputError(
             f"{path}: {without} of {len(rows)} rows have no split; fill in all of them or none"
         )
-    splits = {
-        split: [row.utterance for row in rows if row.split == split] for split in SPLITS
-    }
+    splits = {split: [row.utterance for row in rows if row.split == split] for split in SPLITS}
     if not splits["train"]:
         raise InputError(f"{path}: no row has split train; expected at least one")
     return splits

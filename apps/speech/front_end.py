@@ -113,9 +113,10 @@ class LogMel:
     def _log_energies(self, audio: np.ndarray) -> np.ndarray:
         window = round(self.window * self.sample_rate)
         size = max(512, 1 << (window - 1).bit_length())
+        # Padded here: librosa's own padding warns about utterances shorter than a transform.
         spectrum = _librosa().stft(
-            audio, n_fft=size, hop_length=self.hop_samples, win_length=window, window="hann",
-            center=True, pad_mode="constant",
+            np.pad(audio, size // 2), n_fft=size, hop_length=self.hop_samples, win_length=window,
+            window="hann", center=False,
         )  # fmt: skip
         basis = _mel_basis(self.sample_rate, size, self.bands, self.low, self.high)
         energies = basis @ (spectrum.real**2 + spectrum.imag**2)
@@ -196,7 +197,7 @@ def from_config(config: dict[str, Any]) -> FrontEnd:
 def _mel_basis(
     sample_rate: int, size: int, bands: int, low: float, high: float | None
 ) -> np.ndarray:
-    """float32 (bands, 1 + size // 2): made once, as it costs more than one utterance's transform."""
+    """float32 (bands, 1 + size // 2), made once: it costs more than an utterance's transform."""
     mel = _librosa().filters.mel
     return mel(sr=sample_rate, n_fft=size, n_mels=bands, fmin=low, fmax=high)
 
@@ -212,6 +213,7 @@ def _librosa() -> Any:
         import librosa
     except ImportError as error:
         raise InputError(
-            'features need the package librosa, which is not installed; pip install "hlstm_tf[audio]"'
+            "features need the package librosa, which is not installed;"
+            ' pip install "hlstm_tf[audio]"'
         ) from error
     return librosa

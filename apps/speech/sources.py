@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from apps.speech.alphabet import Alphabet
+from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.an4 import is_an4, read_an4
 from apps.speech.corpus import MANIFEST, read_synthesised
 from apps.speech.errors import InputError
@@ -11,7 +11,7 @@ from apps.speech.folder import find_csv, read_folder
 from apps.speech.utterance import Corpus
 
 
-def open_corpus(directory: str | os.PathLike[str], alphabet: Alphabet = Alphabet()) -> Corpus:
+def open_corpus(directory: str | os.PathLike[str], alphabet: Alphabet = ENGLISH) -> Corpus:
     """Reads a corpus of any kind.
 
     A folder with `etc/an4_train.fileids` is AN4, one with a `manifest.json` was made by

@@ -28,7 +28,7 @@ def test_decoding_undoes_encoding_of_normalised_text(parts):
     ("text", "expected"),
     [
         ("  yes\tno\n", "YES NO"),
-        ("it’s", "IT'S"),  # noqa: RUF001
+        ("it’s", "IT'S"),
         ("", ""),
         (" \n ", ""),
     ],

@@ -196,9 +196,9 @@ def test_the_real_corpus_has_its_known_size(tmp_path):
     assert corpus.speakers("valid") == sorted(VALIDATION_SPEAKERS)
     assert len(corpus.speakers("train")) == 64
     assert sum(len(u.text.split()) for u in corpus.valid) == 774
-    assert len(load_audio(corpus.train[0].audio)) == 33600
+    assert len(load_audio(corpus.train[0].audio)) == 16000
     shutil.copy(corpus.train[0].audio, tmp_path / "cut.sph")
     with (tmp_path / "cut.sph").open("r+b") as file:
         file.truncate(20000)
-    with pytest.raises(InputError, match="promises 33600 samples, the file holds 9488"):
+    with pytest.raises(InputError, match="promises 16000 samples, the file holds 9488"):
         load_audio(tmp_path / "cut.sph")

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -68,7 +70,7 @@ def test_colours_fall_with_frequency_as_their_names_say():
         spectrum = np.square(np.abs(np.fft.rfft(noise)))
         hertz = np.fft.rfftfreq(len(noise), 1 / RATE)
         octaves = [spectrum[(hertz >= f) & (hertz < 2 * f)].mean() for f in (500, 1000, 2000)]
-        falls = [decibels(b / a) for a, b in zip(octaves, octaves[1:], strict=False)]
+        falls = [decibels(b / a) for a, b in itertools.pairwise(octaves)]
         assert falls == pytest.approx([slope, slope], abs=0.5)
 
 

@@ -19,11 +19,12 @@ def digest(samples):
 
 
 def pitch(samples):
-    """Where the autocorrelation peaks between 60 and 400 Hz."""
+    """Where the autocorrelation peaks after it first falls below 0, formants filtered out."""
     spectrum = np.abs(np.fft.rfft(samples.astype(float), 2 * len(samples))) ** 2
+    spectrum[250 * 2 * len(samples) // espeak.SAMPLE_RATE :] = 0
     correlation = np.fft.irfft(spectrum)
-    shortest, longest = espeak.SAMPLE_RATE // 400, espeak.SAMPLE_RATE // 60
-    return espeak.SAMPLE_RATE / (shortest + np.argmax(correlation[shortest:longest]))
+    start, end = np.argmax(correlation < 0), espeak.SAMPLE_RATE // 60
+    return espeak.SAMPLE_RATE / (start + np.argmax(correlation[start:end]))
 
 
 @pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.variant)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import soundfile
@@ -34,7 +36,7 @@ def test_whole_speakers_are_dealt_to_the_splits(folder):
     corpus = read_folder(folder)
     speakers = [corpus.speakers(split) for split in ("train", "valid", "test")]
     assert [len(names) for names in speakers] == [3, 1, 1]
-    assert sorted(sum(speakers, [])) == list("abcde")
+    assert sorted(itertools.chain(*speakers)) == list("abcde")
     assert len(corpus.train) == 6
     assert corpus.train[0].text == "YES NO"
     assert corpus.name == folder.name
