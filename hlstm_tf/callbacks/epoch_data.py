@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_INSTEAD_OF_ZERO = 0x5EED
+from hlstm_tf.sparsity.checks import check_count
 
 
 class EpochData(tf.data.Dataset):
@@ -28,12 +28,13 @@ class EpochData(tf.data.Dataset):
         make: Takes the epoch, a scalar `int64` tensor, and returns a `tf.data.Dataset`. It is
             traced like the function of `flat_map`. Use the epoch as the seed: of
             `dataset.shuffle(n, seed=epoch)`, and of `tf.random.stateless_*` with
-            `seed=(epoch, index)`; random operations without a seed of their own stay what they
-            are.
+            `seed=(epoch, index)`.
+        seed: Another seed gives other orders. `tf.random.set_seed` has no influence.
         epoch: The epoch to begin with.
 
     Raises:
         TypeError: `make` is not callable, or returns no dataset.
+        ValueError: The seed is negative.
 
     Example:
 
@@ -49,7 +50,9 @@ class EpochData(tf.data.Dataset):
     True
     """
 
-    def __init__(self, make: Callable[[tf.Tensor], tf.data.Dataset], epoch: int = 0) -> None:
+    def __init__(
+        self, make: Callable[[tf.Tensor], tf.data.Dataset], seed: int = 0, epoch: int = 0
+    ) -> None:
         if not callable(make):
             raise TypeError(
                 "make must be a function of the epoch that returns a tf.data.Dataset; got "
@@ -60,18 +63,26 @@ class EpochData(tf.data.Dataset):
             raise TypeError(
                 f"make must return a tf.data.Dataset; it returned {type(example).__name__}."
             )
+        self._make = make
+        self._seed = check_count(seed, "seed", minimum=0)
         self._epoch = [int(epoch)]
         # The generator runs when an iterator gives its first element, which fit asks for after
         # `on_epoch_begin`. A variable would do as well, were it not mirrored under a strategy.
         epochs = tf.data.Dataset.from_generator(
             lambda: iter(tuple(self._epoch)), output_signature=tf.TensorSpec((), tf.int64)
         )
-        dataset = epochs.flat_map(lambda number: _make_in_graph(make, number))
+        dataset = epochs.flat_map(self._make_in_graph)
         batches = int(example.cardinality())
         if batches >= 0:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
         self._dataset = dataset
         super().__init__(dataset._variant_tensor)
+
+    def _make_in_graph(self, epoch: tf.Tensor) -> tf.data.Dataset:
+        # An operation mixes its own seed with the graph's, else the process' global one. (A global
+        # seed of 0 would fail besides: TensorFlow then compares the operation's with 0 in Python.)
+        tf.compat.v1.set_random_seed(self._seed + 1)
+        return self._make(epoch)
 
     @property
     def epoch(self) -> int:
@@ -93,16 +104,6 @@ class EpochData(tf.data.Dataset):
     def follow(self) -> keras.callbacks.Callback:
         """Returns a callback that gives each epoch of `fit` its own data."""
         return _FollowEpoch(self)
-
-
-def _make_in_graph(
-    make: Callable[[tf.Tensor], tf.data.Dataset], epoch: tf.Tensor
-) -> tf.data.Dataset:
-    # With a global seed of 0, and only then, TensorFlow compares an operation's seed with 0 in
-    # Python, which a tensor in a graph does not allow. Any other global seed will do.
-    if tf.compat.v1.get_default_graph().seed == 0:
-        tf.compat.v1.set_random_seed(_INSTEAD_OF_ZERO)
-    return make(epoch)
 
 
 class _FollowEpoch(keras.callbacks.Callback):

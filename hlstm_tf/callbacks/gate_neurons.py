@@ -55,10 +55,7 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
     for cell, kernels in _cells({kernel: masks[kernel] for kernel in swept}):
         if cell.bias is None:
             continue
-        incoming = swept[kernels[0]], swept[kernels[1]]
-        hears = np.logical_or(
-            *(k.to_matrices(m).any(axis=1) for k, m in zip(kernels, incoming, strict=False))
-        )
+        hears = _hears(kernels[0], swept) | _hears(kernels[1], swept)
         bias = cell.bias
         for kernel in kernels[2:]:
             outgoing = kernel.to_matrices(masks[kernel]).any(axis=2)
@@ -69,8 +66,13 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
                 values = np.where(hears, 0.0, constant)
                 shift = np.einsum("gj,gjo->go", values, weights)
                 next_bias.assign(ops.convert_to_numpy(next_bias) + shift.astype(np.float32))
-            hears = kernel.to_matrices(swept[kernel]).any(axis=1)
+            hears = _hears(kernel, swept)
             bias = next_bias
+
+
+def _hears(kernel: MaskedKernel, masks: Masks) -> np.ndarray:
+    """Which neurons, `(gates, outputs)`, have a connection from this kernel."""
+    return np.asarray(kernel.to_matrices(masks[kernel]).any(axis=1))
 
 
 def _cells(masks: Masks) -> Iterator[tuple[HLSTMCell, list[MaskedKernel]]]:
