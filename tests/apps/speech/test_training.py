@@ -1,0 +1,210 @@
+import io
+import math
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps.speech.alphabet import Alphabet
+from apps.speech.evaluate import Recognition, error_rates
+from apps.speech.material import Material, scoring_data, supervised, training_data
+from apps.speech.model import ModelConfig, build
+from apps.speech.record import RunRecord, read_record
+from apps.speech.training import (
+    BestModel,
+    EpochLines,
+    LearningRate,
+    WordErrorRate,
+    warmup_cosine,
+)
+
+ALPHABET = Alphabet(" AB")
+CONFIG = ModelConfig(
+    front_end={"kind": "log_mel", "bands": 8},
+    alphabet=ALPHABET.characters,
+    bands=8,
+    channels=(2, 2),
+    kernels=((3, 3), (3, 3)),
+    cell="lstm",
+    layers=1,
+    units=4,
+)
+
+
+def material(count=7, seed=0):
+    rng = np.random.default_rng(seed)
+    features = [rng.normal(size=(16 + 5 * k, 8)).astype("float32") for k in range(count)]
+    labels = [rng.integers(1, 4, size=2 + k % 2).astype("int32") for k in range(count)]
+    names = [SimpleNamespace(id=f"u{k}", text=ALPHABET.decode(y)) for k, y in enumerate(labels)]
+    return Material(tuple(names), features, labels)
+
+
+def seen(data):
+    return [x["lengths"].numpy().tolist() for x, _ in data]
+
+
+def test_the_order_of_training_data_is_a_function_of_the_epoch():
+    def make():
+        return training_data(material(), 4, batch_size=2, seed=3, augment=None)
+
+    first, second = make(), make()
+    second.epoch = 5
+    seen(second)
+    second.epoch = 1
+    first.epoch = 1
+    assert seen(first) == seen(second)
+    first.epoch = 2
+    assert seen(first) != seen(second)
+
+
+def test_fit_sees_each_epochs_own_order():
+    data = training_data(material(), 4, batch_size=2, seed=3, augment=None)
+    expected = []
+    for epoch in range(3):
+        data.epoch = epoch
+        expected.append(sorted(map(tuple, seen(data))))
+    model = build(CONFIG)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    batches = []
+    original = model.compute_loss
+
+    def spy(x, *args, **kwargs):
+        batches.append(tuple(x["lengths"].numpy().tolist()))
+        return original(x, *args, **kwargs)
+
+    model.compute_loss = spy
+    model.fit(data, epochs=3, verbose=0, callbacks=[data.follow()])
+    steps = len(batches) // 3
+    assert [sorted(batches[steps * k : steps * (k + 1)]) for k in range(3)] == expected
+    assert expected[0] != expected[1]
+
+
+def test_scoring_data_holds_every_utterance_once():
+    lengths = [n for x in scoring_data(material()) for n in x["lengths"].numpy().tolist()]
+    assert sorted(lengths) == [16 + 5 * k for k in range(7)]
+
+
+def test_a_compiled_recognition_follows_the_models_weights():
+    model = build(CONFIG)
+    recognition = Recognition(model)
+    batch = next(iter(scoring_data(material())))
+    before, lengths = recognition.logits(batch)
+    inputs = {name: batch[name] for name in ("features", "lengths")}
+    np.testing.assert_allclose(before, model(inputs), atol=1e-6)
+    np.testing.assert_array_equal(lengths, -(-batch["lengths"].numpy() // 4))
+    model.get_layer("logits").bias.assign([1.0, 2.0, 3.0, 4.0])
+    after, _ = recognition.logits(batch)
+    np.testing.assert_allclose(
+        after - before, np.broadcast_to([1, 2, 3, 4], after.shape), atol=1e-5
+    )
+
+
+def always(model, symbol):
+    """Make the model write one symbol in every frame."""
+    model.get_layer("logits").kernel.assign(tf.zeros_like(model.get_layer("logits").kernel))
+    model.get_layer("logits").bias.assign(np.eye(4, dtype="float32")[symbol])
+
+
+def test_error_rates_count_words_against_the_labels():
+    model = build(CONFIG)
+    always(model, 2)  # "A" everywhere, merged to one "A"
+    texts = ["A", "B A", "A"]
+    features = [np.zeros((16, 8), "float32")] * 3
+    made = Material((), features, [ALPHABET.encode(text) for text in texts])
+    rates = error_rates(Recognition(model), scoring_data(made), ALPHABET)
+    assert (rates.words.errors, rates.words.total) == (1, 4)
+    beam = error_rates(Recognition(model), scoring_data(made), ALPHABET, beam_width=4)
+    assert beam.words == rates.words
+
+
+def test_the_word_error_rate_reaches_the_logs_and_later_callbacks():
+    made = material()
+    model = build(CONFIG)
+    always(model, 0)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    logs = []
+    later = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, log: logs.append(dict(log)))
+    data = supervised(scoring_data(made))
+    rates = WordErrorRate(scoring_data(made), ALPHABET)
+    history = model.fit(data, epochs=1, verbose=0, callbacks=[rates, later]).history
+    assert logs[0]["val_wer"] == 1.0
+    assert logs[0]["val_cer"] == 1.0
+    assert history["val_word_errors"] == [sum(len(t.split()) for t in made.texts)]
+
+
+def test_the_rate_rises_then_falls_along_a_cosine():
+    assert [warmup_cosine(x, 0.25) for x in (0.0, 0.125, 0.25)] == [0.0, 0.5, 1.0]
+    assert warmup_cosine(0.625, 0.25) == pytest.approx(0.5)
+    assert warmup_cosine(1.0, 0.25) == warmup_cosine(7.0, 0.25) == pytest.approx(0.0)
+    assert warmup_cosine(0.0) == 1.0
+
+
+def test_the_rate_depends_on_where_the_run_is_alone():
+    gp = SimpleNamespace(progress=SimpleNamespace(phase="training", phase_epoch=0))
+    rate = LearningRate(1.0, 4, 1.0, retraining=0.5, retrain_epochs=2, grow_and_prune=gp)
+    rate.on_epoch_begin(0)
+    assert rate.rate(0.5) == pytest.approx(0.5)
+    rate.on_epoch_begin(9)
+    assert rate.rate(0.0) == pytest.approx(0.01)
+    gp.progress.phase = "retraining"
+    assert rate.rate(0.0) == pytest.approx(0.5)
+    gp.progress.phase_epoch = 1
+    assert rate.rate(0.0) == pytest.approx(0.25)
+    assert rate.rate(1.0) == pytest.approx(0.005)
+
+
+def test_fit_steps_with_the_rate_of_each_step():
+    model = build(CONFIG)
+    model.compile(keras.optimizers.SGD(9.0), jit_compile=False)
+    data = training_data(material(), 4, batch_size=4, seed=0, augment=None)
+    rates = []
+    spy = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
+    )
+    model.fit(data, epochs=2, verbose=0, callbacks=[LearningRate(1.0, 2), spy])
+    steps = len(rates) // 2
+    expected = [
+        max(0.01, 0.5 * (1 + math.cos(math.pi * k / (2 * steps)))) for k in range(2 * steps)
+    ]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_lines_tell_figures_and_time_left():
+    stream = io.StringIO()
+    lines = EpochLines(lambda iterations: 3, "lstm", stream=stream)
+    lines.on_epoch_begin(0)
+    lines.on_epoch_end(0, {"loss": 2.0, "val_wer": 0.25})
+    assert stream.getvalue() == "lstm: epoch 1/3, loss 2.00, WER 25.0 %, 0:00 left\n"
+
+
+def test_a_resumed_record_replaces_the_epochs_done_again(tmp_path):
+    first = RunRecord(tmp_path, {"recipe": {"seed": 1}})
+    for epoch in range(3):
+        first.on_epoch_begin(epoch)
+        first.on_epoch_end(epoch, {"val_wer": 0.5 - 0.1 * epoch})
+    second = RunRecord(tmp_path, {"recipe": {"seed": 1}})
+    second.on_epoch_begin(2)
+    second.on_epoch_end(2, {"val_wer": 0.9})
+    second.finish({"wer": 0.4})
+    record = read_record(tmp_path)
+    assert [(e["epoch"], e["val_wer"]) for e in record["epochs"]] == [(0, 0.5), (1, 0.4), (2, 0.9)]
+    assert record["recipe"] == {"seed": 1}
+    assert record["result"] == {"wer": 0.4}
+    assert record["versions"]["keras"] == keras.__version__
+
+
+def test_the_best_epochs_model_is_kept(tmp_path):
+    model = build(CONFIG)
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    record = RunRecord(tmp_path, {})
+    best = BestModel(tmp_path / "model.keras", record)
+    best.set_model(model)
+    for epoch, wer in enumerate([0.5, 0.3, 0.4, 0.3]):
+        always(model, epoch)
+        record.on_epoch_begin(epoch)
+        best.on_epoch_end(epoch, {"val_wer": wer})
+        record.on_epoch_end(epoch, {"val_wer": wer})
+        kept = keras.models.load_model(tmp_path / "model.keras").get_layer("logits").bias
+        assert int(np.argmax(kept)) == [0, 1, 1, 3][epoch]
