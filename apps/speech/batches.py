@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from apps.speech.errors import InputError
 Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """(features, lengths, seed) -> features, such as `apps.speech.augment.SpecAugment`."""
 
-Epoch = int | tf.Variable | Callable[[], int]
+Epoch: TypeAlias = "int | tf.Variable | Callable[[], int]"
 MULTIPLE = 16  # padded lengths are multiples of it: friendly to strides and vector units
 
 

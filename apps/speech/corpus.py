@@ -22,7 +22,7 @@ __all__ = ["Corpus", "Utterance", "read_synthesised", "synthesise"]
 
 MANIFEST = "manifest.json"
 # Raised whenever the same parameters would give other bytes, so that old caches are not taken.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,14 +207,9 @@ def _record(
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
         Progress(len(takes), "synthesise speech", quiet=quiet) as progress,
     ):
-        jobs = [pool.submit(_render, take, folder, sample_rate) for take in takes]
-        try:
-            for job in concurrent.futures.as_completed(jobs):
-                job.result()
-                progress.step()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        # An error cancels what is left.
+        for _ in pool.map(lambda take: _render(take, folder, sample_rate), takes):
+            progress.step()
 
 
 def _manifest(parameters: dict[str, Any], takes: dict[SplitName, list[_Take]]) -> dict[str, Any]:

@@ -93,8 +93,8 @@ def _compute(
     workers: int | None,
     quiet: bool,
 ) -> None:
-    """Writes all features to one file: the frames of each utterance, then the utterances' frame
-    counts and how many they are, as rows of 32-bit integers in float32's clothes."""
+    """Writes all features to one file: the frames of each utterance, then 32-bit integers: the
+    utterances' frame counts, how many those are, and the format."""
 
     def one(utterance: Utterance) -> np.ndarray:
         samples = load_audio(utterance.audio, front_end.sample_rate)
@@ -108,17 +108,10 @@ def _compute(
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
         Progress(len(utterances), "extract features", quiet=quiet) as progress,
     ):
-        jobs = [pool.submit(one, utterance) for utterance in utterances]
-        try:
-            for k, job in enumerate(jobs):
-                features = job.result()
-                jobs[k] = job = None  # type: ignore[call-overload]
-                file.write(features.tobytes())
-                counts.append(len(features))
-                progress.step()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for features in pool.map(one, utterances):  # an error cancels what is left
+            file.write(features.tobytes())
+            counts.append(len(features))
+            progress.step()
         file.write(np.array([*counts, len(counts), FORMAT], np.int32).tobytes())
 
 

@@ -58,7 +58,8 @@ def read_folder(
     else:
         splits = _deal([row.utterance for row in rows], seed, path)
     _check_speakers(path, splits)
-    return Corpus(directory.resolve().name, *(tuple(splits[split]) for split in SPLITS))
+    train, valid, test = (tuple(splits[split]) for split in SPLITS)
+    return Corpus(directory.resolve().name, train, valid, test)
 
 
 def find_csv(directory: str | os.PathLike[str]) -> list[Path]:
@@ -130,7 +131,9 @@ def _given(path: Path, rows: list[_Row]) -> dict[str, list[Utterance]]:
         raise InputError(
             f"{path}: {without} of {len(rows)} rows have no split; fill in all of them or none"
         )
-    splits = {split: [row.utterance for row in rows if row.split == split] for split in SPLITS}
+    splits: dict[str, list[Utterance]] = {
+        split: [row.utterance for row in rows if row.split == split] for split in SPLITS
+    }
     if not splits["train"]:
         raise InputError(f"{path}: no row has split train; expected at least one")
     return splits

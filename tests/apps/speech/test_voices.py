@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from apps.speech import espeak, voices
@@ -9,6 +11,23 @@ def test_no_family_of_variants_is_in_two_splits_and_all_are_installed():
     names = [v for split in SPLITS for family in voices.FAMILIES[split] for v in family]
     assert len(names) == len(set(names))
     assert set(names) <= set(espeak.variants())
+
+
+def formants(variant):
+    """Formant number to its frequency, height and width, as the voice file has them."""
+    text = (espeak._home().data / "voices" / "!v" / variant).read_text(errors="replace")
+    lines = [line.split("//")[0].split() for line in text.splitlines()]
+    return {line[1]: tuple(line[2:5]) for line in lines if line[:1] == ["formant"]}
+
+
+def test_voices_of_different_splits_share_less_than_half_of_their_formants():
+    heard = {v: split for split in SPLITS for family in voices.FAMILIES[split] for v in family}
+    shapes = {variant: formants(variant) for variant in heard}
+    for one, other in itertools.combinations(heard, 2):
+        places = shapes[one].keys() | shapes[other].keys()
+        equal = sum(shapes[one].get(place) == shapes[other].get(place) for place in places)
+        if heard[one] != heard[other]:
+            assert 2 * equal < len(places), (one, other)
 
 
 def test_casts_of_different_splits_share_no_variant():
