@@ -1,6 +1,7 @@
 """SavedModel and TFLite files, and the check that they compute what the model does."""
 
 from hlstm_tf.export.files import FileSize, file_size
+from hlstm_tf.export.saved_model import SavedModelExport, export_saved_model
 from hlstm_tf.export.tflite import TFLiteExport, export_tflite
 from hlstm_tf.export.tflite_model import TFLiteModel, load_tflite
 from hlstm_tf.export.verification import TOLERANCES, VerificationError
@@ -8,9 +9,11 @@ from hlstm_tf.export.verification import TOLERANCES, VerificationError
 __all__ = [
     "TOLERANCES",
     "FileSize",
+    "SavedModelExport",
     "TFLiteExport",
     "TFLiteModel",
     "VerificationError",
+    "export_saved_model",
     "export_tflite",
     "file_size",
     "load_tflite",

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from hlstm_tf.export.layout import InputLayout, named_outputs
 
+Traced = dict[str, tf.types.experimental.ConcreteFunction]
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -44,10 +46,18 @@ def serve_endpoint(
     )
 
 
-def write_archive(
-    model: keras.Model, endpoints: list[Endpoint], folder: Path
-) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Writes a SavedModel whose signatures are `endpoints`; the first is `serving_default` too.
+def trace(endpoints: list[Endpoint]) -> Traced:
+    """Traces each function once, by name."""
+    return {
+        endpoint.name: tf.function(
+            endpoint.function, input_signature=[endpoint.signature], autograph=False
+        ).get_concrete_function()
+        for endpoint in endpoints
+    }
+
+
+def write_archive(model: keras.Model, traced: Traced, folder: Path) -> None:
+    """Writes a SavedModel whose signatures are `traced`; the first is `serving_default` too.
 
     `keras.export.ExportArchive` would do, but traces every function four times. What it is needed
     for is kept: the variables that the functions use belong to the module that is saved, without
@@ -55,27 +65,25 @@ def write_archive(
 
     Args:
         model: The model that the functions call.
-        endpoints: The signatures.
+        traced: The signatures.
         folder: An empty or new folder.
 
-    Returns:
-        The traced functions by name.
+    Raises:
+        OSError: It cannot be written.
     """
     module = tf.Module()
-    traced: dict[str, tf.types.experimental.ConcreteFunction] = {}
-    for endpoint in endpoints:
-        function = tf.function(
-            endpoint.function, input_signature=[endpoint.signature], autograph=False
-        )
-        traced[endpoint.name] = function.get_concrete_function()
-        setattr(module, endpoint.name, traced[endpoint.name])
+    for name, function in traced.items():
+        setattr(module, name, function)
     # A tf.Module finds what it must save through its attributes.
     module.weights = list({id(v): v for f in traced.values() for v in f.variables}.values())
     if any(map(_captures_more_than_variables, traced.values())):
         module.model = model  # lookup tables and their files
-    signatures = {**traced, "serving_default": traced[endpoints[0].name]}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    return traced
+    default = next(iter(traced.values()))
+    try:
+        tf.saved_model.save(module, str(folder), signatures={**traced, "serving_default": default})
+    except tf.errors.OpError as error:  # how TensorFlow reports a full or read-only disk
+        reason = error.message.split("; ")[-1].split(" [Op:")[0]
+        raise OSError(f"cannot write a SavedModel to {folder}: {reason}") from error
 
 
 def _captures_more_than_variables(function: Any) -> bool:

@@ -34,13 +34,14 @@ def representative_batches(layout: InputLayout, representative: Any) -> Pieces:
             "quantization='int8' needs representative, a batch of typical inputs (some hundred "
             "samples) to measure the range of every tensor on; 'dynamic' needs none."
         )
-    batches = list(_batches(representative))
-    if not batches:
+    given = [layout.named(batch, "representative") for batch in batches(representative)]
+    if not given:
         raise ValueError("representative gave no batch; give at least one with typical inputs.")
-    return [layout.named(batch, "representative") for batch in batches]
+    return given
 
 
-def _batches(representative: Any) -> Iterator[Any]:
+def batches(representative: Any) -> Iterator[Any]:
+    """One batch as it is given, or the batches of a dataset or iterator, without their targets."""
     given_whole = isinstance(representative, (Mapping, list, tuple, np.ndarray))
     if given_whole or hasattr(representative, "shape") or not isinstance(representative, Iterable):
         yield representative

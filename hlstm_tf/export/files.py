@@ -69,14 +69,14 @@ def replaced_file(path: Name) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file to write.")
-    _make_parent(path)
     unfinished = _beside(path)
-    try:
-        with _explained(path):
+    with _parent_of(path), _explained(path, unfinished):
+        try:
+            unfinished.touch()  # fails now rather than after the work
             yield unfinished
             os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -93,23 +93,26 @@ def replaced_folder(path: Name, *, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     check_free(path, overwrite=overwrite)
-    _make_parent(path)
     unfinished, old = _beside(path), _beside(path, "old")
-    try:
-        with _explained(path):
+    with _parent_of(path), _explained(path, unfinished):
+        try:
             unfinished.mkdir()
             yield unfinished
-            if path.exists():
-                path.rename(old)
-            try:
-                unfinished.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            _exchange(unfinished, path, old)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -122,27 +125,38 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         )
 
 
-def _make_parent(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"cannot write {path}: {path.parent} is not a folder.") from None
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"cannot write {path}: no permission to write in {path.parent}.")
-
-
 def _beside(path: Path, role: str = "unfinished") -> Path:
     return path.with_name(f".{path.name}.{role}-{os.getpid()}")
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Names the file in the errors of a full or read-only disk, and says what to do."""
+def _parent_of(path: Path) -> Iterator[None]:
+    """Makes the folder that `path` is to be in, and takes it away again if the block fails."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"cannot write {path}: {path.parent} is not a folder.") from None
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # something else is in it by now
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _explained(path: Path, unfinished: Path) -> Iterator[None]:
+    """Names the file that was asked for in the errors of a full, protected or read-only disk."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(
-                error.errno, f"cannot write {path}: the disk is full; free some space and try again"
-            ) from error
-        raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = "there is no room for it; free some space and try again"
+        elif str(unfinished) in str(error.filename):
+            reason = str(error.strerror)
+        else:
+            raise
+        # Two arguments, so that it becomes the subclass that the number stands for.
+        raise OSError(error.errno, f"cannot write {path}: {reason}") from error

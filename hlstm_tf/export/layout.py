@@ -9,8 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_UNKNOWN_STEPS = 24
-
 
 @dataclass(frozen=True)
 class InputLayout:
@@ -68,32 +66,34 @@ class InputLayout:
             )
         return arrays
 
-    def random(self, samples: int = 1, seed: int = 0) -> dict[str, np.ndarray]:
+    def random(self, samples: int = 1, steps: int = 24, seed: int = 0) -> dict[str, np.ndarray]:
         """Random inputs by name: standard normal floats, and integers the model can take.
 
-        Axes of unknown length get 24 entries. Integers of one axis are taken for lengths and name
-        the whole of it; others are ids below `id_limit`, or ones where no limit is known.
+        Axes of unknown length get `steps` entries. Integers of one axis are taken for lengths, of
+        the whole sequence; others are ids below `id_limit`, or ones where no limit is known.
         """
         rng = np.random.default_rng(seed)
-        return {name: self._random(rng, spec, samples) for name, spec in self.specs.items()}
+        return {name: self._random(rng, spec, samples, steps) for name, spec in self.specs.items()}
 
-    def _random(self, rng: np.random.Generator, spec: tf.TensorSpec, samples: int) -> np.ndarray:
-        shape = (samples, *(size or _UNKNOWN_STEPS for size in spec.shape[1:]))
+    def _random(
+        self, rng: np.random.Generator, spec: tf.TensorSpec, samples: int, steps: int
+    ) -> np.ndarray:
+        shape = (samples, *(size or steps for size in spec.shape[1:]))
         dtype = spec.dtype.as_numpy_dtype
         if spec.dtype.is_floating:
             return rng.normal(size=shape).astype(dtype)
         if spec.dtype == tf.bool:
             return rng.random(shape) < 0.5
         if len(shape) == 1:
-            return np.full(shape, self._steps(), dtype)
+            return np.full(shape, self._steps(steps), dtype)
         if self.id_limit is None or self.id_limit < 2:
             return np.ones(shape, dtype)
         return rng.integers(1, self.id_limit, shape).astype(dtype)
 
-    def _steps(self) -> int:
+    def _steps(self, unknown: int) -> int:
         for spec in self.specs.values():
             if len(spec.shape) > 1:
-                return spec.shape[1] or _UNKNOWN_STEPS
+                return spec.shape[1] or unknown
         return 1
 
 
@@ -118,7 +118,7 @@ def input_layout(model: keras.Model) -> InputLayout:
     taken: set[str] = set()
 
     def spec(path: tuple[Any, ...], tensor: Any) -> tf.TensorSpec:
-        name = _unique(_input_name(path, tensor), taken)
+        name = unique_name(_input_name(path, tensor), taken)
         return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
 
     flat = [spec(path, tensor) for path, tensor in keras.tree.flatten_with_path(structure)]
@@ -130,7 +130,7 @@ def named_outputs(outputs: Any) -> dict[str, Any]:
     if isinstance(outputs, Mapping):
         named: dict[str, Any] = {}
         for path, value in keras.tree.flatten_with_path(dict(outputs)):
-            named[_unique(_clean("_".join(map(str, path))), set(named))] = value
+            named[unique_name(clean_name("_".join(map(str, path))), set(named))] = value
         return named
     flat = keras.tree.flatten(outputs)
     if len(flat) == 1:
@@ -195,17 +195,19 @@ def _declared_inputs(model: keras.Model) -> Any:
 
 def _input_name(path: tuple[Any, ...], tensor: Any) -> str:
     if path and isinstance(path[-1], str):
-        return _clean("_".join(map(str, path)))
+        return clean_name("_".join(map(str, path)))
     # Keras numbers the tensors of a process: such a name would change from run to run.
     automatic = re.fullmatch(r"(keras_tensor|input_layer|input)(_\d+)?(CLONE)?", tensor.name)
-    return "inputs" if automatic else _clean(tensor.name.removesuffix("CLONE"))
+    return "inputs" if automatic else clean_name(tensor.name.removesuffix("CLONE"))
 
 
-def _clean(name: str) -> str:
+def clean_name(name: str) -> str:
+    """`name` with only letters, digits and underscores, as graphs and signatures take it."""
     return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """`name`, with a number if it is in `taken`; adds the result to `taken`."""
     count, unique = 1, name
     while unique in taken:
         count += 1

@@ -16,9 +16,9 @@ def plain_model(model: keras.Model) -> keras.Model:
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ValueError(
-                f"layer {layer.name!r} is stateful=True: an exported file is a pure function. Build "
-                "the model with stateful=False; the `step` signature of export_saved_model takes "
-                "the state and returns it."
+                f"layer {layer.name!r} is stateful=True, and an exported file is a pure function. "
+                "Build the model with stateful=False; the `step` signature of export_saved_model "
+                "takes the state and returns it."
             )
     has_twins = any(isinstance(layer, MaskedLayer) for layer in model._flatten_layers())
     return strip(model) if has_twins and masked_kernels(model) else model

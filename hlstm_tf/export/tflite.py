@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.export.archive import serve_endpoint, write_archive
+from hlstm_tf.export.archive import serve_endpoint, trace, write_archive
 from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, representative_batches
 from hlstm_tf.export.conversion import check_quantization, convert
 from hlstm_tf.export.files import file_size, replaced_file
@@ -146,7 +146,7 @@ def _convert(
     endpoint = serve_endpoint(plain, layout, batch_size)
     with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
         folder = Path(scratch)
-        write_archive(plain, [endpoint], folder)
+        write_archive(plain, trace([endpoint]), folder)
         if quantization != "int8":
             return convert(folder, [endpoint.name], quantization, model.name), None
         content, outputs = convert_int8(

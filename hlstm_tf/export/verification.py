@@ -50,6 +50,12 @@ def reference_outputs(
     return named
 
 
+def compute_tolerance(model: keras.Model) -> float:
+    """Largest error allowed of an unquantized export, by the precision the layers compute in."""
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
+    return TOLERANCES["float16" if half else None]
+
+
 def largest_error(
     expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]
 ) -> tuple[float, str]:

@@ -1,0 +1,58 @@
+"""Warm-up records: requests that TF Serving plays before it lets the first client in."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+WARMUP_FILE = "tf_serving_warmup_requests"
+
+
+def can_write_warmup() -> bool:
+    """Whether the package with TF Serving's messages is installed."""
+    try:
+        import tensorflow_serving.apis.prediction_log_pb2  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def write_warmup(
+    folder: Path, requests: Iterable[tuple[str, Mapping[str, np.ndarray]]], model_name: str
+) -> None:
+    """Writes `assets.extra/tf_serving_warmup_requests`, a TFRecord file of `PredictionLog`s.
+
+    Args:
+        folder: The SavedModel.
+        requests: Signature and inputs by name, in the order they are to be played; at most 1,000.
+        model_name: The name that the model is served under.
+
+    Raises:
+        ImportError: tensorflow-serving-api is not installed.
+    """
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError as error:
+        raise ImportError(
+            'warm-up records need tensorflow-serving-api; pip install "hlstm_tf[serving]", or '
+            "export with warmup=False."
+        ) from error
+    extra = folder / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(extra / WARMUP_FILE)) as writer:
+        for signature, inputs in requests:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(_proto(value))
+            log = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(log.SerializeToString())
+
+
+def _proto(value: Any) -> Any:
+    return tf.make_tensor_proto(value)
