@@ -1,7 +1,8 @@
 """Whole-model steps: sparsify, strip, shrink, summary."""
 
-from hlstm_tf.transforms.sparsify import sparsify
-from hlstm_tf.transforms.strip import strip
-from hlstm_tf.transforms.summary import Summary, summary
+from hlstm_tf.transforms.shrinking import shrink
+from hlstm_tf.transforms.sparsification import sparsify
+from hlstm_tf.transforms.stripping import strip
+from hlstm_tf.transforms.summaries import Summary, summary
 
-__all__ = ["Summary", "sparsify", "strip", "summary"]
+__all__ = ["Summary", "shrink", "sparsify", "strip", "summary"]

@@ -1,0 +1,73 @@
+"""Weights and arguments of layers while they are being worked on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+_PROBE = np.array([[-3.0, -1.0, -0.3, 0.0, 0.2, 1.5, 4.0]], dtype=np.float32)
+
+
+class Edited:
+    """A layer's weights as float64 arrays, and the constructor arguments that will change.
+
+    Attributes:
+        layer: The layer, which is left as it is.
+        arrays: Its weights by attribute name; a missing bias has no entry.
+        arguments: New values of constructor arguments.
+    """
+
+    def __init__(self, layer: keras.Layer, names: tuple[str, ...]) -> None:
+        self.layer = layer
+        self.arrays: dict[str, np.ndarray] = {}
+        self.arguments: dict[str, Any] = {}
+        for name in names:
+            variable = getattr(layer, name, None)
+            if variable is not None:
+                array = keras.ops.convert_to_numpy(variable)
+                self.arrays[name] = array.astype(np.float64)
+
+    def select(self, name: str, axis: int, indices: np.ndarray) -> None:
+        """Keeps only `indices` along an axis of a weight, where the layer has that weight."""
+        if name in self.arrays:
+            self.arrays[name] = np.take(self.arrays[name], indices, axis=axis)
+
+
+class Workshop:
+    """The layers being worked on, each once, however many neuron groups it belongs to."""
+
+    def __init__(self) -> None:
+        self._edited: dict[int, Edited] = {}
+        self.touched: set[int] = set()
+
+    def open(self, layer: keras.Layer, *names: str) -> Edited:
+        """Returns the working copy of a layer; the first call says which weights it has."""
+        self.touched.add(id(layer))
+        return self._edited.setdefault(id(layer), Edited(layer, names))
+
+    def arguments(self, layer: keras.Layer) -> dict[str, Any]:
+        """The new constructor arguments of a layer."""
+        edited = self._edited.get(id(layer))
+        return edited.arguments if edited else {}
+
+    def arrays(self) -> dict[int, dict[str, np.ndarray]]:
+        """The new weights, by `id` of the layer."""
+        return {key: edited.arrays for key, edited in self._edited.items()}
+
+
+def is_elementwise(function: Callable[[Any], Any]) -> bool:
+    """Whether a function treats each value by itself, as a ReLU does and a softmax does not."""
+    try:
+        together = apply(function, _PROBE[0])
+        alone = [apply(function, _PROBE[0, i : i + 1])[0] for i in range(_PROBE.shape[1])]
+    except Exception:  # a user's function; whatever it cannot do with these values, we leave it
+        return False
+    return together.shape == _PROBE[0].shape and np.allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def apply(function: Callable[[Any], Any], values: np.ndarray) -> np.ndarray:
+    """Applies an element-wise function to a vector, in float32 as a layer would; NaN stays NaN."""
+    known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    result = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(known[None])))
+    return np.where(np.isfinite(values), result[0].astype(np.float64), np.nan)

@@ -1,0 +1,148 @@
+"""Neuron groups: the neurons that one layer puts out, and everything that reads them.
+
+The core of `shrink`. A group is a writer (a dense layer's units, a convolution's filters, the
+hidden layer of a gate) and a tree of what its output goes through (passages) until it is read
+(readers). Two rules, applied until nothing changes, find every dead neuron of a model, and both
+keep the function:
+
+* a neuron that puts out the same value whatever the input (all its incoming weights are zero) is
+  read as a constant: the constant's share goes into the readers' biases, and they stop reading it;
+* a neuron that nobody reads needs no incoming weights and no bias: they become zero, which may
+  leave neurons before it unread.
+
+Then the neurons that nobody reads are taken out of every array that has a place for them.
+
+Positions may be merged with channels on the way (a Flatten, a Reshape): a reader then has a
+multiple of the writer's width, and its row r belongs to neuron r modulo that width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class Writer(Protocol):
+    """The end of a layer that puts out neurons."""
+
+    @property
+    def width(self) -> int:
+        """How many neurons it puts out."""
+
+    def constants(self) -> np.ndarray:
+        """Each neuron's output where it does not depend on the input, else NaN; `(width,)`."""
+
+    def silence(self, dead: np.ndarray) -> bool:
+        """Zeroes what feeds the neurons flagged; tells whether anything was not zero before."""
+
+    def keep(self, indices: np.ndarray) -> None:
+        """Takes out all neurons but these."""
+
+
+class Passage(Protocol):
+    """A layer through which every neuron goes by itself."""
+
+    def constants(self, values: np.ndarray) -> np.ndarray:
+        """What becomes of constants; NaN where the result depends on input or position."""
+
+    def keep(self, indices: np.ndarray, width: int) -> None:
+        """Takes out all neurons but these, of `width`."""
+
+
+class Reader(Protocol):
+    """The end of a layer that takes neurons in, each by a row of its weights."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has: a multiple of the writer's width."""
+
+    def reads(self) -> np.ndarray:
+        """Whether a row has a weight that is not zero; `(rows,)`."""
+
+    def absorb(self, values: np.ndarray) -> bool:
+        """Moves the share of constant rows into the bias and zeroes them, where that is exact.
+
+        Args:
+            values: `(rows,)`, the constant of each row, NaN where it has none.
+
+        Returns:
+            Whether any row was absorbed.
+        """
+
+    def keep(self, indices: np.ndarray, width: int) -> None:
+        """Takes out the rows of all neurons but these, of `width`."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The passages from a writer to one reader, and the reader."""
+
+    passages: tuple[Passage, ...]
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class NeuronGroup:
+    """A writer and all its readers."""
+
+    writer: Writer
+    branches: tuple[Branch, ...]
+
+    def is_sound(self) -> bool:
+        """Whether every reader's rows are a multiple of the neurons, as the rules need."""
+        return all(branch.reader.rows % self.writer.width == 0 for branch in self.branches)
+
+    def settle(self) -> bool:
+        """Applies both rules once; tells whether anything changed."""
+        changed = False
+        for branch in self.branches:
+            values = self.writer.constants()
+            for passage in branch.passages:
+                values = passage.constants(values)
+            changed |= branch.reader.absorb(np.tile(values, branch.reader.rows // len(values)))
+        return self.writer.silence(~self.living()) or changed
+
+    def living(self) -> np.ndarray:
+        """Whether anybody reads a neuron; `(width,)`."""
+        width = self.writer.width
+        read = [branch.reader.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
+        return np.logical_or.reduce(read)
+
+    def compact(self) -> int:
+        """Takes out the neurons that nobody reads, but never the last one; tells how many."""
+        width = self.writer.width
+        kept = np.flatnonzero(self.living())
+        if kept.size == width:
+            return 0
+        kept = kept if kept.size else np.zeros(1, dtype=np.intp)
+        self.writer.keep(kept)
+        for branch in self.branches:
+            branch.reader.keep(kept, width)
+        for passage in self._passages():
+            passage.keep(kept, width)
+        return width - kept.size
+
+    def _passages(self) -> Iterator[Passage]:
+        """Each passage once: branches that fork late have passages in common."""
+        passages = (passage for branch in self.branches for passage in branch.passages)
+        yield from {id(passage): passage for passage in passages}.values()
+
+
+def settle_all(groups: Sequence[NeuronGroup]) -> None:
+    """Applies the rules to all groups until nothing changes: a death may bring others with it."""
+    # Every round that changes anything zeroes weights for good, so this comes to an end.
+    changed = True
+    while changed:
+        changed = False
+        for group in groups:
+            changed |= group.settle()
+
+
+def merged(indices: np.ndarray, width: int, rows: int) -> np.ndarray:
+    """Returns the rows that belong to neurons, where `rows` merges positions and neurons.
+
+    >>> merged(np.array([0, 2]), width=3, rows=6)
+    array([0, 2, 3, 5])
+    """
+    return (np.arange(0, rows, width)[:, None] + indices).ravel()

@@ -1,0 +1,117 @@
+"""Takes dead neurons out of a model physically, and keeps its function."""
+
+from collections import Counter
+from typing import Any
+
+import keras
+
+from hlstm_tf.layers import HLSTM, HLSTMCell, masked_kernels
+from hlstm_tf.transforms.containers import graph_of
+from hlstm_tf.transforms.editing import Workshop
+from hlstm_tf.transforms.gates import GateCompactor
+from hlstm_tf.transforms.groups import NeuronGroup, settle_all
+from hlstm_tf.transforms.rewriting import (
+    Entry,
+    check_model,
+    copy_state,
+    rebuild,
+    rewrite,
+    write_entry,
+)
+from hlstm_tf.transforms.stripping import strip
+from hlstm_tf.transforms.verification import check_same_function
+
+
+def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
+    """Returns the same function with the dead neurons gone.
+
+    Zeros save bytes; only weights that are physically gone save time. A neuron is dead if nothing
+    reads it, or if nothing feeds it: then it puts out a constant, which goes into the biases of
+    what reads it (a bias is added where a dense layer or convolution has none). Deaths are
+    followed through the whole model, both ways.
+
+    Neurons are: the hidden neurons of H-LSTM gates, units of dense layers, filters of
+    convolutions and columns of embeddings, wherever their output reaches only dense layers,
+    convolutions and recurrent layers, on the way through activations, dropout, pooling, padding,
+    cropping, upsampling, Flatten, Reshape and batch normalization; in Sequential and functional
+    models and in those nested in them. The output of the model, of a layer called several times
+    and of any other layer keeps its width, and every layer keeps at least one neuron. H-LSTM
+    gates share their variables, so a hidden layer becomes as wide as its widest gate. A constant
+    that padding with zeros would make different at a border is left where it is.
+
+    Masks are stripped first. The model given is left as it is; the new one is not compiled. It has
+    the same function in inference; trained further it differs where dropout or the statistics of
+    batch normalization saw the neurons that are gone.
+
+    Args:
+        model: A built model, masked or plain.
+        verify_with: A batch of inputs on which both models are compared. Default: no check.
+
+    Returns:
+        A new model of the same kind, of plain layers.
+
+    Raises:
+        TypeError: `model` is no Keras model.
+        ValueError: It is not built or cannot be rewritten, or the two models differ on the batch.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, activation="relu"),
+    ...                           keras.layers.Dense(2)])
+    >>> kernel, bias = model.layers[0].get_weights()
+    >>> kernel[:, 1:3] = 0  # two neurons without inputs
+    >>> model.layers[0].set_weights([kernel, bias])
+    >>> hl.shrink(model, verify_with=np.ones((1, 8), "float32")).layers[0].units
+    2
+    """
+    check_model(model)
+    plain = strip(model) if masked_kernels(model) else model
+    workshop, groups, gates = _neurons(plain)
+    settle_all([*groups, *(group for compactor in gates for group in compactor.groups)])
+    for group in groups:
+        group.compact()
+    for compactor in gates:
+        compactor.compact()
+
+    def narrowed(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
+        return _narrowed(layer, entry, workshop)
+
+    new = rebuild(plain, narrowed)
+    copy_state(plain, new, workshop.arrays())
+    if verify_with is not None:
+        check_same_function(model, new, verify_with, "shrink")
+    return new
+
+
+def _neurons(model: keras.Model) -> tuple[Workshop, list[NeuronGroup], list[GateCompactor]]:
+    """Finds every group of neurons that can be taken out, and a place to work on their weights."""
+    workshop = Workshop()
+    graphs = []
+    places: Counter[int] = Counter()
+
+    def look(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
+        places[id(layer)] += 1
+        graph = graph_of(layer, entry)
+        if graph is not None:
+            graphs.append(graph)
+        return entry
+
+    rewrite(write_entry(model), model, look)
+    shared = {key for key, count in places.items() if count > 1}
+    groups = [group for graph in graphs for group in graph.groups(workshop, shared)]
+    cells = {id(layer): layer for layer in model._flatten_layers() if _has_hidden_layers(layer)}
+    return workshop, groups, [GateCompactor(cell, workshop) for cell in cells.values()]
+
+
+def _has_hidden_layers(layer: keras.Layer) -> bool:
+    return isinstance(layer, HLSTMCell) and bool(layer.hidden_units)
+
+
+def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:
+    owner = layer.cell if isinstance(layer, HLSTM) else layer
+    entry = {**entry, "config": {**entry["config"], **workshop.arguments(owner)}}
+    if any(id(inner) in workshop.touched for inner in layer._flatten_layers()):
+        # It holds the shapes of before; the model around builds its layers anew.
+        entry.pop("build_config", None)
+    return entry
