@@ -135,6 +135,10 @@ class ZeroInvalid(keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
 
+    def compute_mask(self, x: Any, mask: Any = None) -> None:
+        # Keras would carry the mask on by itself, up to a layer that warns of losing it.
+        return None
+
     def call(self, x: Any, mask: Any) -> Any:
         for _ in range(len(x.shape) - len(mask.shape)):
             mask = ops.expand_dims(mask, -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +97,7 @@ def training_data(
     batch_size: int,
     seed: int,
     augment: Augment | None,
+    sorted_epochs: int = 0,
     drop_impossible: bool = False,
 ) -> hl.EpochData:
     """Make the pairs to train on; their order and augmentation are functions of the epoch.
@@ -108,6 +108,9 @@ def training_data(
         batch_size: Utterances in a batch.
         seed: Of order and augmentation.
         augment: Such as `SpecAugment`; None for none.
+        sorted_epochs: How many epochs go from short utterances to long ones, without augmentation
+            (SortaGrad; Amodei et al., arXiv 1512.02595, section 3.3). CTC finds its first
+            alignments several times faster that way.
         drop_impossible: Leave out utterances too short for their transcripts, with a warning.
 
     Raises:
@@ -115,23 +118,40 @@ def training_data(
     """
     made: list[hl.EpochData] = []
 
-    def pairs(number: int | Callable[[], int]) -> tf.data.Dataset:
+    # The batches are planned in Python, which asks for the epoch when an iteration begins.
+    def current() -> int:
+        return made[0].epoch if made else 0
+
+    def pairs(shuffle: bool) -> tf.data.Dataset:
         return supervised(
             batches(
                 material.features,
                 material.labels,
                 batch_size=batch_size,
-                epoch=number,
+                epoch=current,
+                shuffle=shuffle,
                 seed=seed,
-                augment=augment,
+                augment=augment if shuffle else None,
                 time_reduction=time_stride,
                 names=[utterance.id for utterance in material.utterances],
                 drop_impossible=drop_impossible,
             )
         )
 
-    # The batches are planned in Python, which asks for the epoch when an iteration begins.
-    made.append(hl.EpochData(lambda _: pairs(lambda: made[0].epoch if made else 0)))
+    def make(epoch: tf.Tensor) -> tf.data.Dataset:
+        shuffled = pairs(shuffle=True)
+        if not sorted_epochs:
+            return shuffled
+        steps = shuffled.cardinality()
+        first, later = tf.cond(
+            epoch < sorted_epochs,
+            lambda: (steps, tf.zeros_like(steps)),
+            lambda: (tf.zeros_like(steps), steps),
+        )
+        both = pairs(shuffle=False).take(first).concatenate(shuffled.take(later))
+        return both.apply(tf.data.experimental.assert_cardinality(steps))
+
+    made.append(hl.EpochData(make))
     return made[0]
 
 

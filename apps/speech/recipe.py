@@ -68,6 +68,8 @@ class Recipe:
         weight_decay: AdamW's.
         clipnorm: Largest norm of the whole gradient.
         augment: SpecAugment on the features; None for none.
+        sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
+            augmentation.
         speeds: Each makes a copy of the training split played that much faster.
         grow_and_prune: None for a dense training.
         seed: Of weights, masks, data order, augmentation and dropout.
@@ -91,6 +93,7 @@ class Recipe:
     weight_decay: float = 0.01
     clipnorm: float = 5.0
     augment: SpecAugment | None = field(default_factory=SpecAugment)
+    sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
     grow_and_prune: GrowAndPruneRecipe | None = None
     seed: int = 0

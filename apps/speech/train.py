@@ -125,6 +125,7 @@ def _fit(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
         augment=recipe.augment,
+        sorted_epochs=recipe.sorted_epochs,
         drop_impossible=drop_impossible,
     )
     optimizer = keras.optimizers.AdamW(

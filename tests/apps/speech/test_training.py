@@ -59,6 +59,20 @@ def test_the_order_of_training_data_is_a_function_of_the_epoch():
     assert seen(first) != seen(second)
 
 
+def test_the_first_epochs_go_from_short_to_long():
+    augment = lambda features, lengths, seed: features + 100.0  # noqa: E731
+    data = training_data(material(), 4, batch_size=2, seed=3, augment=augment, sorted_epochs=1)
+    assert len(seen(data)) == int(data.cardinality())
+    lengths = [n for batch in seen(data) for n in sorted(batch)]
+    assert lengths == sorted(lengths)
+    assert max(float(tf.reduce_max(x["features"])) for x, _ in data) < 50
+    data.epoch = 1
+    later = [n for batch in seen(data) for n in sorted(batch)]
+    assert later != sorted(later)
+    assert sorted(later) == lengths
+    assert min(float(tf.reduce_min(x["features"])) for x, _ in data) > 50
+
+
 def test_fit_sees_each_epochs_own_order():
     data = training_data(material(), 4, batch_size=2, seed=3, augment=None)
     expected = []
