@@ -113,7 +113,8 @@ def run_layer_test(
     assert np.isfinite(model.train_on_batch(x, np.zeros(expected_output_shape, "float32")))
 
     mixed = type(layer).from_config({**config, "dtype": "mixed_float16"})
-    assert mixed(x, **call).dtype == "float16"
+    # Not in training: Keras makes the dropout masks of cells in the dtype of the layer around.
+    assert mixed(x).dtype == "float16"
     assert all(weight.dtype == "float32" for weight in mixed.trainable_weights)
 
 
