@@ -1,0 +1,115 @@
+"""Dead hidden neurons of gates go, and the function stays."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hlstm_tf as hl
+from hlstm_tf.callbacks.architecture import Rule, ScoreSource, prune_model
+from hlstm_tf.callbacks.gate_neurons import cascade_gates, fold_constants
+
+X = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
+
+
+def pruned_layer(hidden: tuple[int, ...], density: float, seed: int, **arguments):
+    """A layer with biases, some of whose hidden neurons have lost an end."""
+    rng = np.random.default_rng(seed)
+    layer = hl.HLSTM(3, hidden_units=hidden, **arguments)
+    layer(X)
+    for variable in layer.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape).astype("float32"))
+    kernels = hl.masked_kernels(layer)
+    hl.edit_masks({kernel: rng.random(kernel.mask.shape) < density for kernel in kernels})
+    return layer, kernels
+
+
+def ends(kernels, gate: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each hidden layer of a gate: which neurons hear, which speak."""
+    masks = [kernel.to_matrices(kernel.mask)[gate] for kernel in kernels]
+    hears = [masks[0].any(axis=0) | masks[1].any(axis=0)] + [m.any(axis=0) for m in masks[2:-1]]
+    speaks = [m.any(axis=1) for m in masks[2:]]
+    return list(zip(hears, speaks, strict=True))
+
+
+@given(
+    hidden=st.sampled_from([(3,), (4, 3), (2, 3, 2)]),
+    density=st.floats(0.05, 0.6),
+    seed=st.integers(0, 1000),
+    activation=st.sampled_from(["relu", "tanh", "sigmoid"]),
+)
+def test_the_sweep_leaves_no_neuron_with_one_end_and_keeps_the_function(
+    hidden: tuple[int, ...], density: float, seed: int, activation: str
+) -> None:
+    layer, kernels = pruned_layer(hidden, density, seed, hidden_activation=activation)
+    before = layer(X).numpy()
+    masks = {kernel: kernel.mask.numpy() for kernel in kernels}
+    swept = cascade_gates(masks)
+    fold_constants(masks, swept)
+    hl.edit_masks(swept)
+    for gate in range(4):
+        for hears, speaks in ends(kernels, gate):
+            np.testing.assert_array_equal(hears, speaks)
+    np.testing.assert_allclose(layer(X).numpy(), before, atol=2e-5)
+
+
+def test_a_neuron_without_inputs_moves_its_constant_to_the_next_bias() -> None:
+    layer, kernels = pruned_layer((2,), 1.0, 0)
+    first, recurrent, output = kernels
+    masks = {kernel: kernel.mask.numpy() for kernel in kernels}
+    masks[first][:, 0, 1] = masks[recurrent][:, 0, 1] = False  # gate i, hidden neuron 1
+    hl.edit_masks(masks)
+    constant = max(float(layer.cell.bias.numpy()[0, 1]), 0.0)
+    expected = layer.cell.output_bias.numpy()
+    expected[0] += constant * output.variable.numpy()[0, 1]
+    swept = cascade_gates(masks)
+    fold_constants(masks, swept)
+    np.testing.assert_allclose(layer.cell.output_bias.numpy(), expected, rtol=1e-6)
+    assert not swept[output][0, 1].any()
+    assert swept[output][0, 0].all()
+    assert swept[output][1:].all()
+
+
+def test_a_neuron_without_outputs_loses_its_inputs_and_no_bias_changes() -> None:
+    layer, kernels = pruned_layer((2,), 1.0, 0)
+    first, recurrent, output = kernels
+    masks = {kernel: kernel.mask.numpy() for kernel in kernels}
+    masks[output][2, 0] = False
+    hl.edit_masks(masks)
+    biases = [layer.cell.bias.numpy(), layer.cell.output_bias.numpy()]
+    swept = cascade_gates(masks)
+    fold_constants(masks, swept)
+    assert not swept[first][:, 2, 0].any()
+    assert not swept[recurrent][:, 2, 0].any()
+    assert swept[first][:, 2, 1].all()
+    np.testing.assert_array_equal(layer.cell.bias.numpy(), biases[0])
+    np.testing.assert_array_equal(layer.cell.output_bias.numpy(), biases[1])
+
+
+@pytest.mark.parametrize(("activation", "sweeps"), [("relu", True), ("sigmoid", False)])
+def test_without_biases_a_constant_that_is_not_zero_keeps_its_neuron(
+    activation: str, sweeps: bool
+) -> None:
+    layer, kernels = pruned_layer((3,), 0.2, 3, hidden_activation=activation, use_bias=False)
+    before = layer(X).numpy()
+    masks = {kernel: kernel.mask.numpy() for kernel in kernels}
+    swept = cascade_gates(masks)
+    fold_constants(masks, swept)
+    hl.edit_masks(swept)
+    assert bool(swept) is sweeps
+    np.testing.assert_allclose(layer(X).numpy(), before, atol=1e-6)
+
+
+def test_pruning_a_model_sweeps_its_gates() -> None:
+    model = keras.Sequential([keras.Input((4, 3)), hl.HLSTM(3, hidden_units=4)])
+    model.compile("adam", "mse")
+    rule = Rule.of("magnitude", "connection", "per_matrix")
+    removed = prune_model(ScoreSource(model), rule, "pruning", sparsity=0.9)
+    kernels = hl.masked_kernels(model)
+    places = sum(kernel.mask.numpy().size for kernel in kernels)
+    left = sum(int(kernel.mask.numpy().sum()) for kernel in kernels)
+    assert removed == places - left
+    for gate in range(4):
+        for hears, speaks in ends(kernels, gate):
+            np.testing.assert_array_equal(hears, speaks)
