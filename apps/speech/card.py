@@ -20,7 +20,7 @@ import keras
 
 from apps.speech.alphabet import Alphabet
 from apps.speech.errors import InputError
-from apps.speech.files import write_json, written_beside
+from apps.speech.files import written_beside
 from apps.speech.front_end import FrontEnd, from_config
 
 NAME = "recognizer.json"
@@ -97,13 +97,6 @@ def of_model(model: keras.Model, source: str | os.PathLike[str] = "model") -> Ca
         raise InputError(f"{source}: no speech recogniser (it has no SpeechInput layer)")
     strides = [x.stride for x in model.layers if x.__class__.__name__ == "ValidFrames"]
     return Card(from_config(speech_input.front_end), Alphabet(speech_input.alphabet), max(strides))
-
-
-def write_to_saved_model(folder: str | os.PathLike[str], card: Card) -> None:
-    """Put the card into a SavedModel's `assets.extra`."""
-    extra = Path(folder) / "assets.extra"
-    extra.mkdir(exist_ok=True)
-    write_json(extra / NAME, card.to_json())
 
 
 def read_from_saved_model(folder: str | os.PathLike[str]) -> Card:

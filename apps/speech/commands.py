@@ -37,6 +37,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
+    from apps.speech.metrics import Rate
     from apps.speech.recipe import GrowAndPruneRecipe, Recipe, preset
     from apps.speech.train import train as run
 
@@ -54,8 +55,9 @@ def train(args: argparse.Namespace) -> None:
     result = run(
         recipe, _corpus(args), args.out, args.cache_dir, drop_impossible=args.drop_impossible
     )
-    print(f"validation: {result.valid}")
-    print(f"{result.connections:,} connections; model in {result.model}")
+    words = Rate(**result.result["words"])
+    print(f"validation WER {words}; {result.result['connections']:,} connections")
+    print(f"model in {result.model}")
 
 
 def evaluate(args: argparse.Namespace) -> None:

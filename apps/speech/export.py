@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import keras
 
 import hlstm_tf as hl
-from apps.speech.card import of_model, write_to_saved_model, write_to_tflite
+from apps.speech.card import NAME, of_model, write_to_tflite
 from apps.speech.recognizer import load_keras
 
 TFLITE = "model.tflite"
@@ -59,6 +60,8 @@ def export_recognizer(
     hl.export_tflite(network, tflite, quantization=quantization)
     write_to_tflite(tflite, card)
     saved_model = folder / "1"
-    hl.export_saved_model(network, saved_model)
-    write_to_saved_model(saved_model, card)
+    content = json.dumps(card.to_json(), indent=1, sort_keys=True)
+    hl.export_saved_model(
+        network, saved_model, extra_assets={NAME: content.encode()}, overwrite=True
+    )
     return Exported(saved_model, tflite, tflite.stat().st_size)

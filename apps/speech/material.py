@@ -138,6 +138,7 @@ def training_data(
             )
         )
 
+    @tf.autograph.experimental.do_not_convert  # AutoGraph warns of the generator inside
     def make(epoch: tf.Tensor) -> tf.data.Dataset:
         shuffled = pairs(shuffle=True)
         if not sorted_epochs:

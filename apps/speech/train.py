@@ -20,7 +20,6 @@ from apps.speech.errors import InputError
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.files import written_beside
 from apps.speech.material import Material, prepare, scoring_data, training_data
-from apps.speech.metrics import ErrorRates
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
@@ -40,14 +39,13 @@ class Trained:
     Attributes:
         folder: Of the run.
         model: The file to use: `compact.keras` of a grow-and-prune run, else `model.keras`.
-        valid: Greedy error rates on the validation split, computed with that file.
-        connections: Of the model, as `hl.summary` counts them.
+        result: Connections and sparsity, FLOPs a frame, and the validation split's greedy error
+            rates, computed with that file.
     """
 
     folder: Path
     model: Path
-    valid: ErrorRates
-    connections: int
+    result: dict[str, Any]
 
 
 def build_from(recipe: Recipe) -> SpeechRecognizer:
@@ -100,13 +98,12 @@ def train(
     facts = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
     _check_folder(folder, facts)
     keras.utils.set_random_seed(recipe.seed)
-    valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
     if not _finished(folder):
-        material = prepare(
-            corpus, "train", recipe.front_end, recipe.alphabet, cache, speeds=recipe.speeds
-        )
+        front_end, alphabet = recipe.front_end, recipe.alphabet
+        valid = prepare(corpus, "valid", front_end, alphabet, cache)
+        material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
         _fit(recipe, material, valid, folder, facts, label, drop_impossible)
-    return _trained(folder, recipe, valid)
+    return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
 
 
 def _fit(
@@ -147,9 +144,10 @@ def _fit(
             backup, data.follow(), _learning_rate(recipe, None), keras.callbacks.TerminateOnNaN(),
             rates, best, record, lines,
         ]  # fmt: skip
-    model.fit(data, epochs=ENDLESS if gp else recipe.epochs, verbose=0, callbacks=callbacks)
+    epochs = ENDLESS if gp else recipe.epochs
+    model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     _write_models(model, folder, gp)
-    record.finish({"finished": True})
+    record.finish(_result(folder, recipe, valid))
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -208,13 +206,18 @@ def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
         model.save(temporary)
 
 
-def _trained(folder: Path, recipe: Recipe, valid: Material) -> Trained:
-    path = folder / (COMPACT if recipe.grow_and_prune else MODEL)
-    model = load_keras(path)
-    rates = error_rates(Recognition(model), scoring_data(valid), recipe.alphabet)
-    # Of the masked model: stripping turns dormant connections into weights that are zero.
-    masked = load_keras(folder / MODEL)
-    return Trained(folder, path, rates, hl.summary(masked, print_fn=None).connections)
+def _result(folder: Path, recipe: Recipe, valid: Material) -> dict[str, Any]:
+    """What came of a run: the counts of its model, masks included, and its error rates."""
+    counts = hl.summary(load_keras(folder / MODEL)).to_dict()
+    rates = error_rates(
+        Recognition(load_keras(_product(folder, recipe))), scoring_data(valid), recipe.alphabet
+    )
+    names = ("connections", "sparsity", "flops")
+    return {**{name: counts[name] for name in names}, **rates.as_dict()}
+
+
+def _product(folder: Path, recipe: Recipe) -> Path:
+    return folder / (COMPACT if recipe.grow_and_prune else MODEL)
 
 
 def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
