@@ -95,7 +95,8 @@ def plot_training(records: dict[str, dict[str, Any]], path: Path) -> Path:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
-            'plots need the package matplotlib, which is not installed; pip install "hlstm_tf[report]"'
+            "plots need the package matplotlib, which is not installed;"
+            ' pip install "hlstm_tf[report]"'
         ) from error
     sparse = {name: r for name, r in records.items() if any("sparsity" in e for e in r["epochs"])}
     figure = Figure(figsize=(8, 6.5 if sparse else 3.5), layout="constrained")
