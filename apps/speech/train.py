@@ -2,7 +2,7 @@
 
 The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
 masks included), for such a run `compact.keras` (the same function as plain layers without dead
-neurons), `record.json`, and `state/` while the run is not finished.
+neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/` while the run is not finished.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
 from apps.speech.record import NAME, RunRecord, read_record
-from apps.speech.training import BestModel, EpochLines, LearningRate, WordErrorRate
+from apps.speech.training import BestModel, EpochLines, FiniteLoss, LearningRate, WordErrorRate
 from apps.speech.utterance import Corpus
 
-MODEL, COMPACT, STATE = "model.keras", "compact.keras", "state"
+MODEL, COMPACT, GROWN, STATE = "model.keras", "compact.keras", "grown.keras", "state"
 # An upper limit: a grow-and-prune run ends where its threshold or its iterations say.
 ENDLESS = 100_000
 
@@ -135,15 +135,14 @@ def _fit(
     record = RunRecord(folder, facts, gp)
     rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
     lines = EpochLines(recipe.expected_epochs, label, gp)
+    rate = _learning_rate(recipe, gp)
     if gp is not None:
-        callbacks = [_learning_rate(recipe, gp), rates, gp, record, lines]
+        best = BestModel(folder / GROWN, record, grow_and_prune=gp)
+        callbacks = [rate, rates, best, gp, record, lines]
     else:
         best = BestModel(folder / MODEL, record)
         backup = keras.callbacks.BackupAndRestore(state, delete_checkpoint=False)
-        callbacks = [
-            backup, data.follow(), _learning_rate(recipe, None), keras.callbacks.TerminateOnNaN(),
-            rates, best, record, lines,
-        ]  # fmt: skip
+        callbacks = [backup, data.follow(), rate, FiniteLoss(), rates, best, record, lines]
     epochs = ENDLESS if gp else recipe.epochs
     model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     _write_models(model, folder, gp)
@@ -195,14 +194,17 @@ def _learning_rate(recipe: Recipe, gp: Any) -> LearningRate:
 def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
     """Write the final files, without the optimizer's share (two thirds of the bytes)."""
     if gp is None:
-        model = load_keras(folder / MODEL)
-    else:
-        with written_beside(folder / MODEL) as temporary:
-            model.save(temporary)
-        model = load_keras(folder / MODEL)
-        with written_beside(folder / COMPACT) as temporary:
-            hl.shrink(hl.strip(model)).save(temporary)
-    with written_beside(folder / MODEL) as temporary:
+        _save(load_keras(folder / MODEL), folder / MODEL)
+        return
+    _save(model, folder / MODEL)
+    masked = load_keras(folder / MODEL)
+    _save(masked, folder / MODEL)
+    _save(load_keras(folder / GROWN), folder / GROWN)
+    _save(hl.shrink(hl.strip(masked)), folder / COMPACT)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    with written_beside(path) as temporary:
         model.save(temporary)
 
 

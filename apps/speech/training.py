@@ -126,19 +126,53 @@ class BestModel(keras.callbacks.Callback):
         path: The `.keras` file.
         record: The run's record, which knows the earlier epochs of a resumed run.
         monitor: A name in the logs; lower is better, and of equals the later.
+        grow_and_prune: The run's `GrowAndPrune` callback, placed after this one; the file then has
+            the model as it was before the first pruning. None for a plain training.
     """
 
-    def __init__(self, path: Path, record: RunRecord, monitor: str = "val_wer") -> None:
+    def __init__(
+        self, path: Path, record: RunRecord, monitor: str = "val_wer", grow_and_prune: Any = None
+    ) -> None:
         super().__init__()
         self.path = path
         self.record = record
         self.monitor = monitor
+        self.grow_and_prune = grow_and_prune
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        earlier = [e[self.monitor] for e in self.record.content["epochs"] if e["epoch"] < epoch]
+        if self.grow_and_prune is not None and self.grow_and_prune.progress.phase != "training":
+            return
+        earlier = [
+            entry[self.monitor]
+            for entry in self.record.content["epochs"]
+            if entry["epoch"] < epoch and entry.get("phase", "training") == "training"
+        ]
         if not (self.path.exists() and earlier) or (logs or {})[self.monitor] <= min(earlier):
             with written_beside(self.path) as temporary:
                 self.model.save(temporary)
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """End a training whose loss is no number, as `GrowAndPrune` does.
+
+    Raises:
+        FloatingPointError: After the first such batch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} after batch {batch} of epoch {self._epoch}: lower the"
+                " learning rate; the state of the epoch before is kept"
+            )
 
 
 class EpochLines(keras.callbacks.Callback):
