@@ -36,6 +36,10 @@ class LeakyReLU:
     def get_config(self) -> dict[str, Any]:
         return {"negative_slope": self.negative_slope}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LeakyReLU":
+        return cls(**config)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LeakyReLU) and other.negative_slope == self.negative_slope
 

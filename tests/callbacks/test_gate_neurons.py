@@ -10,7 +10,7 @@ import hlstm_tf as hl
 from hlstm_tf.callbacks.architecture import Rule, ScoreSource, prune_model
 from hlstm_tf.callbacks.gate_neurons import cascade_gates, fold_constants
 
-X = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
+X = np.random.default_rng(0).normal(size=(3, 2, 3)).astype("float32")
 
 
 def pruned_layer(hidden: tuple[int, ...], density: float, seed: int, **arguments):

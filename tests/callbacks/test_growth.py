@@ -36,7 +36,7 @@ def test_three_epochs_of_growth_from_half_land_each_matrix_where_the_rule_puts_i
         seen.append(np.abs(gradient))
         return seen[-1]
 
-    model = gate_model(sparsity=0.5)
+    model = gate_model(sparsity=0.5, run_eagerly=True)
     expected = matrices(model)
     assert all(abs(m.mean() - 0.5) < 0.01 for m in expected)
     growth = GradientGrowth(

@@ -14,6 +14,7 @@ Y = X[:, :5]
 
 def dense_model(**compile_arguments) -> keras.Model:
     model = keras.Sequential([keras.Input((8,)), hl.MaskedDense(5)])
+    compile_arguments.setdefault("run_eagerly", True)
     model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), "mse", **compile_arguments)
     return model
 
@@ -54,7 +55,7 @@ def test_a_number_with_an_end_rises_along_a_cubic_from_where_the_model_is() -> N
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
 def test_a_schedule_by_steps_misses_no_turn(steps_per_execution: int) -> None:
-    model = dense_model(steps_per_execution=steps_per_execution)
+    model = dense_model(steps_per_execution=steps_per_execution, run_eagerly=False)
     asked = []
 
     def schedule(step: int) -> tuple[bool, float]:

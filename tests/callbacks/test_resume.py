@@ -19,10 +19,8 @@ KILLS = [
     {"write": {"name": "snapshot", "count": 1, "torn": False}},  # growth's state, before renaming
     {"epoch": 2},  # after the shift: training
     {"write": {"name": "state.json", "count": 1, "torn": True}},  # the first pruning's
-    {"epoch": 3},  # retraining
-    {"write": {"name": "snapshot", "count": 3, "torn": True}},  # half a file, in mid-iteration
-    {"epoch": 6},  # just before the rollback
-    {"write": {"name": "state.json", "count": 1, "torn": False}},  # the rollback's
+    {"write": {"name": "snapshot", "count": 2, "torn": True}},  # retraining, half a file
+    {"write": {"name": "state.json", "count": 3, "torn": False}},  # the rollback's
     {"epoch": 7},  # retraining after it
     {"write": {"name": "history.csv", "count": 4, "torn": False}},  # the last, once it counts
 ]
