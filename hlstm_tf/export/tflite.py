@@ -15,11 +15,12 @@ from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, represe
 from hlstm_tf.export.conversion import check_quantization, convert
 from hlstm_tf.export.files import file_size, replaced_file
 from hlstm_tf.export.layout import InputLayout, input_layout
-from hlstm_tf.export.preparation import plain_model
+from hlstm_tf.export.preparation import full_precision, plain_model
 from hlstm_tf.export.tflite_model import TFLiteModel
 from hlstm_tf.export.verification import (
     TOLERANCES,
     VerificationError,
+    compute_tolerance,
     largest_error,
     reference_outputs,
 )
@@ -119,7 +120,7 @@ def export_tflite(
         unfinished.write_bytes(content)
         if actual is None:
             actual = TFLiteModel(unfinished).run(inputs)
-        limit = TOLERANCES[quantization] if tolerance is None else tolerance
+        limit = _tolerance(model, quantization) if tolerance is None else tolerance
         error, output = largest_error(expected, actual)
         if not error <= limit:
             raise VerificationError(
@@ -142,7 +143,7 @@ def _convert(
     batch_size: int,
 ) -> tuple[bytes, dict[str, np.ndarray] | None]:
     """The file's content, and where it had to be run in another process already, its outputs."""
-    plain = plain_model(model)
+    plain = full_precision(plain_model(model))
     endpoint = serve_endpoint(plain, layout, batch_size)
     with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
         folder = Path(scratch)
@@ -173,6 +174,10 @@ def _verification_inputs(
     )
     pieces = pieces_of(named, batch_size)
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in named}
+
+
+def _tolerance(model: keras.Model, quantization: str | None) -> float:
+    return max(TOLERANCES[quantization], compute_tolerance(model))
 
 
 def _check_batch_size(batch_size: int) -> None:

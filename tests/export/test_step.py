@@ -1,0 +1,165 @@
+"""Which models can run step by step, and which say why not. Numbers: see test_saved_model.py."""
+
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import hlstm_tf as hl
+from hlstm_tf.export import export_saved_model
+from hlstm_tf.export.layout import input_layout
+from hlstm_tf.export.step import NotSteppableError, check_step, step_model
+
+layers = keras.layers
+
+
+def sequential(*parts: keras.Layer, shape: tuple[int | None, ...] = (None, 4)) -> keras.Model:
+    return keras.Sequential([keras.Input(shape, name="x"), *parts], name="model")
+
+
+def stepped(model: keras.Model, sequence: np.ndarray) -> tuple[list[dict], dict]:
+    """The outputs of every step, and the last states."""
+    form = step_model(model, input_layout(model))
+    states, outputs = form.zeros(len(sequence)), []
+    for t in range(sequence.shape[1]):
+        results = form.function({"x": tf.constant(sequence[:, t]), **states})
+        states = {name: results[name] for name in form.states}
+        outputs.append({n: v.numpy() for n, v in results.items() if n not in form.states})
+    return outputs, states
+
+
+SEQUENCE = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+
+
+def test_stacked_cells_nested_models_and_wrappers_step() -> None:
+    cells = [hl.HLSTMCell(3, hidden_units=5), keras.layers.GRUCell(2)]
+    nested = keras.Sequential(
+        [keras.Input((None, 2)), layers.LSTM(3, return_sequences=True, name="inner")]
+    )
+    model = sequential(
+        layers.RNN(cells, return_sequences=True, name="pair"),
+        nested,
+        layers.TimeDistributed(layers.Dense(2)),
+    )
+    form = step_model(model, input_layout(model))
+    assert list(form.states) == ["pair_0_h", "pair_0_c", "pair_1_h", "inner_h", "inner_c"]
+    outputs, _ = stepped(model, SEQUENCE)
+    expected = model(SEQUENCE, training=False).numpy()
+    for t, output in enumerate(outputs):
+        np.testing.assert_allclose(output["outputs"], expected[:, t], atol=1e-6)
+
+
+def test_a_model_that_keeps_the_last_output_gives_it_after_every_frame() -> None:
+    model = sequential(hl.HLSTM(3), layers.Dense(2))
+    outputs, _ = stepped(model, SEQUENCE)
+    for t, output in enumerate(outputs):
+        expected = model(SEQUENCE[:, : t + 1], training=False)
+        np.testing.assert_allclose(output["outputs"], expected, atol=1e-6)
+
+
+def test_several_outputs_and_returned_states_step() -> None:
+    x = keras.Input((None, 4), name="x")
+    y, h, c = hl.HLSTM(3, return_sequences=True, return_state=True)(x)
+    model = keras.Model(x, {"y": layers.Dense(2)(y), "h": h, "c": c})
+    outputs, states = stepped(model, SEQUENCE)
+    expected = {name: value.numpy() for name, value in model(SEQUENCE, training=False).items()}
+    for t, output in enumerate(outputs):
+        np.testing.assert_allclose(output["y"], expected["y"][:, t], atol=1e-6)
+    for name in ("h", "c"):
+        np.testing.assert_allclose(outputs[-1][name], expected[name], atol=1e-6)
+        np.testing.assert_allclose(states[f"hlstm_{name}"], expected[name], atol=1e-6)
+
+
+def test_a_frame_may_have_several_axes() -> None:
+    model = sequential(
+        layers.TimeDistributed(layers.Conv2D(2, 2)),
+        layers.TimeDistributed(layers.Flatten()),
+        layers.GRU(3, return_sequences=True),
+        shape=(None, 4, 4, 1),
+    )
+    video = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 1)).astype("float32")
+    outputs, _ = stepped(model, video)
+    expected = model(video, training=False).numpy()
+    np.testing.assert_allclose(outputs[-1]["outputs"], expected[:, -1], atol=1e-6)
+
+
+def test_the_model_itself_stays_as_it_was() -> None:
+    model = sequential(layers.LSTM(3, return_sequences=True), layers.Dense(2))
+    before = model(SEQUENCE).numpy()
+    config = model.get_config()
+    stepped(model, SEQUENCE)
+    np.testing.assert_array_equal(model(SEQUENCE), before)
+    assert model.get_config() == config
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        ([layers.Dense(2)], "it has no recurrent layer"),
+        ([layers.Bidirectional(layers.LSTM(2), name="both")], "its layer 'both' is bidirectional"),
+        ([layers.GRU(2, go_backwards=True, name="back")], "its layer 'back' runs backwards"),
+        ([layers.Conv1D(4, 3), layers.LSTM(2)], "its layers do not take a single frame"),
+    ],
+)
+def test_a_model_that_cannot_step_says_why(parts: list[keras.Layer], reason: str) -> None:
+    model = sequential(*parts)
+    with pytest.raises(NotSteppableError, match=reason):
+        step_model(model, input_layout(model))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [layers.Conv1D(4, 3, padding="causal"), layers.LSTM(2, return_sequences=True)],
+        [layers.LSTM(2, return_sequences=True), layers.AveragePooling1D(2, 1, padding="same")],
+        [layers.LSTM(2), layers.RepeatVector(3), layers.LSTM(2)],
+    ],
+)
+def test_a_layer_that_looks_at_several_frames_is_found_by_its_numbers(
+    parts: list[keras.Layer],
+) -> None:
+    model = sequential(*parts)
+    layout = input_layout(model)
+    form = step_model(model, layout)
+    with pytest.raises(NotSteppableError, match="looks at more than one frame"):
+        check_step(lambda x: {"outputs": model(x)}, form.function, form, layout, 1e-4)
+
+
+def test_a_layer_that_starts_from_anothers_state_cannot_step() -> None:
+    x = keras.Input((None, 4), name="x")
+    _, h = layers.GRU(3, return_state=True)(x)
+    model = keras.Model(x, layers.GRU(3, return_sequences=True, name="decoder")(x, initial_state=h))
+    with pytest.raises(NotSteppableError, match="'decoder' gets its state from another layer"):
+        step_model(model, input_layout(model))
+
+
+def test_a_model_of_several_inputs_cannot_step() -> None:
+    x, lengths = keras.Input((None, 4), name="x"), keras.Input((), name="lengths")
+    y = layers.LSTM(2)(x) * lengths[:, None]
+    model = keras.Model([x, lengths], y)
+    with pytest.raises(NotSteppableError, match=r"it has several inputs \(x, lengths\)"):
+        step_model(model, input_layout(model))
+
+
+def test_asking_for_a_step_that_cannot_be_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = sequential(layers.Bidirectional(layers.LSTM(2), name="both"))
+    with pytest.raises(
+        ValueError, match="model 'model' cannot run step by step: its layer 'both' is bidirectional"
+    ):
+        export_saved_model(model, tmp_path / "m" / "1", step=True)
+    assert list(tmp_path.iterdir()) == []
+    with caplog.at_level(logging.INFO, "hlstm_tf"):
+        result = export_saved_model(model, tmp_path / "m" / "1")
+    assert result.signatures == ("serve",)
+    assert "its layer 'both' is bidirectional. The SavedModel has" in caplog.text
+
+
+def test_a_step_can_be_left_out(tmp_path: Path) -> None:
+    result = export_saved_model(sequential(layers.LSTM(2)), tmp_path / "1", step=False)
+    assert result.signatures == ("serve",)
+    assert result.states == ()
