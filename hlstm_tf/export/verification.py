@@ -64,17 +64,16 @@ def largest_error(
 ) -> tuple[float, str]:
     """The largest error over all outputs, and the output it is in.
 
-        Of a float output: the largest difference as a fraction of the range of what is expected
+    Of a float output: the largest difference as a fraction of the range of what is expected
     (largest value less smallest); what is not finite is infinitely wrong. Of integers and booleans:
     the fraction that differs. A missing output or another shape is infinitely wrong.
 
     Example:
 
-        >>> import numpy as np
-    import tensorflow as tf
-        >>> from hlstm_tf.export.verification import largest_error
-        >>> largest_error({"y": np.array([0.0, 2.0])}, {"y": np.array([0.0, 1.9])})
-        (0.05..., 'y')
+    >>> import numpy as np
+    >>> from hlstm_tf.export.verification import largest_error
+    >>> largest_error({"y": np.array([0.0, 2.0])}, {"y": np.array([0.0, 1.9])})
+    (0.05..., 'y')
     """
     errors = {
         name: _error(value, actual[name]) if name in actual else float("inf")
