@@ -1,5 +1,6 @@
 """Weights and arguments of layers while they are being worked on."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -59,10 +60,16 @@ class Workshop:
 def is_elementwise(function: Callable[[Any], Any]) -> bool:
     """Whether a function treats each value by itself, as a ReLU does and a softmax does not."""
     try:
-        together = apply(function, _PROBE[0])
-        alone = [apply(function, _PROBE[0, i : i + 1])[0] for i in range(_PROBE.shape[1])]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of a softmax over one value
+            return _is_elementwise(function)
     except Exception:  # a user's function; whatever it cannot do with these values, we leave it
         return False
+
+
+def _is_elementwise(function: Callable[[Any], Any]) -> bool:
+    together = apply(function, _PROBE[0])
+    alone = [apply(function, _PROBE[0, i : i + 1])[0] for i in range(_PROBE.shape[1])]
     return together.shape == _PROBE[0].shape and np.allclose(together, alone, rtol=1e-5, atol=1e-6)
 
 

@@ -33,6 +33,8 @@ def passage_of(layer: keras.Layer, width: int, workshop: Workshop) -> Passage | 
     workshop.touched.add(id(layer))
     if type(layer) is keras.layers.TimeDistributed:
         return passage_of(layer.layer, width, workshop)
+    if getattr(layer, "neuronwise", False):
+        return Padding()
     name = type(layer).__name__
     if type(layer) is not getattr(keras.layers, name, None):
         return None
@@ -74,7 +76,7 @@ class Elementwise(Unchanged):
 
 
 class Padding(Unchanged):
-    """Puts zeros around: only the constant zero stays a constant."""
+    """Puts zeros in some places: only the constant zero stays a constant."""
 
     def constants(self, values: np.ndarray) -> np.ndarray:
         return np.where(values == 0, values, np.nan)

@@ -34,10 +34,12 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     convolutions and columns of embeddings, wherever their output reaches only dense layers,
     convolutions and recurrent layers, on the way through activations, dropout, pooling, padding,
     cropping, upsampling, Flatten, Reshape and batch normalization; in Sequential and functional
-    models and in those nested in them. The output of the model, of a layer called several times
-    and of any other layer keeps its width, and every layer keeps at least one neuron. H-LSTM
-    gates share their variables, so a hidden layer becomes as wide as its widest gate. A constant
-    that padding with zeros would make different at a border is left where it is.
+    models and in those nested in them. A custom layer is passed through if it has the attribute
+    `neuronwise = True`, by which it states that it treats every feature of the last axis by
+    itself, gives zero for zero and has no weights. The output of the model, of a layer called
+    several times and of any other layer keeps its width, and every layer keeps at least one
+    neuron. H-LSTM gates share their variables, so a hidden layer becomes as wide as its widest
+    gate. A constant that padding with zeros would make different at a border is left where it is.
 
     Masks are stripped first. The model given is left as it is; the new one is not compiled. It has
     the same function in inference; trained further it differs where dropout or the statistics of

@@ -16,6 +16,7 @@ from hlstm_tf.sparsity import (
     get_structure,
     seed_masks,
 )
+from hlstm_tf.sparsity.checks import check_count, check_fraction
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, paired_layers, rebuild
 from hlstm_tf.transforms.twins import SUPPORTED, masked_entry
 
@@ -83,6 +84,7 @@ def sparsify(
     [32, 16]
     """
     check_model(model)
+    sparsity, seed = check_fraction(sparsity, "sparsity"), check_count(seed, "seed", minimum=0)
     structure, distribution = get_structure(structure), get_distribution(distribution)
     chosen = _Chosen(model, include, exclude)
     new = rebuild(model, chosen.twin)
