@@ -268,7 +268,9 @@ def test_mixed_precision_computes_low_and_keeps_float32_weights(case: Case, poli
     assert_all_close(plain(x), tf.cast(output, "float32"), rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.is_cell])
+# The others differ from these in nothing that a strategy sees, and a trace for each replica is
+# what takes the time here.
+@pytest.mark.parametrize("name", ["HLSTMCell", "MaskedGRU", "MaskedDense", "MaskedEmbedding"])
 def test_two_replicas_train_with_the_same_masks(name: str) -> None:
     case = CASES[name]
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
@@ -292,7 +294,7 @@ def test_two_replicas_train_with_the_same_masks(name: str) -> None:
     for kernel, mask in masks.items():
         for replica in strategy.experimental_local_results(kernel.mask.value):
             np.testing.assert_array_equal(replica.numpy(), mask)
-    model.fit(x, y, batch_size=4, verbose=0, shuffle=False)
+    model.train_on_batch(x, y)
     assert_dormant_are_zero(model)
 
 
