@@ -93,9 +93,9 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "an4"),
+        choices=("demo", "demo-lstm", "an4"),
         default="demo",
-        help="sizes and schedule: for the synthesised corpus, or for AN4",
+        help="sizes and schedule: the demo's compact network, its baseline, or AN4's",
     )
     unset = argparse.SUPPRESS
     net = command.add_argument_group("network")
@@ -136,8 +136,9 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--grow-and-prune",
         action=argparse.BooleanOptionalAction,
-        default=False,
-        help="start from a sparse seed, grow by gradient, prune by magnitude",
+        default=None,
+        help="start from a sparse seed, grow by gradient, prune by magnitude, or train densely; by"
+        " default as the preset does",
     )
     group.add_argument("--seed-sparsity", type=float, default=unset)
     group.add_argument("--growth-epochs", type=_count(0), default=unset)

@@ -47,11 +47,14 @@ def train(args: argparse.Namespace) -> None:
     if "hidden_units" in changes:
         changes["hidden_units"] = tuple(changes["hidden_units"])
     recipe = preset(args.preset, **changes)
-    if args.grow_and_prune:
+    asked = args.grow_and_prune
+    if asked or (asked is None and recipe.grow_and_prune):
         plan = recipe.grow_and_prune or GrowAndPruneRecipe()
         fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
         plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if k in fields})
         recipe = dataclasses.replace(recipe, grow_and_prune=plan)
+    else:
+        recipe = dataclasses.replace(recipe, grow_and_prune=None)
     result = run(
         recipe, _corpus(args), args.out, args.cache_dir, drop_impossible=args.drop_impossible
     )

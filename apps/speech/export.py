@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 import hlstm_tf as hl
-from apps.speech.card import NAME, of_model, write_to_tflite
+from apps.speech.card import NAME, Card, of_model, write_to_tflite
 from apps.speech.recognizer import load_keras
 
 TFLITE = "model.tflite"
@@ -21,12 +21,12 @@ class Exported:
     """What an export wrote.
 
     Attributes:
-        saved_model: The SavedModel's numbered folder.
+        saved_model: The SavedModel's numbered folder; None where none was asked for.
         tflite: The TFLite file.
         tflite_bytes: Its size, front end and alphabet included.
     """
 
-    saved_model: Path
+    saved_model: Path | None
     tflite: Path
     tflite_bytes: int
 
@@ -40,6 +40,7 @@ def export_recognizer(
     model: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     quantization: str | None = "dynamic",
+    saved_model: bool = True,
 ) -> Exported:
     """Write a recogniser as a SavedModel and a TFLite file, each compared with the Keras model.
 
@@ -47,6 +48,7 @@ def export_recognizer(
         model: A `.keras` file; masks are folded in and dead neurons removed.
         folder: Gets `model.tflite` and, as TensorFlow Serving wants it, the SavedModel's version 1.
         quantization: Of the TFLite file: None, "float16" or "dynamic" (8-bit weights).
+        saved_model: Whether to write the SavedModel, too.
 
     Raises:
         InputError: The file is no recogniser.
@@ -59,9 +61,11 @@ def export_recognizer(
     tflite = folder / TFLITE
     hl.export_tflite(network, tflite, quantization=quantization)
     write_to_tflite(tflite, card)
-    saved_model = folder / "1"
+    version = _write_saved_model(network, card, folder / "1") if saved_model else None
+    return Exported(version, tflite, tflite.stat().st_size)
+
+
+def _write_saved_model(network: keras.Model, card: Card, path: Path) -> Path:
     content = json.dumps(card.to_json(), indent=1, sort_keys=True)
-    hl.export_saved_model(
-        network, saved_model, extra_assets={NAME: content.encode()}, overwrite=True
-    )
-    return Exported(saved_model, tflite, tflite.stat().st_size)
+    hl.export_saved_model(network, path, extra_assets={NAME: content.encode()}, overwrite=True)
+    return path

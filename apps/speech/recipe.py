@@ -176,8 +176,33 @@ class Recipe:
         return cls(**values)
 
 
+DEMO_CORPUS = {"train": 2400, "valid": 120, "test": 200}
+"""Utterances that the demo synthesises: half a minute's work."""
+
+MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
+
 PRESETS: dict[str, Recipe] = {
-    "demo": Recipe(units=64, epochs=12),
+    "demo": Recipe(
+        units=64,
+        epochs=10,
+        batch_size=8,
+        learning_rate=3e-3,
+        warmup_epochs=0.25,
+        dropout=0.1,
+        augment=MILD,
+        grow_and_prune=GrowAndPruneRecipe(step=0.4, retrain_epochs=2, max_iterations=3),
+    ),
+    "demo-lstm": Recipe(
+        cell="lstm",
+        layers=3,
+        units=96,
+        epochs=10,
+        batch_size=8,
+        learning_rate=3e-3,
+        warmup_epochs=0.25,
+        dropout=0.1,
+        augment=MILD,
+    ),
     "an4": Recipe(
         units=128,
         channels=(32, 32),
@@ -188,7 +213,8 @@ PRESETS: dict[str, Recipe] = {
         hidden_dropout=0.1,
     ),
 }
-"""Recipes by name: `demo` for the synthesised corpus in minutes, `an4` for AN4 in half an hour."""
+"""Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
+for AN4 in half an hour."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

@@ -2,7 +2,8 @@
 
 The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
 masks included), for such a run `compact.keras` (the same function as plain layers without dead
-neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/` while the run is not finished.
+neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/`
+while the run is not finished.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Trained:
     Attributes:
         folder: Of the run.
         model: The file to use: `compact.keras` of a grow-and-prune run, else `model.keras`.
-        result: Connections and sparsity, FLOPs a frame, and the validation split's greedy error
-            rates, computed with that file.
+        result: Connections, sparsity, and the validation split's greedy error rates, computed
+            with that file.
     """
 
     folder: Path
@@ -210,12 +211,11 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _result(folder: Path, recipe: Recipe, valid: Material) -> dict[str, Any]:
     """What came of a run: the counts of its model, masks included, and its error rates."""
-    counts = hl.summary(load_keras(folder / MODEL)).to_dict()
+    counts = hl.summary(load_keras(folder / MODEL), print_fn=None).to_dict()
     rates = error_rates(
         Recognition(load_keras(_product(folder, recipe))), scoring_data(valid), recipe.alphabet
     )
-    names = ("connections", "sparsity", "flops")
-    return {**{name: counts[name] for name in names}, **rates.as_dict()}
+    return {**{name: counts[name] for name in ("connections", "sparsity")}, **rates.as_dict()}
 
 
 def _product(folder: Path, recipe: Recipe) -> Path:

@@ -1,0 +1,50 @@
+"""What a recogniser costs: connections, and FLOPs a second of speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+import hlstm_tf as hl
+from apps.speech.card import of_model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The size of a network.
+
+    Attributes:
+        connections: Weights of kernels that exist: by the masks, or that are not zero.
+        flops: For a second of speech, 2 (a multiplication and an addition) for each connection at
+            each place where its kernel is applied: a convolution at each of its output's frames
+            and bands, the other layers at each of their frames. Biases, normalisation and
+            activations are not counted; nor is what zeros after a ReLU would save.
+    """
+
+    connections: int
+    flops: float
+
+
+def cost_of(model: keras.Model) -> Cost:
+    """Count a recogniser's connections and FLOPs.
+
+    Raises:
+        InputError: The model is no recogniser.
+    """
+    card = of_model(model)
+    rate = 1.0 / card.front_end.hop
+    counts = hl.summary(model, level="layer", print_fn=None).to_dict()
+    connections: dict[str, int] = {}
+    for layer in counts["layers"]:
+        # A wrapper's directions are listed under its name.
+        name = layer["name"].split("/")[0]
+        connections[name] = connections.get(name, 0) + layer["connections"]
+    flops = 0.0
+    for layer in model.layers:
+        places = rate / card.time_stride
+        if isinstance(layer, keras.layers.Conv2D):
+            rate /= layer.strides[0]
+            places = rate * layer.output.shape[2]
+        flops += 2 * connections.get(layer.name, 0) * places
+    return Cost(counts["connections"], flops)

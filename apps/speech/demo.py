@@ -1,0 +1,247 @@
+"""The demo: from nothing to a compact recogniser, beside what it is compared with.
+
+The two trainings run in two processes of one thread each. TensorFlow's loops over time are chains
+of small operations, which a second thread hardly speeds up: two processes get twice as much done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.speech.audio import load_audio
+from apps.speech.corpus import synthesise
+from apps.speech.demo_part import RESULT, Row
+from apps.speech.features import extract_all
+from apps.speech.files import write_json, written_beside
+from apps.speech.recipe import DEMO_CORPUS, Recipe, preset
+from apps.speech.record import read_record
+from apps.speech.report import markdown, plot_training
+from apps.speech.utterance import SPLITS, Corpus, Utterance
+
+LSTM, GROWN, COMPACT = "stacked LSTM", "H-LSTM, grown", "H-LSTM, grown and pruned"
+COLUMNS = ("model", "WER", "errors/words", "connections", "MFLOPs/s", "bytes", "ms")
+NOTE = (
+    "WER: on voices that no training heard, greedy, from the TFLite file (8-bit weights);"
+    " MFLOPs/s: for a second of speech;\nbytes: of that file; ms: for {seconds:.1f} s of speech,"
+    " one thread, median of {repeats}."
+)
+
+
+def jobs(folder: Path, seed: int) -> list[dict[str, Any]]:
+    """Return the two trainings: the baseline, and the H-LSTM grown and pruned."""
+    baseline = preset("demo-lstm", seed=seed)
+    compact = preset("demo", seed=seed)
+    return [
+        _job(folder, "lstm", baseline, [(LSTM, "model.keras", False)]),
+        _job(
+            folder,
+            "hlstm",
+            compact,
+            [(GROWN, "grown.keras", False), (COMPACT, "compact.keras", True)],
+        ),
+    ]
+
+
+def run_demo(folder: str | os.PathLike[str], seed: int = 0) -> list[Row]:
+    """Run the demo; started again, it goes on where it was.
+
+    Args:
+        folder: For all that it makes.
+        seed: Of the corpus and the trainings.
+
+    Returns:
+        The rows of its table.
+
+    Raises:
+        InputError: The folder holds something else.
+        ChildProcessError: A training failed; the message names its log.
+    """
+    began = time.monotonic()
+    folder = Path(folder)
+    _say("1/4 speech: a corpus of spoken alphanumerics (a minute)")
+    corpus = synthesise(folder / "corpus", seed, **DEMO_CORPUS)
+    _say(corpus.summary())
+    work = jobs(folder, seed)
+    for split in SPLITS:
+        extract_all(corpus.split(split), preset("demo").front_end, work[0]["cache"])
+    _say("2/4 training: a stacked LSTM, and an H-LSTM that grows and is pruned (about 7 minutes)")
+    _run_side_by_side(work)
+    rows = [
+        Row.from_json(row)
+        for job in work
+        for row in json.loads((Path(job["folder"]) / RESULT).read_text(encoding="utf-8"))
+    ]
+    _say("3/4 measuring")
+    sample = _sample(corpus)
+    table = _table(rows, sample)
+    _say("4/4 transcribing a held-out recording with the compact TFLite file")
+    _transcribe(rows[-1], sample)
+    print(f"\n{table}\n\n{_comparison(rows)}")
+    files = _write(folder, work, rows, table, sample)
+    print("\nfiles:", *(f"  {path}" for path in files), sep="\n")
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    return rows
+
+
+def _job(
+    folder: Path, label: str, recipe: Recipe, models: list[tuple[str, str, bool]]
+) -> dict[str, Any]:
+    return {
+        "label": label,
+        "recipe": recipe.to_json(),
+        "corpus": str(folder / "corpus"),
+        "cache": str(folder / "features"),
+        "folder": str(folder / label),
+        "models": [list(model) for model in models],
+    }
+
+
+def _run_side_by_side(work: list[dict[str, Any]]) -> None:
+    parts = [_Part(job) for job in work]
+    try:
+        for part in parts:
+            part.wait()
+    finally:
+        for part in parts:
+            part.stop()
+
+
+class _Part:
+    """A process of `demo_part`: its log goes into a file, its own lines to the screen, too."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        folder = Path(job["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "job.json"
+        write_json(path, job)
+        self.log = folder / "log.txt"
+        self.label = job["label"]
+        one = {name: "1" for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+        environment = {**os.environ, **one, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "apps.speech.demo_part", str(path)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with open(self.log, "a", encoding="utf-8") as log:
+            for line in self.process.stdout:
+                log.write(line)
+                log.flush()
+                if line.startswith(f"{self.label}: "):
+                    _say(f"  {line.rstrip()}")
+
+    def wait(self) -> None:
+        """Wait for the end.
+
+        Raises:
+            ChildProcessError: It failed.
+        """
+        status = self.process.wait()
+        self._reader.join()
+        if status:
+            lines = self.log.read_text(encoding="utf-8").strip().splitlines()
+            raise ChildProcessError(
+                f"the training in {self.log.parent} failed ({lines[-1] if lines else status});"
+                f" see {self.log}"
+            )
+
+    def stop(self) -> None:
+        """End the process if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+
+
+def _sample(corpus: Corpus) -> Utterance:
+    """The first held-out utterance of at least four words."""
+    test = corpus.split("test")
+    return next((u for u in test if len(u.text.split()) >= 4), test[0])
+
+
+def _table(rows: list[Row], sample: Utterance, repeats: int = 15) -> str:
+    audio = load_audio(sample.audio)
+    latency = _latencies(rows, audio, repeats)
+    cells = [
+        (
+            row.name,
+            f"{100 * row.wer:.1f} %",
+            f"{row.words[0]}/{row.words[1]}",
+            f"{row.connections:,}",
+            f"{row.flops / 1e6:.2f}",
+            f"{row.bytes:,}",
+            f"{milliseconds:.1f}",
+        )
+        for row, milliseconds in zip(rows, latency, strict=True)
+    ]
+    note = NOTE.format(seconds=len(audio) / 16000, repeats=repeats)
+    return f"{markdown(COLUMNS, cells)}\n{note}"
+
+
+def _latencies(rows: list[Row], audio: np.ndarray, repeats: int) -> list[float]:
+    """Milliseconds from features to logits, the models taking turns."""
+    from apps.speech.recognizer import load_recognizer
+
+    recognizers = [load_recognizer(row.tflite) for row in rows]
+    features = recognizers[0].card.front_end(audio)
+    times: list[list[float]] = [[] for _ in rows]
+    for turn in range(repeats + 1):
+        for recognizer, found in zip(recognizers, times, strict=True):
+            began = time.perf_counter()
+            recognizer.logits(features)
+            if turn:  # the first call of each plans its memory
+                found.append(1000 * (time.perf_counter() - began))
+    return [float(np.median(found)) for found in times]
+
+
+def _transcribe(row: Row, sample: Utterance) -> None:
+    from apps.speech.recognizer import load_recognizer
+
+    found = load_recognizer(row.tflite).transcribe(sample.audio)
+    print(f"\n{sample.audio}\n  said:  {sample.text}\n  heard: {found.text}")
+
+
+def _comparison(rows: list[Row]) -> str:
+    baseline, compact = rows[0], rows[-1]
+    ratios = [
+        f"{baseline.connections / compact.connections:.1f} times fewer connections",
+        f"{baseline.flops / compact.flops:.1f} times fewer FLOPs",
+        f"{baseline.bytes / compact.bytes:.1f} times fewer bytes",
+    ]
+    return (
+        f"{compact.name} against {baseline.name}: {', '.join(ratios)}; WER {compact.wer_text}"
+        f" against {baseline.wer_text}"
+    )
+
+
+def _write(
+    folder: Path, work: list[dict[str, Any]], rows: list[Row], table: str, sample: Utterance
+) -> list[Path]:
+    report = folder / "report.md"
+    with written_beside(report) as temporary:
+        temporary.write_text(f"{table}\n\n{_comparison(rows)}\n", encoding="utf-8")
+    records = {job["label"]: read_record(job["folder"]) for job in work}
+    plot = plot_training(records, folder / "training.png")
+    compact = rows[-1]
+    models = [Path(p) for p in (compact.tflite, compact.saved_model, compact.keras) if p]
+    return [*models, report, plot, sample.audio]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
