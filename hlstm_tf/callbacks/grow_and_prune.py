@@ -7,16 +7,14 @@ from typing import Any
 
 import keras
 
-from .activation_shift import set_hidden_activation
-from .architecture import ScoreSource, count_connections, grow_model, prune_model
+from .architecture import ScoreSource
 from .epoch_data import set_epoch
-from .growth_score import require_masked_kernels
-from .phases import Action, Phase, Plan, Progress, advance, begin, nothing_left
+from .phases import Phase, Plan, Progress, advance, begin
 from .plan import Growth, Pruning, describe
 from .resume import RunState, restore_random_state
-from .run_checks import check_fit, check_scoring_data, monitored, restore_logs
+from .run_checks import check_fit, check_scoring_data, monitored, restore_logs, scalars
 from .run_log import RunLog, as_csv
-from .snapshot import Snapshot, put, take
+from .stage import Stage
 
 _HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "precision", "recall", "f1_score", "iou", "cider")
 
@@ -52,7 +50,7 @@ class GrowAndPrune(keras.callbacks.Callback):
         growth: A `Growth`; `None` to prune only.
         pruning: A `Pruning`; `None` to grow only.
         monitor: A name in the logs of an epoch. What other callbacks put there counts if they come
-            before this one.
+            before this one. `fit` has to give it in every epoch.
         mode: "min", "max", or "auto": "max" for accuracies and the like, by name, else "min".
         threshold: What the monitor has to meet after each iteration, in its own unit. Default
             `None`: relative to the best value between growth and the first pruning (or that of the
@@ -132,8 +130,8 @@ class GrowAndPrune(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.seed = seed
         self.verbose = verbose
-        self._log = RunLog(monitor)
         self.progress = Progress(Phase.GROWTH)
+        self._log = RunLog(monitor)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -143,29 +141,25 @@ class GrowAndPrune(keras.callbacks.Callback):
     # The events of `fit`.
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._kernels = require_masked_kernels(self.model)
+        training = bool(self.plan.growth and self.plan.growth.training)
+        source = ScoreSource(self.model, self.train, self.batch_size, training, self.seed)
+        self._stage = Stage(self.model, self.plan, source)
         check_fit(self.model, self.plan, self.params["epochs"])
-        growth = self.plan.growth
-        self._source = ScoreSource(
-            self.model, self.train, self.batch_size, bool(growth and growth.training), self.seed
-        )
         self._log = RunLog(self.monitor)
-        self._best: Snapshot | None = None
-        self._complete: Snapshot | None = None
-        self._current: Snapshot | None = None
-        self._done = 0
-        self._state = RunState(self.directory, self.model, self._choices())
+        choices = {**describe(self.plan), "monitor": self.monitor, "seed": self.seed}
+        self._state = RunState(self.directory, self.model, choices)
         if not self._resume():
             self.progress, actions = begin(self.plan)
-            self._set_activation()
-            self._do(actions)
+            self._stage.progress = self.progress
+            self._stage.set_activation()
+            self._stage.do(actions)
             self._save()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # `fit` has read it; a later `fit` of this model is to start where it says itself.
         self.model._initial_epoch = None
         restore_logs(self.model, self.history)
-        self._current = None
+        self._stage.current = None
         self._log.clock.begin_epoch()
         set_epoch(self.train, epoch)
         if self.plan.pruning is not None and self.progress.phase is Phase.RETRAINING:
@@ -176,26 +170,28 @@ class GrowAndPrune(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
+            done, where = self._stage.epochs, self._stage.where()
+            intact = f"The state after {done} epochs is intact in {self.directory}. "
             raise FloatingPointError(
-                f"the loss is {loss} at batch {batch} of epoch {self._done}, {self._where()}. "
-                f"{self._intact()} Lower the learning rate or clip gradients (clipnorm=1)."
+                f"the loss is {loss} at batch {batch} of epoch {done}, {where}. "
+                f"{intact if self.directory is not None else ''}"
+                "Lower the learning rate or clip gradients (clipnorm=1)."
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        numbers = scalars(logs)
         value = monitored(self.monitor, numbers, epoch)
-        self._done = epoch + 1
-        size = count_connections(self._kernels)
-        record = self._log.open(epoch, self.progress, size, value, numbers)
-        events = self._do(advance(self.plan, self.progress, value, record["sparsity"]))
+        stage = self._stage
+        stage.epochs = epoch + 1
+        record = self._log.open(epoch, self.progress, stage.size(), value, numbers)
+        events = stage.do(advance(self.plan, self.progress, value, record["sparsity"]))
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        size = count_connections(self._kernels)
-        self._log.close(record, self.progress, size, events, rate)
+        self._log.close(record, self.progress, stage.size(), events, rate)
         self._save()
-        if self.verbose:
-            print("\n" + self._log.line(self.plan, self.params["epochs"] - self._done), flush=True)
+        # Keras's progress bar, if there is one, has not ended its line yet.
+        self._say(("\n" if self.params.get("verbose") else "") + self._log.line(self.plan))
         if self.progress.phase is Phase.FINISHED:
-            self._say(f"finished: {self.progress.reason}")
+            self._say(f"grow-and-prune: finished: {self.progress.reason}")
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -205,84 +201,18 @@ class GrowAndPrune(keras.callbacks.Callback):
             self._end_early()
         elif self.progress.phase is not Phase.FINISHED and self.plan.pruning is not None:
             warnings.warn(
-                f"GrowAndPrune: fit's epochs ended {self._where()}, before the first pruning "
+                f"GrowAndPrune: fit's epochs ended {self._stage.where()}, before the first pruning "
                 f"({self.monitor} is to meet {self.progress.threshold}). Give fit more epochs.",
                 stacklevel=2,
             )
 
-    # The actions.
-
-    def _do(self, actions: list[Action]) -> list[str]:
-        """Does the actions in order; returns the names of those that are events of the run."""
-        perform = {
-            Action.GROW: self._grow,
-            Action.SHIFT: self._set_activation,
-            Action.KEEP_BEST: self._keep_best,
-            Action.RESTORE_BEST: lambda: self._put(self._best),
-            Action.COMPLETE: self._keep_complete,
-            Action.ROLL_BACK: lambda: self._put(self._complete),
-            Action.PRUNE: self._prune,
-            Action.FINISH: self._drop_best,
-        }
-        for action in actions:
-            perform[action]()
-        events = [str(action) for action in actions if action is not Action.KEEP_BEST]
-        if self.progress.phase is Phase.FINISHED and Action.FINISH not in actions:
-            events.append(str(Action.FINISH))
-        return events
-
-    def _grow(self) -> None:
-        growth = self.plan.growth
-        assert growth is not None
-        where = f"growth after epoch {self._done - 1}"
-        grow_model(self._source, growth.rule(), growth.ratio, self._done, where)
-        self._current = None
-
-    def _prune(self) -> None:
-        pruning = self.plan.pruning
-        assert pruning is not None
-        where = f"pruning after epoch {self._done - 1}"
-        removed = prune_model(
-            self._source, pruning.rule(), where, self._done, ratio=self.progress.step
-        )
-        if removed:
-            self._current = self._best = None
-        else:
-            nothing_left(self.progress)
-
-    def _set_activation(self) -> None:
-        growth = self.plan.growth
-        if growth is None or growth.activation is None:
-            return
-        if self.progress.phase is Phase.GROWTH:
-            set_hidden_activation(self.model, growth.activation, only="relu")
-        else:
-            set_hidden_activation(self.model, "relu", only=growth.activation)
-        self._source.forget_trace()
-
-    def _keep_best(self) -> None:
-        self._best = self._current = take(self.model, f"{self._done:05d}-best")
-
-    def _drop_best(self) -> None:
-        self._best = None
-
-    def _keep_complete(self) -> None:
-        if self._current is None:
-            self._current = take(self.model, f"{self._done:05d}-complete")
-        self._complete = self._current
-
-    def _put(self, snapshot: Snapshot | None) -> None:
-        assert snapshot is not None
-        put(self.model, snapshot)
-        self._current = snapshot
-
     def _end_early(self) -> None:
         """Gives the model its last complete iteration where fit's epochs ended amid retraining."""
-        self._put(self._complete)
+        self._stage.put(self._stage.complete)
         # `fit` has put averaged weights (EMA) in their place already; do it for these, too.
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         warnings.warn(
-            f"GrowAndPrune: fit's epochs ended {self._where()}; the last complete iteration, "
+            f"GrowAndPrune: fit's epochs ended {self._stage.where()}; the last complete iteration, "
             f"{self.progress.iteration}, is in the model. Give fit more epochs; with a directory "
             "the same command goes on from here.",
             stacklevel=2,
@@ -295,47 +225,31 @@ class GrowAndPrune(keras.callbacks.Callback):
         if saved is None:
             return False
         facts, snapshots = saved
-        self.progress = Progress.from_json(facts["progress"])
+        stage = self._stage
+        self.progress = stage.progress = Progress.from_json(facts["progress"])
         self.history[:] = facts["history"]
-        self._done = facts["epoch"]
-        self._best, self._complete = snapshots.get("best"), snapshots.get("complete")
-        self._set_activation()
-        self._put(snapshots["current"])
+        stage.epochs = facts["epoch"]
+        stage.best, stage.complete = snapshots.get("best"), snapshots.get("complete")
+        stage.set_activation()
+        stage.put(snapshots["current"])
         restore_random_state(facts["random"])
         finished = self.progress.phase is Phase.FINISHED
         # As keras.callbacks.BackupAndRestore does; `fit` reads it after this.
-        self.model._initial_epoch = max(self._done, self.params["epochs"] if finished else 0)
-        then = f"finished: {self.progress.reason}" if finished else self._where()
-        self._say(f"{self.directory} holds {self._done} epochs of this run ({then})")
+        self.model._initial_epoch = max(stage.epochs, self.params["epochs"] if finished else 0)
+        then = f"finished: {self.progress.reason}" if finished else stage.where()
+        self._say(
+            f"grow-and-prune: {self.directory} holds {stage.epochs} epochs of this run ({then})"
+        )
         return True
 
     def _save(self) -> None:
         if self._state.files is None:
             return
-        if self._current is None:
-            self._current = take(self.model, f"{self._done:05d}-current")
-        roles = {"current": self._current, "best": self._best, "complete": self._complete}
-        snapshots = {role: snapshot for role, snapshot in roles.items() if snapshot is not None}
-        self._state.save(self._done, self.progress.as_json(), self.history, snapshots)
+        stage = self._stage
+        snapshots = stage.snapshots()
+        self._state.save(stage.epochs, self.progress.as_json(), self.history, snapshots)
         self._state.files.write_text("history.csv", as_csv(self.history))
-
-    def _choices(self) -> dict[str, Any]:
-        """What a directory's state must agree with to be gone on with."""
-        return {**describe(self.plan), "monitor": self.monitor, "seed": self.seed}
-
-    # Words.
 
     def _say(self, text: str) -> None:
         if self.verbose:
-            print(f"grow-and-prune: {text}", flush=True)
-
-    def _where(self) -> str:
-        progress = self.progress
-        if progress.phase is Phase.RETRAINING:
-            return f"amid retraining of pruning iteration {progress.iteration + 1}"
-        return f"in the {progress.phase} phase"
-
-    def _intact(self) -> str:
-        if self.directory is None:
-            return "No state is on disk, since no directory was given."
-        return f"The state after {self._done} epochs is intact in {self.directory}."
+            print(text, flush=True)

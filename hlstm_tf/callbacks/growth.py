@@ -111,7 +111,8 @@ class GradientGrowth(keras.callbacks.Callback):
         )
         if self.verbose:
             print(
-                f"\nepoch {epoch}: {grown:,} connections grown, {connections:,} now "
+                ("\n" if self.params.get("verbose") else "")
+                + f"epoch {epoch}: {grown:,} connections grown, {connections:,} now "
                 f"(sparsity {sparsity:.1%})",
                 flush=True,
             )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from .phases import Plan
 from .plan import Growth, Pruning
@@ -50,6 +51,15 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
         )
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+
+
+def scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Returns the logs that are numbers, as Python's own.
+
+    >>> scalars({"loss": np.float32(0.5), "confusion": np.eye(2)})
+    {'loss': 0.5}
+    """
+    return {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0}
 
 
 def monitored(monitor: str, logs: Mapping[str, float], epoch: int) -> float:

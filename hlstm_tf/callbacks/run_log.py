@@ -105,12 +105,11 @@ class RunLog:
         )
         self.history.append(record)
 
-    def line(self, plan: Plan, epochs_left: int) -> str:
+    def line(self, plan: Plan) -> str:
         """Returns the line that tells how the last epoch ended.
 
         Args:
             plan: Says how long the phases are.
-            epochs_left: How many epochs may come.
         """
         record = self.history[-1]
         length = plan.length(Phase(record["phase"]))
@@ -125,8 +124,8 @@ class RunLog:
             parts.append(", ".join(event.replace("_", " ") for event in record["events"]))
         if record["connections_after"] != record["connections"]:
             parts.append(f"now {record['sparsity_after']:.1%} ({record['connections_after']:,})")
-        if "finish" not in record["events"]:
-            parts.append(self.clock.left(epochs_left))
+        if length and record["phase_epoch"] < length:
+            parts.append(self.clock.left(length - record["phase_epoch"]))
         return f"grow-and-prune: {where}: " + "; ".join(part for part in parts if part)
 
 
@@ -147,12 +146,12 @@ class Clock:
         return self._seconds[-1]
 
     def left(self, epochs: int) -> str:
-        """Returns, in words, how long `epochs` epochs will take at most."""
-        if not self._seconds or epochs <= 0:
+        """Returns, in words, how long `epochs` epochs will take, as far as is known."""
+        if not self._seconds:
             return ""
         # The first epoch traces; the last few tell best how long one takes now.
         recent = self._seconds[-5:]
-        return f"at most {duration(epochs * sum(recent) / len(recent))} left"
+        return f"{duration(epochs * sum(recent) / len(recent))} left in this phase"
 
 
 def duration(seconds: float) -> str:

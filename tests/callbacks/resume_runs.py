@@ -42,7 +42,7 @@ def make_model() -> keras.Model:
     """Dropout, batch normalization, a decaying rate, momentum: all sorts of state."""
     model = keras.Sequential(
         [
-            keras.Input((2, 3)),
+            keras.Input((1, 3)),
             hl.HLSTM(4, hidden_units=3, hidden_dropout=0.2),
             keras.layers.BatchNormalization(momentum=0.5),
             keras.layers.Dropout(0.1),
@@ -60,7 +60,7 @@ def make_model() -> keras.Model:
 
 def make_data(epoch):
     rng = np.random.default_rng(7)
-    x = rng.normal(size=(16, 2, 3)).astype("float32")
+    x = rng.normal(size=(16, 1, 3)).astype("float32")
     y = (x[:, :, 0].sum(axis=1, keepdims=True) > 0).astype("float32")
     data = tf.data.Dataset.from_tensor_slices((x, y))
     return data.shuffle(16, seed=epoch).batch(8).prefetch(2)

@@ -1,0 +1,119 @@
+"""The actions of GP training, done to a model."""
+
+import keras
+
+from .activation_shift import set_hidden_activation
+from .architecture import ScoreSource, count_connections, grow_model, prune_model
+from .growth_score import require_masked_kernels
+from .phases import Action, Phase, Plan, Progress, nothing_left
+from .snapshot import Snapshot, put, take
+
+
+class Stage:
+    """A model in GP training, with the states that it may have to go back to.
+
+    Args:
+        model: The model.
+        plan: What is to be done.
+        source: Where scores come from.
+
+    Attributes:
+        progress: Where the run is.
+        epochs: How many epochs are done.
+        current: The state the model is in, where a snapshot has it already.
+        best: The best state of the phase, or of this retraining.
+        complete: The last complete iteration.
+    """
+
+    def __init__(self, model: keras.Model, plan: Plan, source: ScoreSource) -> None:
+        self.model = model
+        self.plan = plan
+        self.source = source
+        self.progress = Progress(Phase.GROWTH)
+        self.epochs = 0
+        self.current: Snapshot | None = None
+        self.best: Snapshot | None = None
+        self.complete: Snapshot | None = None
+        self._kernels = require_masked_kernels(model)
+
+    def size(self) -> tuple[int, int]:
+        """Connections, and places for them."""
+        return count_connections(self._kernels)
+
+    def do(self, actions: list[Action]) -> list[str]:
+        """Does the actions in order; returns the names of those that are events of the run."""
+        perform = {
+            Action.GROW: self._grow,
+            Action.SHIFT: self.set_activation,
+            Action.KEEP_BEST: self._keep_best,
+            Action.RESTORE_BEST: lambda: self.put(self.best),
+            Action.COMPLETE: self._keep_complete,
+            Action.ROLL_BACK: lambda: self.put(self.complete),
+            Action.PRUNE: self._prune,
+            Action.FINISH: self._drop_best,
+        }
+        for action in actions:
+            perform[action]()
+        events = [str(action) for action in actions if action is not Action.KEEP_BEST]
+        if self.progress.phase is Phase.FINISHED and Action.FINISH not in actions:
+            events.append(str(Action.FINISH))
+        return events
+
+    def set_activation(self) -> None:
+        """Sets the hidden activation of the phase: leaky ReLU while growing, ReLU after."""
+        growth = self.plan.growth
+        if growth is None or growth.activation is None:
+            return
+        if self.progress.phase is Phase.GROWTH:
+            set_hidden_activation(self.model, growth.activation, only="relu")
+        else:
+            set_hidden_activation(self.model, "relu", only=growth.activation)
+        self.source.forget_trace()
+
+    def put(self, snapshot: Snapshot | None) -> None:
+        """Puts a state back into the model: weights, masks and optimizer together."""
+        assert snapshot is not None
+        put(self.model, snapshot)
+        self.current = snapshot
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        """The states that a resumed run needs, by role."""
+        if self.current is None:
+            self.current = take(self.model, f"{self.epochs:05d}-current")
+        roles = {"current": self.current, "best": self.best, "complete": self.complete}
+        return {role: snapshot for role, snapshot in roles.items() if snapshot is not None}
+
+    def where(self) -> str:
+        """Where the run is, in words."""
+        if self.progress.phase is Phase.RETRAINING:
+            return f"amid retraining of pruning iteration {self.progress.iteration + 1}"
+        return f"in the {self.progress.phase} phase"
+
+    def _grow(self) -> None:
+        growth = self.plan.growth
+        assert growth is not None
+        where = f"growth after epoch {self.epochs - 1}"
+        grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where)
+        self.current = None
+
+    def _prune(self) -> None:
+        pruning = self.plan.pruning
+        assert pruning is not None
+        where = f"pruning after epoch {self.epochs - 1}"
+        step = self.progress.step
+        if prune_model(self.source, pruning.rule(), where, self.epochs, ratio=step):
+            self.current = self.best = None
+        else:
+            nothing_left(self.progress)
+            self._drop_best()
+
+    def _keep_best(self) -> None:
+        self.best = self.current = take(self.model, f"{self.epochs:05d}-best")
+
+    def _drop_best(self) -> None:
+        self.best = None
+
+    def _keep_complete(self) -> None:
+        if self.current is None:
+            self.current = take(self.model, f"{self.epochs:05d}-complete")
+        self.complete = self.current
