@@ -40,11 +40,11 @@ def file_size(path: Name) -> FileSize:
 
     Example:
 
-    >>> import os, tempfile, hlstm_tf.export as export
+    >>> import os, tempfile, hlstm_tf as hl
     >>> path = os.path.join(tempfile.mkdtemp(), "zeros")
     >>> with open(path, "wb") as file:
     ...     _ = file.write(bytes(1000))
-    >>> size = export.file_size(path)
+    >>> size = hl.file_size(path)
     >>> size.bytes, size.gzipped < 50, size.sha256[:8]
     (1000, True, '541b3e9d')
     """

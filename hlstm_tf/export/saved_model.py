@@ -110,11 +110,11 @@ def export_saved_model(
 
     Example:
 
-    >>> import os, tempfile, keras, hlstm_tf as hl, hlstm_tf.export as export
+    >>> import os, tempfile, keras, hlstm_tf as hl
     >>> model = keras.Sequential([
     ...     keras.Input((None, 3), name="features"),
     ...     hl.HLSTM(4, return_sequences=True, name="memory"), keras.layers.Dense(2)])
-    >>> result = export.export_saved_model(model, os.path.join(tempfile.mkdtemp(), "toy", "1"))
+    >>> result = hl.export_saved_model(model, os.path.join(tempfile.mkdtemp(), "toy", "1"))
     >>> result.signatures, result.states
     (('serve', 'step', 'initial_state'), ('memory_h', 'memory_c'))
     """

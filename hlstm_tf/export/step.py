@@ -206,8 +206,9 @@ class _Carry:
         """Names the states, and says what each is."""
         found: dict[str, tf.TensorSpec] = {}
         for layer in self.layers:
-            zeros = keras.tree.flatten(layer.cell.get_initial_state(batch_size=1))
-            names = [unique_name(name, taken) for name in _state_names(layer.cell, layer.name)]
+            zeros = keras.tree.flatten(layer.initial_state(1))
+            names = _state_names(layer.cell, layer.name, len(zeros))
+            names = [unique_name(name, taken) for name in names]
             layer.state_names = names
             for name, value in zip(names, zeros, strict=True):
                 dtype = keras.backend.standardize_dtype(value.dtype)
@@ -236,7 +237,11 @@ class _OneStep(keras.layers.Layer):
         self.return_state = layer.return_state
         self.supports_masking = True
         self.state_names: list[str] = []
-        self._handover = _Handover(carry)
+        self._handover = _Handover(carry, layer.get_initial_state)
+
+    def initial_state(self, batch_size: Any) -> Any:
+        """The states before the first frame, as the cell takes them."""
+        return self._handover.initial_state(batch_size=batch_size)
 
     @property
     def new_states(self) -> list[Any]:
@@ -246,7 +251,7 @@ class _OneStep(keras.layers.Layer):
     def call(self, sequence: Any, initial_state: Any = None, mask: Any = None) -> Any:
         if initial_state is not None:
             raise NotSteppableError(f"its layer {self.name!r} gets its state from another layer")
-        empty = self.cell.get_initial_state(batch_size=keras.ops.shape(sequence)[0])
+        empty = self.initial_state(keras.ops.shape(sequence)[0])
         given = self._handover.carry.states
         states = (
             keras.tree.pack_sequence_as(empty, [given[name] for name in self.state_names])
@@ -264,19 +269,21 @@ class _Handover:
     """Keeps tensors out of the layer's own attributes, which Keras tracks."""
 
     carry: _Carry
+    initial_state: Callable[..., Any]
     new_states: Any = None
 
 
-def _state_names(cell: Any, prefix: str) -> list[str]:
+def _state_names(cell: Any, prefix: str, count: int) -> list[str]:
     """`LAYER_h` and `LAYER_c`; stacked cells are numbered, unknown ones have `LAYER_state_0`..."""
     prefix = clean_name(prefix)
     if isinstance(cell, keras.layers.StackedRNNCells):
         return [
             name
             for number, inner in enumerate(cell.cells)
-            for name in _state_names(inner, f"{prefix}_{number}")
+            for name in _state_names(
+                inner, f"{prefix}_{number}", len(keras.tree.flatten(inner.state_size))
+            )
         ]
-    count = len(keras.tree.flatten(cell.get_initial_state(batch_size=1)))
     if count == 1:
         return [f"{prefix}_h"]
     if count == 2 and isinstance(cell, keras.layers.LSTMCell):

@@ -101,10 +101,10 @@ def export_tflite(
 
     Example:
 
-    >>> import os, tempfile, keras, hlstm_tf.export as export
+    >>> import os, tempfile, keras, hlstm_tf as hl
     >>> model = keras.Sequential([keras.Input((4,), name="features"), keras.layers.Dense(2)])
     >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
-    >>> result = export.export_tflite(model, path, quantization="dynamic")
+    >>> result = hl.export_tflite(model, path, quantization="dynamic")
     >>> result.error <= result.tolerance, result.bytes == os.path.getsize(path)
     (True, True)
     """

@@ -37,11 +37,11 @@ class TFLiteModel:
 
     Example:
 
-    >>> import os, tempfile, keras, numpy as np, hlstm_tf.export as export
+    >>> import os, tempfile, keras, numpy as np, hlstm_tf as hl
     >>> model = keras.Sequential([keras.Input((4,), name="features"), keras.layers.Dense(2)])
     >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
-    >>> _ = export.export_tflite(model, path)
-    >>> export.TFLiteModel(path)(np.zeros((3, 4), "float32")).shape
+    >>> _ = hl.export_tflite(model, path)
+    >>> hl.TFLiteModel(path)(np.zeros((3, 4), "float32")).shape
     (3, 2)
     """
 
@@ -104,12 +104,21 @@ class TFLiteModel:
             for name, spec in self._specs.items()
         }
 
+    def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            return self._runner(**named)
+        except (ValueError, RuntimeError) as error:
+            shapes = {name: value.shape for name, value in named.items()}
+            raise ValueError(
+                f"LiteRT cannot run {self.path} on inputs of shapes {shapes}: {_one_line(error)}"
+            ) from error
+
     def _in_pieces(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         batched = [name for name, spec in self._specs.items() if spec.shape.rank]
         sizes = {name: self._specs[name].shape[0] or len(named[name]) for name in batched}
         counts = {len(named[name]) / sizes[name] for name in batched}
         if not batched or counts == {1.0}:
-            return self._runner(**named)
+            return self._invoke(named)
         count = counts.pop()
         if counts or count != int(count) or count < 1:
             raise ValueError(
@@ -117,8 +126,8 @@ class TFLiteModel:
                 f"{ {name: len(named[name]) for name in batched} } samples."
             )
         pieces = [
-            self._runner(
-                **{
+            self._invoke(
+                {
                     name: value[i * sizes[name] : (i + 1) * sizes[name]] if name in sizes else value
                     for name, value in named.items()
                 }
@@ -151,13 +160,18 @@ def _open(path: Path, threads: int) -> Any:
     content = _read(path)
     try:
         interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
+        # An open axis is one long until it is set, which a convolution may find too short.
+        if all((detail["shape_signature"] > 0).all() for detail in interpreter.get_input_details()):
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{path} is no TFLite file that LiteRT can run, or is damaged: "
-            f"{' '.join(str(error).split())[:300]}"
+            f"{path} is no TFLite file that LiteRT can run, or is damaged: {_one_line(error)}"
         ) from error
     return interpreter
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _read(path: Path) -> bytes:

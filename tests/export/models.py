@@ -61,8 +61,8 @@ def language_model() -> keras.Model:
     )
 
 
-def recognizer() -> keras.Model:
-    """Features and lengths in: convolution, normalisation, masked bidirectional layers."""
+def recognizer(recurrent_layers: int = 3) -> keras.Model:
+    """Features and lengths in: convolution, normalization, masked bidirectional layers."""
     layers = keras.layers
     features = keras.Input((None, 8), name="features")
     lengths = keras.Input((), dtype="int32", name="lengths")
@@ -71,10 +71,14 @@ def recognizer() -> keras.Model:
     x = hl.MaskedConv2D(3, (3, 3), padding="same", strides=(1, 2))(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))
     x = layers.Reshape((-1, 12))(x)
-    x = layers.Bidirectional(hl.HLSTM(5, hidden_units=6, return_sequences=True))(x, mask=mask)
-    x = layers.BatchNormalization()(x)
-    x = layers.Bidirectional(hl.MaskedGRU(4, return_sequences=True))(x, mask=mask)
-    x = layers.Bidirectional(hl.MaskedLSTM(4, return_sequences=True))(x, mask=mask)
+    cells = (
+        hl.HLSTM(5, hidden_units=6, return_sequences=True),
+        hl.MaskedGRU(4, return_sequences=True),
+        hl.MaskedLSTM(4, return_sequences=True),
+    )
+    for cell in cells[:recurrent_layers]:
+        x = layers.Bidirectional(cell)(x, mask=mask)
+        x = layers.BatchNormalization()(x)
     outputs = hl.MaskedDense(6)(x)
     inputs = {"features": features, "lengths": lengths}
     return scrambled(keras.Model(inputs, outputs, name="recognizer"))

@@ -41,7 +41,7 @@ def test_outputs_are_named_by_key_or_number() -> None:
 
 
 def test_a_batch_is_taken_in_the_models_structure_or_by_name_and_cast() -> None:
-    layout = input_layout(models.recognizer())
+    layout = input_layout(models.recognizer(recurrent_layers=0))
     batch = {"features": np.zeros((2, 5, 8)), "lengths": [5, 3]}
     named = layout.named(batch, "verify_with")
     assert named["features"].dtype == np.float32
@@ -72,7 +72,7 @@ def test_a_batch_is_taken_in_the_models_structure_or_by_name_and_cast() -> None:
     ],
 )
 def test_a_batch_that_does_not_fit_is_one_clear_line(batch: object, message: str) -> None:
-    layout = input_layout(models.recognizer())
+    layout = input_layout(models.recognizer(recurrent_layers=0))
     with pytest.raises(ValueError, match=message) as caught:
         layout.named(batch, "verify_with")
     assert "\n" not in str(caught.value)
@@ -83,7 +83,7 @@ def test_random_inputs_are_what_the_model_takes() -> None:
     assert words.shape == (50, 24)
     assert words.min() >= 1
     assert words.max() == 10  # the embedding knows the ids 0 to 10
-    speech = input_layout(models.recognizer()).random(samples=2)
+    speech = input_layout(models.recognizer(recurrent_layers=0)).random(samples=2)
     assert speech["lengths"].tolist() == [24, 24]
     assert speech["features"].std() > 0.5
 

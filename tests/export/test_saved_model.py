@@ -193,7 +193,7 @@ def test_warm_up_that_is_asked_for_needs_the_serving_extra(
 
 
 def test_a_model_of_several_inputs_is_served_by_their_names(tmp_path: Path) -> None:
-    model = models.recognizer()
+    model = models.recognizer(recurrent_layers=1)
     result = export_saved_model(model, tmp_path / "1", verify_with=models.utterances())
     assert result.signatures == ("serve",)
     batch = models.utterances(2, frames=7)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -83,6 +84,25 @@ def test_a_frame_may_have_several_axes() -> None:
     video = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 1)).astype("float32")
     outputs, _ = stepped(model, video)
     expected = model(video, training=False).numpy()
+    np.testing.assert_allclose(outputs[-1]["outputs"], expected[:, -1], atol=1e-6)
+
+
+class Leaky(keras.layers.Layer):
+    """The least that Keras takes for a cell: no `training`, no initial state of its own."""
+
+    state_size = (4, 4)
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        slow, fast = states
+        slow, fast = 0.9 * slow + inputs, 0.5 * fast + slow
+        return slow * fast, [slow, fast]
+
+
+def test_a_cell_of_the_users_own_steps() -> None:
+    model = sequential(layers.RNN(Leaky(), return_sequences=True, name="leaky"))
+    outputs, states = stepped(model, SEQUENCE)
+    assert list(states) == ["leaky_state_0", "leaky_state_1"]
+    expected = model(SEQUENCE, training=False).numpy()
     np.testing.assert_allclose(outputs[-1]["outputs"], expected[:, -1], atol=1e-6)
 
 

@@ -57,6 +57,17 @@ def test_inputs_that_do_not_fit_are_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_sequence_may_be_too_short_for_a_file_and_is_said_so(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((None, 2), name="x"), keras.layers.Conv1D(3, 5)])
+    export_tflite(model, tmp_path / "conv.tflite")
+    run = TFLiteModel(tmp_path / "conv.tflite")
+    values = np.random.default_rng(0).normal(size=(1, 9, 2)).astype("float32")
+    np.testing.assert_allclose(run(values), model(values), atol=1e-5)
+    with pytest.raises(ValueError, match=r"LiteRT cannot run .*conv.tflite on .*\(1, 3, 2\)"):
+        run(values[:, :3])
+    np.testing.assert_allclose(run(values), model(values), atol=1e-5)  # and goes on working
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.002, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_one_clear_line(folder: Path, tmp_path: Path, kept: float) -> None:
     content = (folder / "dense.tflite").read_bytes()
