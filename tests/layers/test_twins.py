@@ -238,6 +238,13 @@ def test_a_plain_layer_s_weights_file_loads_under_the_masks_in_force(
     assert_all_equal(*biases)
 
 
+@pytest.mark.parametrize("make", [hl.MaskedLSTM, hl.MaskedGRU, hl.HLSTM])
+def test_a_clone_keeps_the_implementation_and_with_it_the_dropout(make: type) -> None:
+    layer = make(3, implementation=1, dropout=0.5)
+    assert type(layer).from_config(layer.get_config()).cell.implementation == 1
+    assert keras.layers.Bidirectional(layer).backward_layer.cell.implementation == 1
+
+
 def test_embedding_twin() -> None:
     table = np.arange(12, dtype="float32").reshape(4, 3) + 1
     ids = np.array([[0, 3, 1], [2, 2, 0]])
