@@ -8,6 +8,7 @@ where the kernel is applied. Element-wise work (biases, activations, normalizati
 * A convolution applies its kernel at each output position of the image; an axis whose length is
   not fixed counts once, as does the time axis of a recurrent model.
 * An embedding looks up a row: no FLOPs.
+* A layer that a model calls several times counts once.
 """
 
 import math

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 
 import hlstm_tf as hl
+from hlstm_tf.transforms import shrink, summary
 
 layers = keras.layers
+ACTIVATIONS = ["linear", "relu", "leaky_relu", "tanh", "sigmoid"]
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -183,3 +185,21 @@ def weights_of(model: keras.Model) -> list[np.ndarray]:
 
 def outputs(model: keras.Model, batch: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(batch, training=False))
+
+
+def shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in model.weights]
+
+
+def check_shrunk(model: keras.Model, batch: Any) -> keras.Model:
+    """Shrinks, and checks all that holds for every model."""
+    before, expected = weights_of(model), outputs(model, batch)
+    small = shrink(model, verify_with=batch)
+    np.testing.assert_allclose(outputs(small, batch), expected, rtol=1e-4, atol=1e-5)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+    old, new = summary(model, print_fn=None).model, summary(small, print_fn=None).model
+    assert new.places <= old.places
+    assert new.connections <= old.connections
+    assert not hl.masked_kernels(small)
+    return small
