@@ -46,7 +46,9 @@ class GrowAndPrune(keras.callbacks.Callback):
     Args:
         train: The training set, for the growth score and to set its epoch where it is an
             `EpochData`: a `tf.data.Dataset`, `keras.utils.PyDataset`, or arrays `(x, y)` or
-            `(x, y, sample_weight)`. It may be `None` where nothing is scored by gradient.
+            `(x, y, sample_weight)`. What else weighs examples in `fit`, such as `class_weight`,
+            has to be in its sample weights to count. It may be `None` where nothing is scored by
+            gradient.
         growth: A `Growth`; `None` to prune only.
         pruning: A `Pruning`; `None` to grow only.
         monitor: A name in the logs of an epoch. What other callbacks put there counts if they come

@@ -29,8 +29,9 @@ class MagnitudePruning(keras.callbacks.Callback):
             a `PolynomialDecay` or `ConstantSparsity` of tfmot as it is.
         begin: First epoch or step to prune at, where `schedule` is a number.
         end: Where `schedule` is a number: the epoch or step to reach it at, rising from the
-            sparsity at the beginning along a cubic curve (arXiv 1710.01878). Default `None`: at
-            once.
+            sparsity that the model has when `fit` begins, along a cubic curve (arXiv 1710.01878);
+            for a `fit` that may be resumed, give a `Polynomial`, which names where it starts.
+            Default `None`: at once.
         per: "epoch": the schedule counts epochs and acts at their beginning, before the first
             batch. "step": it counts the optimizer's steps, and acts between batches (tfmot's
             schedules count so).

@@ -326,7 +326,7 @@ def whole_run(model: keras.Model, train: object) -> GrowAndPrune:
     gp = GrowAndPrune(
         train,
         growth=Growth(epochs=1, ratio=0.6),
-        pruning=Pruning(step=0.5, retrain_epochs=1, max_iterations=1),
+        pruning=Pruning(step=0.5, retrain_epochs=1, max_iterations=1, learning_rate=0.005),
         monitor="loss",
         threshold=100.0,
         verbose=0,
@@ -335,6 +335,7 @@ def whole_run(model: keras.Model, train: object) -> GrowAndPrune:
     assert gp.progress.phase is Phase.FINISHED
     events = [event for record in gp.history for event in record["events"]]
     assert events == ["grow", "shift", "complete", "prune", "complete", "finish"]
+    assert gp.history[-1]["learning_rate"] == pytest.approx(0.005)
     for kernel in hl.masked_kernels(model):
         weights, mask = kernel.variable.numpy(), kernel.mask.numpy()
         assert (weights[~mask] == 0).all()
