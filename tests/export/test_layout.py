@@ -17,6 +17,7 @@ def test_an_input_without_a_name_is_called_inputs_in_every_process() -> None:
         assert list(input_layout(models.dense()).specs) == ["inputs"]
 
 
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
 def test_dictionary_inputs_have_the_names_of_their_keys() -> None:
     named = keras.Input((3,), name="other_name")
     model = keras.Model({"a b": named, "c": keras.Input((2,), dtype="int32")}, named * 2.0)

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.export import export_saved_model
@@ -85,6 +87,32 @@ def test_a_frame_may_have_several_axes() -> None:
     outputs, _ = stepped(model, video)
     expected = model(video, training=False).numpy()
     np.testing.assert_allclose(outputs[-1]["outputs"], expected[:, -1], atol=1e-6)
+
+
+LAYERS = {
+    "hlstm": lambda units: hl.HLSTM(units, hidden_units=(units + 1,), return_sequences=True),
+    "lstm": lambda units: layers.LSTM(units, return_sequences=True),
+    "gru": lambda units: hl.MaskedGRU(units, return_sequences=True, reset_after=units % 2 == 0),
+    "simple": lambda units: layers.SimpleRNN(units, return_sequences=True, activation="relu"),
+    "dense": lambda units: layers.TimeDistributed(layers.Dense(units, "tanh")),
+    "norm": lambda units: layers.LayerNormalization(),
+}
+
+
+@settings(max_examples=8)
+@given(
+    stack=st.lists(st.tuples(st.sampled_from(sorted(LAYERS)), st.integers(1, 4)), max_size=3),
+    last=st.sampled_from(["hlstm", "lstm", "gru"]),
+    batch=st.integers(1, 3),
+)
+def test_any_stack_of_forward_layers_steps_as_it_serves(
+    stack: list[tuple[str, int]], last: str, batch: int
+) -> None:
+    model = sequential(*(LAYERS[kind](units) for kind, units in stack), LAYERS[last](3))
+    sequence = np.random.default_rng(batch).normal(size=(batch, 4, 4)).astype("float32")
+    outputs, _ = stepped(model, sequence)
+    actual = np.stack([output["outputs"] for output in outputs], axis=1)
+    np.testing.assert_allclose(actual, model(sequence, training=False), atol=1e-5)
 
 
 class Leaky(keras.layers.Layer):

@@ -161,7 +161,7 @@ def test_trap_4_an_unrolled_layer_is_warned_of(
 def test_traps_5_to_7_zeros_are_stored_densely_and_compute_right(
     export: Callable[..., Exported],
 ) -> None:
-    for quantization in (None, "float16", "dynamic"):
+    for quantization in (None, "dynamic"):
         exported = export("sparse_hlstm", quantization)
         interpreter = TFLiteModel(exported.result.path)._interpreter
         encodings = [detail["sparsity_parameters"] for detail in interpreter.get_tensor_details()]
