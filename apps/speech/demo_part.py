@@ -59,8 +59,8 @@ class Row:
 def run(job: dict[str, Any]) -> list[Row]:
     """Train as the job says and measure each of its models.
 
-    A job has `label`, `recipe`, `corpus`, `cache`, `folder`, and `models`: a list of `[name, file in
-    the folder, whether to write a SavedModel]`.
+    A job has `label`, `recipe`, `corpus`, `cache`, `folder`, and `models`: a list of `[name, file
+    in the folder, whether to write a SavedModel]`.
     """
     from apps.speech.recipe import Recipe
     from apps.speech.sources import open_corpus

@@ -56,7 +56,8 @@ class Recipe:
 
     Attributes:
         cell, layers, units, hidden_units, hidden_dropout, dropout, bidirectional, channels,
-            kernels: As in `apps.speech.model.ModelConfig`.
+            kernels, strides: As in `apps.speech.model.ModelConfig`. Bands are halved twice in the
+            first convolution: that halves the cost of both.
         front_end: Makes the features.
         characters: Of the alphabet.
         epochs: Of training; with grow-and-prune, of growth and training before the first pruning.
@@ -84,6 +85,7 @@ class Recipe:
     bidirectional: bool = True
     channels: tuple[int, int] = (16, 16)
     kernels: tuple[tuple[int, int], tuple[int, int]] = ((7, 7), (7, 5))
+    strides: tuple[tuple[int, int], tuple[int, int]] = ((2, 4), (2, 1))
     front_end: FrontEnd = field(default_factory=LogMel)
     characters: str = Alphabet().characters
     epochs: int = 12
@@ -207,6 +209,7 @@ PRESETS: dict[str, Recipe] = {
         units=128,
         channels=(32, 32),
         kernels=((11, 11), (7, 5)),
+        strides=((2, 2), (2, 2)),
         epochs=60,
         batch_size=8,
         dropout=0.2,

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
+from apps.speech.backup import Backup
 from apps.speech.errors import InputError
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.files import written_beside
@@ -57,6 +58,7 @@ def build_from(recipe: Recipe) -> SpeechRecognizer:
         bands=recipe.front_end.width,
         channels=recipe.channels,
         kernels=recipe.kernels,
+        strides=recipe.strides,
         cell=recipe.cell,
         layers=recipe.layers,
         units=recipe.units,
@@ -142,8 +144,8 @@ def _fit(
         callbacks = [rate, rates, best, gp, record, lines]
     else:
         best = BestModel(folder / MODEL, record)
-        backup = keras.callbacks.BackupAndRestore(state, delete_checkpoint=False)
-        callbacks = [backup, data.follow(), rate, FiniteLoss(), rates, best, record, lines]
+        follow, backup = data.follow(), Backup(state)
+        callbacks = [follow, rate, FiniteLoss(), rates, best, record, lines, backup]
     epochs = ENDLESS if gp else recipe.epochs
     model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     _write_models(model, folder, gp)

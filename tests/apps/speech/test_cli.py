@@ -1,0 +1,103 @@
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from apps.speech.cli import main, parser
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "command", ["prepare", "train", "evaluate", "transcribe", "export", "report", "demo"]
+)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args([command, "--help"])
+    assert end.value.code == 0
+    assert len(capsys.readouterr().out) > 250
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = (
+        "import sys; from apps.speech.cli import parser; parser();"
+        "print([m for m in ('tensorflow', 'keras', 'librosa') if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert found.strip() == "[]"
+
+
+def test_prepare_checks_a_corpus_and_caches_its_features(toy_folder, tmp_path, capsys):
+    status, out, _ = run(
+        capsys, "prepare", "--data-dir", toy_folder, "--cache-dir", tmp_path / "features"
+    )
+    assert status == 0
+    assert "train 12 utterances" in out
+    assert len(list((tmp_path / "features").iterdir())) == 3
+
+
+def test_evaluate_states_counts_and_writes_texts(exported, toy_folder, cache, tmp_path, capsys):
+    texts = tmp_path / "texts.csv"
+    status, out, _ = run(
+        capsys, "evaluate", "--model", exported.tflite, "--data-dir", toy_folder, "--cache-dir",
+        cache, "--out", texts, "--json",
+    )  # fmt: skip
+    assert status == 0
+    rates = json.loads(out)
+    rows = list(csv.DictReader(texts.open()))
+    assert len(rows) == 3
+    assert rates["words"]["total"] == sum(len(row["reference"].split()) for row in rows)
+
+
+def test_transcribe_reads_what_it_can_and_names_what_it_cannot(
+    gp_run, toy_corpus, tmp_path, capsys
+):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no audio at all")
+    good = toy_corpus.test[0].audio
+    status, out, err = run(capsys, "transcribe", bad, good, "--words", "--model", gp_run.model)
+    assert status == 2
+    assert out.startswith(f"{good}: ")
+    lines = [line for line in err.splitlines() if "bad.wav" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("python -m apps.speech transcribe: ")
+
+
+def test_export_and_report_name_their_files(gp_run, tmp_path, capsys):
+    status, out, _ = run(capsys, "report", gp_run.folder, "--out", tmp_path / "report")
+    assert status == 0
+    assert (tmp_path / "report" / "training.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "report" / "report.md").read_text()
+    assert f"{gp_run.result['connections']:,}" in table
+    assert out.split() == [str(tmp_path / "report" / n) for n in ("report.md", "training.png")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["transcribe", "x.wav", "--model", "none.tflite"], "none.tflite: no such model"),
+        (["evaluate", "--model", "none.keras"], "none.keras: no such model"),
+        (["export", "--model", "none.keras", "--out", "o"], "none.keras: no such model"),
+        (["report", "nowhere", "--out", "o"], "no such run record"),
+        (["prepare", "--data-dir", "nowhere"], "nowhere: no such folder"),
+        (["train", "--out", "o", "--data-dir", "nowhere"], "nowhere: no such folder"),
+        (["train", "--out", "o", "--dropout", "2"], "dropout: got 2.0"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_two(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,110 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import hlstm_tf as hl
+from apps.speech.cost import cost_of
+from apps.speech.errors import InputError
+from apps.speech.recipe import PRESETS, GrowAndPruneRecipe, Recipe, preset
+from apps.speech.recognizer import load_keras
+from apps.speech.record import read_record
+from apps.speech.train import build_from, train
+from apps.speech.training import RunRecord
+from tests.apps.speech.conftest import TINY
+
+
+def test_grow_and_prune_leaves_a_compact_model_of_the_same_function(gp_run):
+    names = {path.name for path in gp_run.folder.iterdir()}
+    assert names == {"model.keras", "compact.keras", "grown.keras", "record.json"}
+    masked, compact = load_keras(gp_run.folder / "model.keras"), load_keras(gp_run.model)
+    assert not hl.masked_kernels(compact)
+    rng = np.random.default_rng(0)
+    x = {
+        "features": rng.normal(size=(2, 30, 8)).astype("float32"),
+        "lengths": np.array([30, 21], "int32"),
+    }
+    np.testing.assert_allclose(compact(x), masked(x), atol=1e-5)
+    grown = load_keras(gp_run.folder / "grown.keras")
+    assert cost_of(compact).connections == cost_of(masked).connections
+    assert 0.4 < cost_of(masked).connections / cost_of(grown).connections < 0.6
+
+
+def test_the_record_tells_phases_and_result(gp_run):
+    record = read_record(gp_run.folder)
+    assert [e["phase"] for e in record["epochs"]] == ["growth", "training", "retraining"]
+    connections = [e["connections"] for e in record["epochs"]]
+    assert connections[0] < connections[1] > connections[2]
+    assert record["result"] == gp_run.result
+    assert record["result"]["connections"] == connections[2]
+    assert Recipe.from_json(record["recipe"]).grow_and_prune.max_iterations == 1
+
+
+def test_a_finished_training_is_not_done_again(gp_run, toy_corpus, cache):
+    recipe = Recipe.from_json(read_record(gp_run.folder)["recipe"])
+    before = (gp_run.folder / "model.keras").stat().st_mtime_ns
+    assert train(recipe, toy_corpus, gp_run.folder, cache) == gp_run
+    assert (gp_run.folder / "model.keras").stat().st_mtime_ns == before
+
+
+def test_another_training_in_the_folder_is_refused(gp_run, toy_corpus, cache):
+    recipe = Recipe.from_json(read_record(gp_run.folder)["recipe"])
+    other = dataclasses.replace(recipe, seed=5)
+    with pytest.raises(InputError, match="holds a training with another recipe"):
+        train(other, toy_corpus, gp_run.folder, cache)
+
+
+def test_an_interrupted_dense_training_ends_as_the_uninterrupted_one(
+    toy_corpus, cache, tmp_path, monkeypatch
+):
+    recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3)
+    whole = train(recipe, toy_corpus, tmp_path / "whole", cache)
+    original = RunRecord.on_epoch_begin
+
+    def interrupted(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        original(self, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecord, "on_epoch_begin", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, toy_corpus, tmp_path / "broken", cache)
+    assert len(read_record(tmp_path / "broken")["epochs"]) == 1
+    resumed = train(recipe, toy_corpus, tmp_path / "broken", cache)
+    assert resumed.result == whole.result
+    losses = [
+        [epoch["loss"] for epoch in read_record(run.folder)["epochs"]] for run in (whole, resumed)
+    ]
+    assert losses[0] == losses[1]
+    for a, b in zip(
+        load_keras(whole.model).get_weights(), load_keras(resumed.model).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_presets_build_networks_that_carry_their_front_end():
+    for name, recipe in PRESETS.items():
+        model = build_from(recipe)
+        assert model.speech_input.front_end == recipe.front_end.config(), name
+        assert bool(hl.masked_kernels(model)) >= bool(recipe.grow_and_prune), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs: got 0"),
+        ({"dropout": 1.0}, "dropout: got 1.0"),
+        ({"learning_rate": 0.0}, "learning_rate: got 0.0"),
+        ({"warmup_epochs": 50.0}, "warmup_epochs: got 50.0"),
+        ({"grow_and_prune": GrowAndPruneRecipe(growth_epochs=99)}, "growth_epochs: got 99"),
+    ],
+)
+def test_a_recipe_out_of_range_is_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        preset("demo", **changes)
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(InputError, match="preset: got 'big'; expected one of demo"):
+        preset("big")
