@@ -135,7 +135,7 @@ class SpeechRecognizer(keras.Model):
 
 
 def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
-    common = {"return_sequences": True, "seed": config.seed + index}
+    common: dict[str, Any] = {"return_sequences": True, "seed": config.seed + index}
     kernel = keras.initializers.GlorotUniform(seed=config.seed + 100 * index)
     recurrent = keras.initializers.Orthogonal(seed=config.seed + 100 * index + 1)
     common |= {"kernel_initializer": kernel, "recurrent_initializer": recurrent}

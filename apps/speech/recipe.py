@@ -56,8 +56,7 @@ class Recipe:
 
     Attributes:
         cell, layers, units, hidden_units, hidden_dropout, dropout, bidirectional, channels,
-            kernels, strides: As in `apps.speech.model.ModelConfig`. Bands are halved twice in the
-            first convolution: that halves the cost of both.
+            kernels, strides: As in `apps.speech.model.ModelConfig`.
         front_end: Makes the features.
         characters: Of the alphabet.
         epochs: Of training; with grow-and-prune, of growth and training before the first pruning.
@@ -85,7 +84,7 @@ class Recipe:
     bidirectional: bool = True
     channels: tuple[int, int] = (16, 16)
     kernels: tuple[tuple[int, int], tuple[int, int]] = ((7, 7), (7, 5))
-    strides: tuple[tuple[int, int], tuple[int, int]] = ((2, 4), (2, 1))
+    strides: tuple[tuple[int, int], tuple[int, int]] = ((2, 2), (2, 2))
     front_end: FrontEnd = field(default_factory=LogMel)
     characters: str = Alphabet().characters
     epochs: int = 12
@@ -178,7 +177,7 @@ class Recipe:
         return cls(**values)
 
 
-DEMO_CORPUS = {"train": 2400, "valid": 120, "test": 200}
+DEMO_CORPUS: dict[str, Any] = {"train": 2400, "valid": 120, "test": 200}
 """Utterances that the demo synthesises: half a minute's work."""
 
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
@@ -209,7 +208,6 @@ PRESETS: dict[str, Recipe] = {
         units=128,
         channels=(32, 32),
         kernels=((11, 11), (7, 5)),
-        strides=((2, 2), (2, 2)),
         epochs=60,
         batch_size=8,
         dropout=0.2,
