@@ -56,7 +56,9 @@ class Backup(keras.callbacks.Callback):
         self.model._initial_epoch = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        arrays: dict[str, Any] = {f"v{k}": np.asarray(value) for k, value in enumerate(self._variables())}
+        arrays: dict[str, Any] = {
+            f"v{k}": np.asarray(value) for k, value in enumerate(self._variables())
+        }
         with written_beside(self.path) as temporary:
             np.savez(temporary, epoch=epoch + 1, **arrays)
 
