@@ -177,7 +177,7 @@ class Recipe:
         return cls(**values)
 
 
-DEMO_CORPUS: dict[str, Any] = {"train": 2400, "valid": 120, "test": 200}
+DEMO_CORPUS: dict[str, Any] = {"train": 3000, "valid": 120, "test": 200, "speakers": (200, 8, 12)}
 """Utterances that the demo synthesises: half a minute's work."""
 
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)

@@ -147,10 +147,10 @@ def _forward(
     steps = _steps(projected)
     reads = _unstacked(projected)
     masks = None if mask is None else _unstacked(mask)
-    writes = tuple(_array(h, steps, [None, width]) for width in networks.widths)
-    states = (_array(h, steps, h.shape), _array(h, steps, c.shape))
+    sizes = [*networks.widths, h.shape[1], c.shape[1]]
+    record = _array(h, steps, sum(sizes))
 
-    def body(time: Any, h: Any, c: Any, writes: Any, states: Any) -> tuple[Any, ...]:
+    def body(time: Any, h: Any, c: Any, record: Any) -> tuple[Any, ...]:
         values = reads.read(time) + tf.matmul(h, networks.recurrent)
         pre_activations = [values]
         for layer, kernel in enumerate(networks.kernels):
@@ -167,13 +167,12 @@ def _forward(
         if masks is not None:
             here = masks.read(time)
             new_h, new_c = tf.where(here, new_h, h), tf.where(here, new_c, c)
-        written = tuple(a.write(time, v) for a, v in zip(writes, pre_activations, strict=True))
-        kept = (states[0].write(time, new_h), states[1].write(time, new_c))
-        return time + 1, new_h, new_c, written, kept
+        record = record.write(time, tf.concat([*pre_activations, new_h, new_c], axis=1))
+        return time + 1, new_h, new_c, record
 
-    _, _, _, writes, states = _while(steps, body, (tf.constant(0), h, c, writes, states))
-    *hidden, gates = (array.stack() for array in writes)
-    return _Stored(tuple(hidden), gates, states[0].stack(), states[1].stack())
+    *_, record = tf.while_loop(lambda time, *_: time < steps, body, (tf.constant(0), h, c, record))
+    *hidden, gates, outputs, states = tf.split(record.stack(), sizes, axis=2)
+    return _Stored(tuple(hidden), gates, outputs, states)
 
 
 class _Slopes(NamedTuple):
@@ -241,36 +240,39 @@ def _backward_loop(
 ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
     """Returns each layer's pre-activation gradients, first to last, and the first states'."""
     steps = _steps(dh_all)
-    reads = [_unstacked(value) for value in (dh_all, slopes.gates, slopes.c_by_h, slopes.forget)]
-    hidden = [_unstacked(value) for value in slopes.hidden]
+    given = [dh_all, slopes.gates, slopes.c_by_h, slopes.forget, *slopes.hidden]
+    sizes = [value.shape[2] for value in given]
+    reads = _unstacked(tf.concat(given, axis=2))
     masks = None if mask is None else _unstacked(mask)
     transposed = [tuple(map(tf.transpose, kernel)) for kernel in networks.kernels]
     recurrent = tf.transpose(networks.recurrent)
-    writes = tuple(_array(h, steps, [None, width]) for width in networks.widths)
+    record = _array(h, steps, sum(networks.widths))
 
-    def body(time: Any, dh: Any, dc: Any, writes: Any) -> tuple[Any, ...]:
-        here = reads[0].read(time) + dh
+    def body(time: Any, dh: Any, dc: Any, record: Any) -> tuple[Any, ...]:
+        here, gates, c_by_h, forget, *hidden = tf.split(reads.read(time), sizes, axis=1)
+        here = here + dh
         if masks is not None:
             # A masked step hands its states' gradients on as they are.
             valid = masks.read(time)
             stay_h, stay_c = tf.where(valid, 0.0, here), tf.where(valid, 0.0, dc)
             here, dc = tf.where(valid, here, 0.0), tf.where(valid, dc, 0.0)
-        dc = dc + here * reads[2].read(time)
-        delta = tf.concat([dc, dc, dc, here], axis=1) * reads[1].read(time)
+        dc = dc + here * c_by_h
+        delta = tf.concat([dc, dc, dc, here], axis=1) * gates
         deltas = [delta]
         for layer in reversed(range(len(transposed))):
-            delta = _gate_matmul(delta, transposed[layer]) * hidden[layer].read(time)
+            delta = _gate_matmul(delta, transposed[layer]) * hidden[layer]
             deltas.append(delta)
-        pairs = zip(writes, reversed(deltas), strict=True)
-        writes = tuple(array.write(time, value) for array, value in pairs)
-        dh, dc = tf.matmul(delta, recurrent), dc * reads[3].read(time)
+        record = record.write(time, tf.concat(deltas[::-1], axis=1))
+        dh, dc = tf.matmul(delta, recurrent), dc * forget
         if masks is not None:
             dh, dc = dh + stay_h, dc + stay_c
-        return time - 1, dh, dc, writes
+        return time - 1, dh, dc, record
 
     start = tf.convert_to_tensor(steps) - 1
-    _, dh, dc, writes = _while(steps, body, (start, tf.zeros_like(h), dc, writes), backwards=True)
-    return [array.stack() for array in writes], dh, dc
+    _, dh, dc, record = tf.while_loop(
+        lambda time, *_: time >= 0, body, (start, tf.zeros_like(h), dc, record)
+    )
+    return tf.split(record.stack(), networks.widths, axis=2), dh, dc
 
 
 def _value_and_slope(activation: Activation, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -300,15 +302,6 @@ def _unstacked(values: tf.Tensor) -> tf.TensorArray:
     return tf.TensorArray(values.dtype, size=_steps(values)).unstack(values)
 
 
-def _array(like: tf.Tensor, steps: Any, shape: Sequence[int | None] | tf.TensorShape) -> Any:
-    return tf.TensorArray(like.dtype, size=steps, element_shape=tf.TensorShape(shape))
-
-
-def _while(steps: Any, body: Any, start: tuple[Any, ...], backwards: bool = False) -> Any:
-    return tf.while_loop(
-        (lambda time, *_: time >= 0) if backwards else (lambda time, *_: time < steps),
-        body,
-        start,
-        maximum_iterations=steps,
-        parallel_iterations=32,
-    )
+def _array(like: tf.Tensor, steps: Any, width: int) -> tf.TensorArray:
+    # One array of all that a step leaves: each further one costs a loop variable and a write.
+    return tf.TensorArray(like.dtype, size=steps, element_shape=tf.TensorShape([None, width]))
