@@ -11,6 +11,7 @@ import tensorflow as tf
 import hlstm_tf as hl
 from apps.speech.alphabet import Alphabet
 from apps.speech.batches import Augment, batches
+from apps.speech.errors import InputError
 from apps.speech.features import extract_all
 from apps.speech.front_end import FrontEnd
 from apps.speech.utterance import Corpus, SplitName, Utterance
@@ -37,6 +38,21 @@ class Material:
     def texts(self) -> list[str]:
         """The transcripts."""
         return [utterance.text for utterance in self.utterances]
+
+    def up_to(self, frames: int) -> Material:
+        """Return what has at most `frames` feature frames.
+
+        Raises:
+            InputError: Nothing has.
+        """
+        kept = [i for i, found in enumerate(self.features) if len(found) <= frames]
+        if not kept:
+            raise InputError(f"max_seconds: no utterance has {frames} feature frames or fewer")
+        return Material(
+            tuple(self.utterances[i] for i in kept),
+            [self.features[i] for i in kept],
+            [self.labels[i] for i in kept],
+        )
 
 
 def prepare(
@@ -98,6 +114,7 @@ def training_data(
     seed: int,
     augment: Augment | None,
     sorted_epochs: int = 0,
+    buckets: int = 6,
     drop_impossible: bool = False,
 ) -> hl.EpochData:
     """Make the pairs to train on; their order and augmentation are functions of the epoch.
@@ -111,6 +128,7 @@ def training_data(
         sorted_epochs: How many epochs go from short utterances to long ones, without augmentation
             (SortaGrad; Amodei et al., arXiv 1512.02595, section 3.3). CTC finds its first
             alignments several times faster that way.
+        buckets: How many padded lengths there are; each is a shape to trace and compile.
         drop_impossible: Leave out utterances too short for their transcripts, with a warning.
 
     Raises:
@@ -133,6 +151,7 @@ def training_data(
                 seed=seed,
                 augment=augment if shuffle else None,
                 time_reduction=time_stride,
+                buckets=buckets,
                 names=[utterance.id for utterance in material.utterances],
                 drop_impossible=drop_impossible,
             )

@@ -149,7 +149,7 @@ def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
             **common,
         )
     elif config.cell == "lstm":
-        layer = keras.layers.LSTM(config.units, name=name, **common)
+        layer = hl.MaskedLSTM(config.units, name=name, **common)
     else:
         layer = keras.layers.GRU(config.units, name=name, **common)
     return keras.layers.Bidirectional(layer, name=f"bi_{name}") if config.bidirectional else layer

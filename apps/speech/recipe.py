@@ -71,6 +71,8 @@ class Recipe:
         sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
             augmentation.
         speeds: Each makes a copy of the training split played that much faster.
+        max_seconds: Longest training utterance; None to take all.
+        buckets: How many padded lengths the training batches have.
         grow_and_prune: None for a dense training.
         seed: Of weights, masks, data order, augmentation and dropout.
     """
@@ -96,6 +98,8 @@ class Recipe:
     augment: SpecAugment | None = field(default_factory=SpecAugment)
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
+    max_seconds: float | None = None
+    buckets: int = 6
     grow_and_prune: GrowAndPruneRecipe | None = None
     seed: int = 0
 
@@ -185,24 +189,35 @@ MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_widt
 PRESETS: dict[str, Recipe] = {
     "demo": Recipe(
         units=64,
-        epochs=10,
+        epochs=8,
         batch_size=8,
         learning_rate=3e-3,
         warmup_epochs=0.25,
-        dropout=0.1,
+        dropout=0.05,
         augment=MILD,
-        grow_and_prune=GrowAndPruneRecipe(step=0.4, retrain_epochs=2, max_iterations=3),
+        max_seconds=3.0,
+        buckets=3,
+        grow_and_prune=GrowAndPruneRecipe(
+            growth_epochs=2,
+            step=0.4,
+            retrain_epochs=2,
+            retrain_rate=2e-3,
+            tolerance=0.03,
+            max_iterations=2,
+        ),
     ),
     "demo-lstm": Recipe(
         cell="lstm",
-        layers=3,
-        units=96,
-        epochs=10,
-        batch_size=8,
+        layers=2,
+        units=128,
+        epochs=12,
+        batch_size=16,
         learning_rate=3e-3,
         warmup_epochs=0.25,
-        dropout=0.1,
+        dropout=0.05,
         augment=MILD,
+        max_seconds=3.0,
+        buckets=3,
     ),
     "an4": Recipe(
         units=128,

@@ -105,6 +105,8 @@ def train(
         front_end, alphabet = recipe.front_end, recipe.alphabet
         valid = prepare(corpus, "valid", front_end, alphabet, cache)
         material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
+        if recipe.max_seconds is not None:
+            material = material.up_to(int(recipe.max_seconds / front_end.hop))
         _fit(recipe, material, valid, folder, facts, label, drop_impossible)
     return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
 
@@ -126,6 +128,7 @@ def _fit(
         seed=recipe.seed,
         augment=recipe.augment,
         sorted_epochs=recipe.sorted_epochs,
+        buckets=recipe.buckets,
         drop_impossible=drop_impossible,
     )
     optimizer = keras.optimizers.AdamW(

@@ -1,31 +1,50 @@
-"""Runs an H-LSTM layer through the recurrence whose backward pass is written by hand."""
+"""Runs LSTM and H-LSTM layers through the recurrence whose backward pass is written by hand."""
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.recurrence import Activations, GateNetworks, is_elementwise, recur
 
 
-def has_fast_gradient(cell: HLSTMCell) -> bool:
+def has_fast_gradient(cell: keras.layers.LSTMCell) -> bool:
     """Whether the recurrence covers the cell.
 
     It does not cover recurrent dropout, whose masks differ from gate to gate; activations that are
     not known to be elementwise; and compute dtypes other than float32.
     """
-    activations = (cell.hidden_activation, cell.recurrent_activation, cell.activation)
     return (
         cell.compute_dtype == "float32"
         and cell.recurrent_dropout == 0
-        and all(map(is_elementwise, activations))
+        and all(map(is_elementwise, _activations(cell)))
+    )
+
+
+def gate_networks(
+    cell: HLSTMCell, weights: GateWeights, projected: tf.Tensor, training: bool
+) -> GateNetworks:
+    """The gates of an H-LSTM cell with hidden layers, as the recurrence takes them.
+
+    Args:
+        cell: The cell.
+        weights: Its `gate_weights()`.
+        projected: `cell.project` of the sequence; its batch size and dtype are used.
+        training: Whether the gates' dropout acts.
+    """
+    dropped = cell.get_hidden_dropout_masks(projected) if training else None
+    return GateNetworks(
+        recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
+        kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
+        biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
+        dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
     )
 
 
 def run_with_fast_gradient(
-    cell: HLSTMCell,
-    weights: GateWeights,
-    training: bool,
+    cell: keras.layers.LSTMCell,
+    networks: GateNetworks,
     projected: tf.Tensor,
     states: list[tf.Tensor],
     mask: Any = None,
@@ -37,10 +56,10 @@ def run_with_fast_gradient(
     """Does what `scan` does with `cell.step`, for the same arguments and with the same results.
 
     Args:
-        cell: A cell for which `has_fast_gradient` is true.
-        weights: The cell's `gate_weights()`.
-        training: Whether the gates' dropout acts.
-        projected: `(batch, time, 4, H1)`: `cell.project` of the sequence.
+        cell: A cell for which `has_fast_gradient` is true; its activations are used.
+        networks: The cell's gates; without kernels they are a plain LSTM's.
+        projected: `(batch, time, 4, H1)`: the input's share of the first layer of the gates, biases
+            included; H1 is `units` for a plain LSTM.
         states: `[h, c]`, each `(batch, units)`.
         mask: `(batch, time)` or `(batch, time, 1)`, or `None`.
         go_backwards: Whether time runs from the end.
@@ -60,24 +79,15 @@ def run_with_fast_gradient(
     if go_backwards:
         time_major = tf.reverse(time_major, [0])
         valid = None if valid is None else tf.reverse(valid, [0])
-    networks = _gate_networks(cell, weights, projected, training)
-    activations = Activations(cell.hidden_activation, cell.recurrent_activation, cell.activation)
-    h, c = recur(time_major, valid, states[0], states[1], networks, activations)
+    h, c = recur(time_major, valid, states[0], states[1], networks, _activations(cell))
     outputs = h if valid is None else _mask_outputs(h, valid, zero_output_for_mask)
     kept = outputs if return_sequences else outputs[-1:]
     return outputs[-1], tf.transpose(kept, [1, 0, 2]), [h[-1], c]
 
 
-def _gate_networks(
-    cell: HLSTMCell, weights: GateWeights, projected: tf.Tensor, training: bool
-) -> GateNetworks:
-    dropped = cell.get_hidden_dropout_masks(projected) if training else None
-    return GateNetworks(
-        recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
-        kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
-        biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
-        dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
-    )
+def _activations(cell: keras.layers.LSTMCell) -> Activations:
+    hidden = getattr(cell, "hidden_activation", keras.activations.linear)
+    return Activations(hidden, cell.recurrent_activation, cell.activation)
 
 
 def _side_by_side(mask: tf.Tensor) -> tf.Tensor:

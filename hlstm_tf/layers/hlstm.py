@@ -6,7 +6,11 @@ import keras
 
 from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
 from hlstm_tf.layers.effective import gradients_are_dense
-from hlstm_tf.layers.fast_gradient import has_fast_gradient, run_with_fast_gradient
+from hlstm_tf.layers.fast_gradient import (
+    gate_networks,
+    has_fast_gradient,
+    run_with_fast_gradient,
+)
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.scan import scan
 
@@ -118,7 +122,7 @@ class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
             wants_gradients = training or gradients_are_dense()
             if wants_gradients and has_fast_gradient(self.cell):
                 run: Any = run_with_fast_gradient
-                step: Any = (self.cell, weights, training)
+                step: Any = (self.cell, gate_networks(self.cell, weights, projected, training))
             else:
                 run = scan
                 step = (lambda inputs, states: self.cell.step(inputs, states, weights, training),)
