@@ -188,10 +188,10 @@ MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_widt
 
 PRESETS: dict[str, Recipe] = {
     "demo": Recipe(
-        units=64,
+        units=96,
         epochs=8,
-        batch_size=8,
-        learning_rate=3e-3,
+        batch_size=16,
+        learning_rate=4e-3,
         warmup_epochs=0.25,
         dropout=0.05,
         augment=MILD,
@@ -199,7 +199,7 @@ PRESETS: dict[str, Recipe] = {
         buckets=3,
         grow_and_prune=GrowAndPruneRecipe(
             growth_epochs=2,
-            step=0.4,
+            step=0.47,
             retrain_epochs=2,
             retrain_rate=2e-3,
             tolerance=0.03,
@@ -208,9 +208,9 @@ PRESETS: dict[str, Recipe] = {
     ),
     "demo-lstm": Recipe(
         cell="lstm",
-        layers=2,
+        layers=3,
         units=128,
-        epochs=12,
+        epochs=10,
         batch_size=16,
         learning_rate=3e-3,
         warmup_epochs=0.25,
