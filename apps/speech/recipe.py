@@ -188,8 +188,10 @@ MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_widt
 
 PRESETS: dict[str, Recipe] = {
     "demo": Recipe(
-        units=96,
-        epochs=8,
+        units=64,
+        channels=(8, 16),
+        kernels=((5, 5), (5, 5)),
+        epochs=13,
         batch_size=16,
         learning_rate=4e-3,
         warmup_epochs=0.25,
@@ -199,8 +201,8 @@ PRESETS: dict[str, Recipe] = {
         buckets=3,
         grow_and_prune=GrowAndPruneRecipe(
             growth_epochs=2,
-            step=0.47,
-            retrain_epochs=2,
+            step=0.4,
+            retrain_epochs=3,
             retrain_rate=2e-3,
             tolerance=0.03,
             max_iterations=2,
@@ -208,9 +210,11 @@ PRESETS: dict[str, Recipe] = {
     ),
     "demo-lstm": Recipe(
         cell="lstm",
-        layers=3,
+        layers=2,
         units=128,
-        epochs=10,
+        channels=(8, 16),
+        kernels=((5, 5), (5, 5)),
+        epochs=12,
         batch_size=16,
         learning_rate=3e-3,
         warmup_epochs=0.25,

@@ -124,7 +124,7 @@ def recur(
     """
     layers = len(networks.kernels)
 
-    forward, backward = _passes(activations, h.shape[1] <= XLA_UNITS)
+    forward, backward = _passes(activations, (h.shape[1], *networks.widths))
 
     @tf.custom_gradient
     def run(
@@ -148,11 +148,15 @@ def recur(
 
 
 @functools.cache
-def _passes(activations: Activations, compiled: bool) -> tuple[Callable[..., Any], ...]:
-    """The forward and the backward pass, one pair for all layers with these activations."""
+def _passes(activations: Activations, widths: tuple[int, ...]) -> tuple[Callable[..., Any], ...]:
+    """The forward and the backward pass of all layers with these activations and widths.
+
+    Layers of other widths have functions of their own: a traced function that is given other shapes
+    forgets which sizes are fixed, and only batch and time may vary.
+    """
     forward = functools.partial(_forward, activations)
     backward = functools.partial(_backward, activations)
-    if not compiled:
+    if widths[0] > XLA_UNITS:
         return forward, backward
     return (
         tf.function(forward, jit_compile=True, reduce_retracing=True, autograph=False),
