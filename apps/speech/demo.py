@@ -125,8 +125,7 @@ class _Part:
         write_json(path, job)
         self.log = folder / "log.txt"
         self.label = job["label"]
-        pools = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        one = dict.fromkeys(pools, "1")
+        one = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
         environment = {**os.environ, **one, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "apps.speech.demo_part", str(path)],
