@@ -186,19 +186,23 @@ DEMO_CORPUS: dict[str, Any] = {"train": 3000, "valid": 120, "test": 200, "speake
 
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
 
+_DEMO = Recipe(
+    channels=(8, 16),
+    kernels=((5, 5), (5, 5)),
+    batch_size=16,
+    warmup_epochs=0.25,
+    dropout=0.05,
+    augment=MILD,
+    max_seconds=3.0,
+    buckets=3,
+)
+
 PRESETS: dict[str, Recipe] = {
-    "demo": Recipe(
+    "demo": dataclasses.replace(
+        _DEMO,
         units=64,
-        channels=(8, 16),
-        kernels=((5, 5), (5, 5)),
         epochs=13,
-        batch_size=16,
         learning_rate=4e-3,
-        warmup_epochs=0.25,
-        dropout=0.05,
-        augment=MILD,
-        max_seconds=3.0,
-        buckets=3,
         grow_and_prune=GrowAndPruneRecipe(
             growth_epochs=2,
             step=0.4,
@@ -208,20 +212,8 @@ PRESETS: dict[str, Recipe] = {
             max_iterations=2,
         ),
     ),
-    "demo-lstm": Recipe(
-        cell="lstm",
-        layers=2,
-        units=128,
-        channels=(8, 16),
-        kernels=((5, 5), (5, 5)),
-        epochs=12,
-        batch_size=16,
-        learning_rate=3e-3,
-        warmup_epochs=0.25,
-        dropout=0.05,
-        augment=MILD,
-        max_seconds=3.0,
-        buckets=3,
+    "demo-lstm": dataclasses.replace(
+        _DEMO, cell="lstm", layers=2, units=128, epochs=12, learning_rate=3e-3
     ),
     "an4": Recipe(
         units=128,

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.recurrence import Activations, GateNetworks, is_elementwise, recur
+from hlstm_tf.layers.scan import time_major_mask
 
 
 def has_fast_gradient(cell: keras.layers.LSTMCell) -> bool:
@@ -75,7 +76,7 @@ def run_with_fast_gradient(
     steps = tf.shape(projected)[1] if length is None else length
     time_major = tf.reshape(time_major, [steps, batch, width])
     time_major.set_shape([length, projected.shape[0], width])
-    valid = None if mask is None else _time_major_mask(mask)
+    valid = None if mask is None else time_major_mask(mask)
     if go_backwards:
         time_major = tf.reverse(time_major, [0])
         valid = None if valid is None else tf.reverse(valid, [0])
@@ -92,11 +93,6 @@ def _activations(cell: keras.layers.LSTMCell) -> Activations:
 
 def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
     return tf.reshape(mask, [-1, mask.shape[1] * mask.shape[2]])
-
-
-def _time_major_mask(mask: Any) -> tf.Tensor:
-    mask = tf.cast(mask, tf.bool)
-    return tf.transpose(mask)[:, :, None] if len(mask.shape) == 2 else tf.transpose(mask, [1, 0, 2])
 
 
 def _mask_outputs(h: tf.Tensor, valid: tf.Tensor, zero_output_for_mask: bool) -> tf.Tensor:

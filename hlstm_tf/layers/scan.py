@@ -41,7 +41,7 @@ def scan(
     time_major = tf.transpose(sequence, [1, 0, *range(2, len(sequence.shape))])
     length = time_major.shape[0]
     steps = tf.shape(time_major)[0] if length is None else length
-    valid = None if mask is None else _time_major_mask(mask)
+    valid = None if mask is None else time_major_mask(mask)
     if go_backwards:
         time_major = tf.reverse(time_major, [0])
         valid = None if valid is None else tf.reverse(valid, [0])
@@ -79,7 +79,8 @@ def scan(
     return last, tf.transpose(outputs, [1, 0, 2]), list(states)
 
 
-def _time_major_mask(mask: Any) -> tf.Tensor:
+def time_major_mask(mask: Any) -> tf.Tensor:
+    """`(batch, time)` or `(batch, time, 1)` as a boolean `(time, batch, 1)`."""
     mask = tf.cast(mask, tf.bool)
     if len(mask.shape) == 2:
         mask = mask[:, :, None]
