@@ -1,5 +1,7 @@
 """Padded batches of similar length, in an order that is a function of seed and epoch alone."""
 
+from __future__ import annotations
+
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from apps.speech.augment import Augment
 from apps.speech.errors import InputError
-
-Augment = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-"""(features, lengths, seed) -> features, such as `apps.speech.augment.SpecAugment`."""
 
 Epoch: TypeAlias = "int | tf.Variable | Callable[[], int]"
 MULTIPLE = 16  # padded lengths are multiples of it: friendly to strides and vector units
@@ -96,6 +96,7 @@ def plan_batches(
     seed: int = 0,
     shuffle: bool = True,
     buckets: int | Sequence[int] = 6,
+    drop_remainder: bool = False,
 ) -> list[Batch]:
     """The batches of one epoch: which utterances, in which order.
 
@@ -103,6 +104,9 @@ def plan_batches(
     generator seeded with (seed, epoch) and nothing else. Without, batches go from short to long.
     Every utterance occurs exactly once; each bucket's last batch may be smaller; the number of
     batches is the same in every epoch.
+
+    With `drop_remainder` such smaller batches are left out where their bucket has a full one, so
+    that a bucket's batches have one shape; with `shuffle` other utterances are missing each epoch.
 
     Example:
         >>> [batch.indices for batch in plan_batches([30, 10, 20], 2, shuffle=False, buckets=1)]
@@ -120,6 +124,8 @@ def plan_batches(
         if shuffle:
             members = rng.permutation(members)
         groups = [members[k : k + batch_size] for k in range(0, len(members), batch_size)]
+        if drop_remainder and len(groups) > 1 and len(groups[-1]) < batch_size:
+            del groups[-1]
         plan += [Batch(tuple(int(k) for k in group), bound) for group in groups]
     return [plan[int(k)] for k in rng.permutation(len(plan))] if shuffle else plan
 
@@ -187,6 +193,7 @@ def batches(
     time_reduction: int = 1,
     names: Sequence[str] | None = None,
     drop_impossible: bool = False,
+    drop_remainder: bool = False,
 ) -> tf.data.Dataset:
     """A dataset of one epoch.
 
@@ -200,6 +207,7 @@ def batches(
             tells which utterance is where.
         seed: of order and masks.
         buckets: see `bucket_bounds`.
+        drop_remainder: see `plan_batches`.
         augment: applied with the seed of (seed, epoch, step).
         time_reduction, names, drop_impossible: see `usable`.
 
@@ -229,8 +237,9 @@ def batches(
 
     def plan(number: int) -> list[Batch]:
         return plan_batches(
-            lengths, batch_size, epoch=number, seed=seed, shuffle=shuffle, buckets=buckets
-        )
+            lengths, batch_size, epoch=number, seed=seed, shuffle=shuffle, buckets=buckets,
+            drop_remainder=drop_remainder,
+        )  # fmt: skip
 
     def generate() -> Iterator[dict[str, Any]]:
         number = _epoch(epoch)

@@ -37,10 +37,12 @@ def prepare(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
+    from apps.speech.memory import keep_freed_memory
     from apps.speech.metrics import Rate
     from apps.speech.recipe import GrowAndPruneRecipe, Recipe, preset
     from apps.speech.train import train as run
 
+    keep_freed_memory()
     given = vars(args)
     names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
     changes: dict[str, Any] = {name: given[name] for name in names if name in given}

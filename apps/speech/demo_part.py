@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.speech.files import write_json
+from apps.speech.memory import keep_freed_memory
 
 RESULT = "rows.json"
 
@@ -108,6 +109,7 @@ def _say(job: dict[str, Any], text: str) -> None:
 
 def main(path: str) -> None:
     """Run the job in a file; its rows go into its folder."""
+    keep_freed_memory()
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     rows = [dataclasses.asdict(row) for row in run(job)]
     write_json(Path(job["folder"]) / RESULT, rows)

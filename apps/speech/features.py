@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.speech.audio import load_audio
-from apps.speech.augment import speed
+from apps.speech.audio import load_audio, speed
 from apps.speech.errors import InputError
 from apps.speech.files import written_beside
 from apps.speech.front_end import MFCC, FrontEnd, LogMel, from_config
@@ -44,7 +43,7 @@ def extract_all(
         cache_dir: folder of the cache; None for none. One file a list of utterances and
             configuration, named by a hash of them and of each file's path, size and time of
             change. Written beside and renamed; a damaged one is made again.
-        speed_factor: play the audio that much faster first (`apps.speech.augment.speed`).
+        speed_factor: play the audio that much faster first (`apps.speech.audio.speed`).
         workers: threads; default one a core.
         quiet: no progress on standard error.
 

@@ -76,6 +76,13 @@ class LogMel:
         return self.bands
 
     @property
+    def centres(self) -> tuple[float, ...]:
+        """Frequency of each band's middle, in Hz."""
+        high = self.sample_rate / 2 if self.high is None else self.high
+        edges = _librosa().mel_frequencies(self.bands + 2, fmin=self.low, fmax=high)
+        return tuple(float(edge) for edge in edges[1:-1])
+
+    @property
     def hop_samples(self) -> int:
         """Samples from one frame to the next."""
         return round(self.hop * self.sample_rate)

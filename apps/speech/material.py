@@ -10,7 +10,8 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 from apps.speech.alphabet import Alphabet
-from apps.speech.batches import Augment, batches
+from apps.speech.augment import Augment
+from apps.speech.batches import batches
 from apps.speech.errors import InputError
 from apps.speech.features import extract_all
 from apps.speech.front_end import FrontEnd
@@ -116,6 +117,7 @@ def training_data(
     sorted_epochs: int = 0,
     buckets: int = 6,
     drop_impossible: bool = False,
+    drop_remainder: bool = False,
 ) -> hl.EpochData:
     """Make the pairs to train on; their order and augmentation are functions of the epoch.
 
@@ -130,6 +132,7 @@ def training_data(
             alignments several times faster that way.
         buckets: How many padded lengths there are; each is a shape to trace and compile.
         drop_impossible: Leave out utterances too short for their transcripts, with a warning.
+        drop_remainder: Leave out batches that are not full; other utterances each epoch.
 
     Raises:
         InputError: An utterance is too short for its transcript.
@@ -154,6 +157,7 @@ def training_data(
                 buckets=buckets,
                 names=[utterance.id for utterance in material.utterances],
                 drop_impossible=drop_impossible,
+                drop_remainder=drop_remainder,
             )
         )
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apps.speech.alphabet import Alphabet
-from apps.speech.augment import SpecAugment
+from apps.speech.augment import Augment, SpecAugment, chain
 from apps.speech.errors import InputError
 from apps.speech.front_end import FrontEnd, LogMel, from_config
+from apps.speech.vocal_tract import VocalTractLength
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,15 @@ class Recipe:
         weight_decay: AdamW's.
         clipnorm: Largest norm of the whole gradient.
         augment: SpecAugment on the features; None for none.
+        vocal_tract: Largest change of the vocal tract's length, as a share, drawn anew for each
+            utterance; for log-mel features.
         sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
             augmentation.
         speeds: Each makes a copy of the training split played that much faster.
         max_seconds: Longest training utterance; None to take all.
         buckets: How many padded lengths the training batches have.
+        drop_remainder: Leave out training batches that are not full, other utterances each epoch:
+            each shape of batches costs seconds to compile.
         grow_and_prune: None for a dense training.
         seed: Of weights, masks, data order, augmentation and dropout.
     """
@@ -96,10 +101,12 @@ class Recipe:
     weight_decay: float = 0.01
     clipnorm: float = 5.0
     augment: SpecAugment | None = field(default_factory=SpecAugment)
+    vocal_tract: float = 0.0
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
     max_seconds: float | None = None
     buckets: int = 6
+    drop_remainder: bool = False
     grow_and_prune: GrowAndPruneRecipe | None = None
     seed: int = 0
 
@@ -110,18 +117,28 @@ class Recipe:
         for name in ("learning_rate", "clipnorm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected above 0")
-        for name in ("dropout", "hidden_dropout"):
+        for name in ("dropout", "hidden_dropout", "vocal_tract"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"
             )
+        if self.vocal_tract and self.front_end.kind != LogMel.kind:
+            raise InputError("vocal_tract: needs log-mel features, whose bands are frequencies")
         growth = self.grow_and_prune.growth_epochs if self.grow_and_prune else 0
         if growth >= self.epochs:
             raise InputError(
                 f"growth_epochs: got {growth}; expected fewer than the {self.epochs} epochs"
             )
+
+    @property
+    def augmentation(self) -> Augment | None:
+        """What is done to the features of a training batch: warped, then masked."""
+        parts: list[Augment] = [self.augment] if self.augment else []
+        if self.vocal_tract:
+            parts.insert(0, VocalTractLength(self.front_end.centres, self.vocal_tract))
+        return chain(*parts) if parts else None
 
     @property
     def alphabet(self) -> Alphabet:
@@ -195,6 +212,7 @@ _DEMO = Recipe(
     augment=MILD,
     max_seconds=3.0,
     buckets=3,
+    drop_remainder=True,
 )
 
 PRESETS: dict[str, Recipe] = {

@@ -25,8 +25,15 @@ from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.record import NAME, RunRecord, read_record
-from apps.speech.training import BestModel, EpochLines, FiniteLoss, LearningRate, WordErrorRate
+from apps.speech.record import NAME, read_record
+from apps.speech.training import (
+    BestModel,
+    EpochLines,
+    FiniteLoss,
+    LearningRate,
+    RunRecord,
+    WordErrorRate,
+)
 from apps.speech.utterance import Corpus
 
 MODEL, COMPACT, GROWN, STATE = "model.keras", "compact.keras", "grown.keras", "state"
@@ -126,10 +133,11 @@ def _fit(
         model.time_stride,
         batch_size=recipe.batch_size,
         seed=recipe.seed,
-        augment=recipe.augment,
+        augment=recipe.augmentation,
         sorted_epochs=recipe.sorted_epochs,
         buckets=recipe.buckets,
         drop_impossible=drop_impossible,
+        drop_remainder=recipe.drop_remainder,
     )
     optimizer = keras.optimizers.AdamW(
         recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm

@@ -4,7 +4,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.speech.augment import SpecAugment, speed
+from apps.speech.audio import speed
+from apps.speech.augment import SpecAugment
 from apps.speech.errors import InputError
 
 

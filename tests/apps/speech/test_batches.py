@@ -98,6 +98,19 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
     assert plan_batches(lengths, 4, seed=2, epoch=2) != one
 
 
+def test_remainders_can_be_dropped_but_for_buckets_without_a_full_batch():
+    lengths = [16] * 5 + [32] * 4 + [48]
+    plans = [
+        plan_batches(lengths, 2, epoch=epoch, buckets=3, drop_remainder=True) for epoch in range(9)
+    ]
+    for plan in plans:
+        assert sorted((batch.frames, len(batch.indices)) for batch in plan) == [
+            (16, 2), (16, 2), (32, 2), (32, 2), (48, 1),
+        ]  # fmt: skip
+    missing = {k for plan in plans for k in set(range(10)) - {i for b in plan for i in b.indices}}
+    assert len(missing) > 1  # not the same utterance each time
+
+
 def test_without_shuffling_batches_go_from_short_to_long():
     lengths = [len(row) for row in data()[0]]
     plan = plan_batches(lengths, 4, shuffle=False)

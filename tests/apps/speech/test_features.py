@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from apps.speech.audio import load_audio
-from apps.speech.augment import speed
+from apps.speech.audio import load_audio, speed
 from apps.speech.errors import InputError
 from apps.speech.features import LogMel, extract_all
 from apps.speech.utterance import Utterance

@@ -11,12 +11,13 @@ from apps.speech.alphabet import Alphabet
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.material import Material, scoring_data, training_data
 from apps.speech.model import ModelConfig, build
-from apps.speech.record import RunRecord, read_record
+from apps.speech.record import read_record
 from apps.speech.training import (
     BestModel,
     EpochLines,
     FiniteLoss,
     LearningRate,
+    RunRecord,
     WordErrorRate,
     warmup_cosine,
 )
