@@ -1,11 +1,13 @@
 """The embedded corpus: spoken alphanumerics, synthesised on the spot and cached."""
 
-import concurrent.futures
 import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ __all__ = ["Corpus", "Utterance", "read_synthesised", "synthesise"]
 
 MANIFEST = "manifest.json"
 # Raised whenever the same parameters would give other bytes, so that old caches are not taken.
-FORMAT = 2
+FORMAT = 3
+_SHARE = 100  # utterances that are worth a process, which takes a second to start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ def synthesise(
         train, valid, test: utterances in each split; `train` at least 1.
         speakers: how many in each split; a split with fewer utterances uses fewer.
         sample_rate: of the files, in Hz.
-        workers: threads; default one a core.
+        workers: processes; default one a core, fewer for a small corpus.
         quiet: no progress on standard error.
 
     Returns:
@@ -201,15 +204,62 @@ def _render(take: _Take, folder: Path, sample_rate: int) -> None:
 def _record(
     takes: list[_Take], folder: Path, sample_rate: int, workers: int | None, quiet: bool
 ) -> None:
-    # eSpeak NG takes its turns under a lock; rooms, noise and files run beside it.
-    threads = workers or min(4, os.cpu_count() or 1)
-    with (
-        concurrent.futures.ThreadPoolExecutor(threads) as pool,
-        Progress(len(takes), "synthesise speech", quiet=quiet) as progress,
-    ):
-        # An error cancels what is left.
-        for _ in pool.map(lambda take: _render(take, folder, sample_rate), takes):
-            progress.step()
+    count = max(1, min(workers or os.cpu_count() or 1, len(takes) // _SHARE))
+    with Progress(len(takes), "synthesise speech", quiet=quiet) as progress:
+        if count == 1:
+            for take in takes:
+                _render(take, folder, sample_rate)
+                progress.step()
+        else:
+            _record_in_processes(takes, folder, sample_rate, count, progress)
+
+
+def _record_in_processes(
+    takes: list[_Take], folder: Path, sample_rate: int, count: int, progress: Progress
+) -> None:
+    """Not in threads: eSpeak NG has one voice at a time. And not by `multiprocessing`, which would
+    run the caller's script again in each process."""
+    command = [sys.executable, "-c", "from apps.speech.corpus import _work; _work()"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+    receiver, sender = os.pipe()
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        with open(receiver, encoding="utf-8") as lines:
+            with open(sender, "wb") as output:
+                for k in range(count):
+                    process = subprocess.Popen(
+                        command, stdin=subprocess.PIPE, stdout=output, env=environment
+                    )
+                    processes.append(process)
+                    assert process.stdin is not None
+                    with process.stdin as given:
+                        pickle.dump((takes[k::count], folder, sample_rate), given)
+            for line in lines:  # until the last process has closed its end
+                if line != _DONE:
+                    raise InputError(line.rstrip())
+                progress.step()
+        if any(process.wait() for process in processes):
+            raise ChildProcessError("synthesis failed in a process; its message is above")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+_DONE = "done\n"
+
+
+def _work() -> None:
+    """Render what standard input has; print a line for each utterance, or a user's mistake."""
+    takes, folder, sample_rate = pickle.load(sys.stdin.buffer)
+    try:
+        for take in takes:
+            _render(take, folder, sample_rate)
+            print(_DONE, end="", flush=True)
+    except InputError as error:
+        print(" ".join(str(error).split()), flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _manifest(parameters: dict[str, Any], takes: dict[SplitName, list[_Take]]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import _ctypes
 import ctypes
 import dataclasses
 import functools
+import os
 import shutil
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
 _lock = threading.Lock()
+_libc: Any = ctypes.CDLL(None) if os.name == "posix" else ctypes.cdll.msvcrt  # type: ignore[attr-defined, unused-ignore]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +154,7 @@ def _speak(library: ctypes.CDLL, data: Path, text: str, voice: Voice, seed: int)
         )
     library.espeak_SetSynthCallback(collect)
     library.espeak_ng_SetRandSeed(ctypes.c_long(seed))  # Initialize seeds from the clock
+    _libc.srand(seed)  # some Klatt voices breathe by the C library's generator
     if library.espeak_SetVoiceByName(voice.name.encode()):
         raise InputError(f"eSpeak NG has no voice {voice.name!r}; see apps.speech.voices")
     for name, number in _PARAMETERS.items():

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from apps.speech import corpus as corpus_module
+from apps.speech import voices
 from apps.speech.audio import load_audio
 from apps.speech.corpus import MANIFEST, read_synthesised, synthesise
 from apps.speech.errors import InputError
@@ -59,6 +60,20 @@ def test_another_folder_and_process_and_number_of_workers_give_the_same_bytes(fo
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert files(tmp_path / "again") == files(folder)
+
+
+def test_several_processes_give_the_same_bytes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("apps.speech.corpus._SHARE", 1)
+    synthesise(tmp_path / "again", seed=3, workers=3, **SIZE)
+    assert files(tmp_path / "again") == files(folder)
+
+
+def test_a_mistake_in_a_process_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("apps.speech.corpus._SHARE", 1)
+    monkeypatch.setitem(voices.ACCENTS, "us", "no-such-accent")
+    with pytest.raises(InputError, match="no-such-accent"):
+        synthesise(tmp_path / "corpus", workers=2, train=20, valid=0, test=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_seed_gives_other_sentences(folder, tmp_path):

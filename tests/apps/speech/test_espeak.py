@@ -11,8 +11,13 @@ from apps.speech import espeak
 from apps.speech.errors import InputError
 from apps.speech.espeak import Voice, speak
 
-# Voices whose noise depends on the library's random numbers and on its flutter.
-VOICES = [Voice("en-US", "m1"), Voice("en", "f2"), Voice("en-GB-scotland", "whisper")]
+# Voices whose noise depends on the library's or C's random numbers and on its flutter.
+VOICES = [
+    Voice("en-US", "m1"),
+    Voice("en", "f2"),
+    Voice("en-GB-scotland", "whisper"),
+    Voice("en-US-nyc", "caleb"),
+]
 
 
 def digest(samples):
