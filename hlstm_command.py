@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         args.model = _existing_file(args.model)
-        cli = _load("hlstm_tf.cli")
+        cli = quiet_import("hlstm_tf.cli")
         for name in args.imports:
-            _load(name)
+            quiet_import(name)
         getattr(cli, args.command)(args)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if args.debug:
@@ -209,8 +209,15 @@ def _existing_file(path: Path) -> Path:
     return path
 
 
-def _load(module: str) -> ModuleType:
-    """Imports `module`, keeping TensorFlow's start-up chatter off the screen."""
+def quiet_import(module: str) -> ModuleType:
+    """Imports `module`, keeping TensorFlow's start-up chatter off the screen.
+
+    Example:
+
+    >>> import hlstm_command
+    >>> hlstm_command.quiet_import("hlstm_tf").__name__
+    'hlstm_tf'
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures come as exceptions
     sys.path.insert(0, os.getcwd())  # as `python -m` does: a checkout's modules are found
     try:

@@ -266,7 +266,12 @@ def batches(
         return element
 
     dataset = dataset.map(finish, num_parallel_calls=1, deterministic=True)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(plan(0)))).prefetch(2)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(plan(0)))).prefetch(2)
+    options = tf.data.Options()
+    # Nothing here is left to tune, and where the cores are busy the tuner's thread takes seconds to
+    # end with each epoch.
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _epoch(epoch: Epoch) -> int:

@@ -31,9 +31,10 @@ class Channel:
     band: tuple[float, float] | None = None
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> "Channel":
+    def random(cls, rng: np.random.Generator, telephone: float = 1 / 8) -> "Channel":
         """A channel as the embedded corpus uses them: mostly a quiet room and a close microphone;
-        one in five reverberates, one in eight is a telephone line, one in six is noisy."""
+        one in five reverberates, one in six is noisy, the share `telephone` is heard over a
+        telephone line."""
         noisy = rng.random() < 1 / 6
         return cls(
             snr=round(float(rng.uniform(10, 20) if noisy else rng.uniform(20, 45)), 1),
@@ -42,7 +43,7 @@ class Channel:
             lead=round(float(rng.uniform(0.08, 0.4)), 2),
             tail=round(float(rng.uniform(0.08, 0.4)), 2),
             reverberation=round(float(rng.uniform(0.1, 0.4)), 2) if rng.random() < 1 / 5 else 0.0,
-            band=(300.0, 3400.0) if rng.random() < 1 / 8 else None,
+            band=(300.0, 3400.0) if rng.random() < telephone else None,
         )
 
     def apply(self, speech: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:

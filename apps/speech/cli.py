@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from apps.speech.errors import InputError
+from hlstm_command import quiet_import
 
 RUNS = Path("runs/speech")
 CORPUS = RUNS / "corpus"
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from apps.speech import commands
 
+        if args.command in ("train", "evaluate", "transcribe", "export"):
+            quiet_import("hlstm_tf")
         getattr(commands, args.command)(args)
     except (InputError, FloatingPointError, OSError) as error:
         print(f"{args.program} {args.command}: {_one_line(error)}", file=sys.stderr)
@@ -122,6 +125,13 @@ def _train(add: Add) -> None:
     run.add_argument("--epochs", type=_count(1), default=unset, help="before any pruning")
     run.add_argument("--batch-size", type=_count(1), default=unset)
     run.add_argument("--learning-rate", type=float, default=unset, help="at its peak")
+    run.add_argument(
+        "--vocal-tract",
+        type=float,
+        metavar="SHARE",
+        default=unset,
+        help="warp each utterance's frequencies by up to this share, anew in each epoch",
+    )
     run.add_argument("--seed", type=_count(0), default=unset)
     run.add_argument(
         "--drop-impossible",

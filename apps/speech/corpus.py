@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def synthesise(
     valid: int = 200,
     test: int = 300,
     speakers: tuple[int, int, int] = (60, 8, 12),
+    accents: Sequence[str] | None = None,
+    telephone: float = 1 / 8,
     sample_rate: int = audio.SAMPLE_RATE,
     workers: int | None = None,
     quiet: bool = False,
@@ -69,6 +72,8 @@ def synthesise(
         seed: of everything random.
         train, valid, test: utterances in each split; `train` at least 1.
         speakers: how many in each split; a split with fewer utterances uses fewer.
+        accents: which ones speakers have; see `apps.speech.voices.cast`.
+        telephone: share of the utterances heard over a telephone line, which passes 300 to 3400 Hz.
         sample_rate: of the files, in Hz.
         workers: processes; default one a core, fewer for a small corpus.
         quiet: no progress on standard error.
@@ -91,15 +96,18 @@ def synthesise(
     counts = {"train": train, "valid": valid, "test": test}
     parameters = {
         "format": FORMAT, "seed": seed, "utterances": counts, "speakers": list(speakers),
+        "accents": None if accents is None else list(accents), "telephone": telephone,
         "sample_rate": sample_rate,
     }  # fmt: skip
-    _check(seed, counts, speakers, sample_rate)
+    _check(seed, counts, speakers, telephone, sample_rate)
     if _reusable(directory, parameters):
         return read_synthesised(directory)
     partial = _partial_folder(directory)
     try:
-        takes = {split: _plan(split, counts[split], speakers[k], seed)
+        casts = {split: voices.cast(split, max(1, min(speakers[k], counts[split])), seed, accents)
                  for k, split in enumerate(SPLITS)}  # fmt: skip
+        takes = {split: _plan(split, counts[split], casts[split], telephone, seed)
+                 for split in SPLITS}  # fmt: skip
         _record([t for split in SPLITS for t in takes[split]], partial, sample_rate, workers, quiet)
         write_json(partial / MANIFEST, _manifest(parameters, takes))
         _put_in_place(partial, directory, parameters)
@@ -139,7 +147,11 @@ def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
 
 
 def _check(
-    seed: int, counts: dict[str, int], speakers: tuple[int, int, int], sample_rate: int
+    seed: int,
+    counts: dict[str, int],
+    speakers: tuple[int, int, int],
+    telephone: float,
+    sample_rate: int,
 ) -> None:
     if seed < 0:
         raise InputError(f"seed: got {seed}; expected 0 or more")
@@ -152,22 +164,23 @@ def _check(
         raise InputError(
             f"speakers: got {speakers}; expected three numbers of at least 1 (train, valid, test)"
         )
+    if not 0 <= telephone <= 1:
+        raise InputError(f"telephone: got {telephone}; expected a share, 0 to 1")
     if not 8000 <= sample_rate <= 48000:
         raise InputError(f"sample_rate: got {sample_rate} Hz; expected 8000 to 48000")
 
 
-def _plan(split: SplitName, count: int, speakers: int, seed: int) -> list[_Take]:
+def _plan(
+    split: SplitName, count: int, cast: list[voices.Speaker], telephone: float, seed: int
+) -> list[_Take]:
     """Who says what, how, and over which line: everything random but the noise itself."""
-    if not count:
-        return []
-    cast = voices.cast(split, min(speakers, count), seed)
     return [
-        _take(f"{split}-{k:05d}", cast[k % len(cast)], (seed, SPLITS.index(split), k))
+        _take(f"{split}-{k:05d}", cast[k % len(cast)], telephone, (seed, SPLITS.index(split), k))
         for k in range(count)
     ]
 
 
-def _take(name: str, speaker: voices.Speaker, seed: tuple[int, ...]) -> _Take:
+def _take(name: str, speaker: voices.Speaker, telephone: float, seed: tuple[int, ...]) -> _Take:
     rng = np.random.default_rng([*seed, 0])
     text = phrases.sentence(rng).text
     voice = dataclasses.replace(
@@ -176,7 +189,8 @@ def _take(name: str, speaker: voices.Speaker, seed: tuple[int, ...]) -> _Take:
         rate=int(np.clip(speaker.voice.rate * rng.uniform(0.9, 1.1), 120, 240)),
     )
     spoken = _spoken(text, pause=float(rng.choice((0.0, 0.1, 0.4))), rng=rng)
-    return _Take(name, speaker.code, text, spoken, voice, channel.Channel.random(rng), seed)
+    line = channel.Channel.random(rng, telephone)
+    return _Take(name, speaker.code, text, spoken, voice, line, seed)
 
 
 def _spoken(text: str, pause: float, rng: np.random.Generator) -> str:

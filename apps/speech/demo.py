@@ -26,6 +26,7 @@ from apps.speech.recipe import DEMO_CORPUS, Recipe, preset
 from apps.speech.record import read_record
 from apps.speech.report import markdown, plot_training
 from apps.speech.utterance import SPLITS, Corpus, Utterance
+from hlstm_command import quiet_import
 
 LSTM, GROWN, COMPACT = "stacked LSTM", "H-LSTM, grown", "H-LSTM, grown and pruned"
 COLUMNS = ("model", "WER", "errors/words", "connections", "MFLOPs/s", "bytes", "ms")
@@ -108,6 +109,7 @@ def _job(
 def _run_side_by_side(work: list[dict[str, Any]]) -> None:
     parts = [_Part(job) for job in work]
     try:
+        quiet_import("hlstm_tf")  # the measurements want it; the trainings leave time for it
         for part in parts:
             part.wait()
     finally:

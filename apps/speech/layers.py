@@ -131,6 +131,8 @@ class ZeroInvalid(keras.layers.Layer):
     [1.0, 0.0]
     """
 
+    neuronwise = True  # `hl.shrink` may remove channels before it
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True

@@ -23,6 +23,7 @@ class GrowAndPruneRecipe:
         growth_ratio: A dormant connection grows where its gradient exceeds this percentile of its
             matrix. 0 epochs of growth and a seed sparsity of 0 give plain pruning.
         growth_epochs: Epochs that end with a growth.
+        growth_share: Share of the training batches that growth scores by.
         growth_score: "gradient", or "random" to see what the gradient is worth.
         step: Share of the existing connections that a pruning iteration removes.
         retrain_epochs: Epochs of retraining after each.
@@ -40,6 +41,7 @@ class GrowAndPruneRecipe:
     seed_sparsity: float = 0.5
     growth_ratio: float = 0.9
     growth_epochs: int = 3
+    growth_share: float = 1.0
     growth_score: str = "gradient"
     step: float = 0.2
     retrain_epochs: int = 8
@@ -90,8 +92,8 @@ class Recipe:
     dropout: float = 0.0
     bidirectional: bool = True
     channels: tuple[int, int] = (16, 16)
-    kernels: tuple[tuple[int, int], tuple[int, int]] = ((7, 7), (7, 5))
-    strides: tuple[tuple[int, int], tuple[int, int]] = ((2, 2), (2, 2))
+    kernels: tuple[tuple[int, int], tuple[int, int]] = ((5, 9), (5, 5))
+    strides: tuple[tuple[int, int], tuple[int, int]] = ((2, 4), (2, 2))
     front_end: FrontEnd = field(default_factory=LogMel)
     characters: str = Alphabet().characters
     epochs: int = 12
@@ -198,15 +200,22 @@ class Recipe:
         return cls(**values)
 
 
-DEMO_CORPUS: dict[str, Any] = {"train": 3000, "valid": 120, "test": 200, "speakers": (200, 8, 12)}
-"""Utterances that the demo synthesises: half a minute's work."""
+DEMO_CORPUS: dict[str, Any] = {
+    "train": 3000,
+    "valid": 120,
+    "test": 200,
+    "speakers": (200, 8, 12),
+    "accents": ("us",),
+    "telephone": 0.0,
+}
+"""What the demo synthesises, in half a minute. Several accents and telephone lines would take more
+examples and epochs than it has time for."""
 
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
 
 _DEMO = Recipe(
-    channels=(8, 16),
-    kernels=((5, 5), (5, 5)),
     batch_size=16,
+    learning_rate=3e-3,
     warmup_epochs=0.25,
     dropout=0.05,
     augment=MILD,
@@ -218,29 +227,30 @@ _DEMO = Recipe(
 PRESETS: dict[str, Recipe] = {
     "demo": dataclasses.replace(
         _DEMO,
-        units=64,
+        units=96,
         epochs=13,
-        learning_rate=4e-3,
         grow_and_prune=GrowAndPruneRecipe(
             growth_epochs=2,
-            step=0.4,
+            growth_share=1 / 3,
+            step=0.43,
             retrain_epochs=3,
             retrain_rate=2e-3,
             tolerance=0.03,
             max_iterations=2,
         ),
     ),
-    "demo-lstm": dataclasses.replace(
-        _DEMO, cell="lstm", layers=2, units=128, epochs=12, learning_rate=3e-3
-    ),
+    "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=9),
     "an4": Recipe(
         units=128,
-        channels=(32, 32),
-        kernels=((11, 11), (7, 5)),
         epochs=60,
         batch_size=8,
         dropout=0.2,
         hidden_dropout=0.1,
+        vocal_tract=0.1,
+        drop_remainder=True,
+        grow_and_prune=GrowAndPruneRecipe(
+            step=0.35, retrain_epochs=10, tolerance=0.02, max_iterations=4
+        ),
     ),
 }
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`

@@ -170,7 +170,10 @@ def _grow_and_prune(
     growth = None
     if plan.growth_epochs:
         growth = hl.Growth(
-            ratio=plan.growth_ratio, epochs=plan.growth_epochs, score=plan.growth_score
+            ratio=plan.growth_ratio,
+            epochs=plan.growth_epochs,
+            score=plan.growth_score,
+            share=plan.growth_share,
         )
     pruning = hl.Pruning(
         step=plan.step,

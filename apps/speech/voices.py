@@ -8,6 +8,7 @@ standard voice's, as sound effects' do; training hears some of those, too.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,7 +44,9 @@ class Speaker:
     voice: Voice
 
 
-def cast(split: str, count: int, seed: int = 0) -> list[Speaker]:
+def cast(
+    split: str, count: int, seed: int = 0, accents: Sequence[str] | None = None
+) -> list[Speaker]:
     """The speakers of a split.
 
     Every variant of the split speaks once before any speaks again with another accent, pitch and
@@ -53,9 +56,11 @@ def cast(split: str, count: int, seed: int = 0) -> list[Speaker]:
         split: "train", "valid" or "test".
         count: how many speakers, at least 1.
         seed: of accents, pitches and rates.
+        accents: what to draw from, keys of `ACCENTS` or `REGIONAL`; None for all, one speaker in
+            ten with a regional one.
 
     Raises:
-        InputError: an unknown split or a count below 1.
+        InputError: an unknown split or accent, or a count below 1.
 
     Example:
         >>> [speaker.voice.variant for speaker in cast("test", 7)] != cast("test", 7, seed=1)
@@ -65,19 +70,28 @@ def cast(split: str, count: int, seed: int = 0) -> list[Speaker]:
         raise InputError(f"cast: got split {split!r}; expected one of {', '.join(SPLITS)}")
     if count < 1:
         raise InputError(f"cast: got {count} {split} speakers; expected at least 1")
+    unknown = set(accents or ()) - {*ACCENTS, *REGIONAL}
+    if unknown or (accents is not None and not accents):
+        raise InputError(
+            f"accents: got {', '.join(sorted(unknown)) or 'none'}; expected some of"
+            f" {', '.join((*ACCENTS, *REGIONAL))}"
+        )
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     variants = [variant for family in FAMILIES[split] for variant in family]
     order: list[str] = []
     while len(order) < count:
         order += [variants[int(k)] for k in rng.permutation(len(variants))]
-    return [_speaker(split, k, order[k], rng) for k in range(count)]
+    return [_speaker(split, k, order[k], accents, rng) for k in range(count)]
 
 
-def _speaker(split: str, index: int, variant: str, rng: np.random.Generator) -> Speaker:
-    pool = REGIONAL if rng.random() < 0.1 else ACCENTS
-    accent = list(pool)[int(rng.integers(len(pool)))]
+def _speaker(
+    split: str, index: int, variant: str, accents: Sequence[str] | None, rng: np.random.Generator
+) -> Speaker:
+    regional = rng.random() < 0.1
+    pool = list(accents or (REGIONAL if regional else ACCENTS))
+    accent = pool[int(rng.integers(len(pool)))]
     voice = Voice(
-        accent=pool[accent],
+        accent={**ACCENTS, **REGIONAL}[accent],
         variant=variant,
         pitch=int(rng.integers(35, 66)),
         inflection=int(rng.integers(30, 71)),

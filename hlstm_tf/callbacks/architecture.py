@@ -58,6 +58,7 @@ class ScoreSource:
         data: The training set; `None` where no score needs a gradient.
         batch_size: How arrays are batched.
         training: The `training` argument of scoring's forward pass.
+        share: Share of the batches that gradients are averaged over.
         seed: Of random scores.
     """
 
@@ -65,6 +66,7 @@ class ScoreSource:
     data: Any = None
     batch_size: int = 32
     training: bool = False
+    share: float = 1.0
     seed: int = 0
     _gradients: DenseGradients | None = None
 
@@ -110,7 +112,7 @@ class ScoreSource:
         if self._gradients is None:
             self._gradients = DenseGradients(self.model, training=self.training)
         take = self._gradients.mean if need == "gradient" else self._gradients.momentum
-        return take(self.data, batch_size=self.batch_size, where=where)
+        return take(self.data, batch_size=self.batch_size, where=where, share=self.share)
 
 
 def grow_model(source: ScoreSource, rule: Rule, ratio: float, event: int, where: str) -> int:

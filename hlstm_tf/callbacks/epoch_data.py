@@ -22,7 +22,8 @@ class EpochData(tf.data.Dataset):
 
     Keras takes the number of batches from the first epoch it sees, so every epoch must have the
     same number of them: shuffle before batching, or batch by length first and shuffle the batches.
-    `steps_per_epoch` would let one epoch run into the next; leave it out.
+    `steps_per_epoch` would let one epoch run into the next; leave it out. Options of the dataset
+    that `make` returns hold for the whole.
 
     Args:
         make: Takes the epoch, a scalar `int64` tensor, and returns a `tf.data.Dataset`. It is
@@ -71,7 +72,8 @@ class EpochData(tf.data.Dataset):
         epochs = tf.data.Dataset.from_generator(
             lambda: iter(tuple(self._epoch)), output_signature=tf.TensorSpec((), tf.int64)
         )
-        dataset = epochs.flat_map(self._make_in_graph)
+        # Options inside of `flat_map` would be lost.
+        dataset = epochs.flat_map(self._make_in_graph).with_options(example.options())
         batches = int(example.cardinality())
         if batches >= 0:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))

@@ -143,8 +143,9 @@ class GrowAndPrune(keras.callbacks.Callback):
     # The events of `fit`.
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        training = bool(self.plan.growth and self.plan.growth.training)
-        source = ScoreSource(self.model, self.train, self.batch_size, training, self.seed)
+        growth = self.plan.growth
+        training, share = (growth.training, growth.share) if growth else (False, 1.0)
+        source = ScoreSource(self.model, self.train, self.batch_size, training, share, self.seed)
         self._stage = Stage(self.model, self.plan, source)
         check_fit(self.model, self.plan, self.params["epochs"])
         self._log = RunLog(self.monitor)

@@ -12,7 +12,7 @@ from hlstm_tf.sparsity.checks import check_fraction
 from .architecture import Rule, ScoreSource, count_connections, grow_model
 from .epoch_data import set_epoch
 from .growth_score import require_masked_kernels
-from .training_batches import check_data
+from .training_batches import check_data, check_share
 
 
 class GradientGrowth(keras.callbacks.Callback):
@@ -38,6 +38,7 @@ class GradientGrowth(keras.callbacks.Callback):
             `Structure`.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
         training: The `training` argument of the scoring pass; see `DenseGradients`.
+        share: Share of the batches that the score is averaged over, evenly spread; all by default.
         batch_size: How arrays are batched for scoring.
         seed: Of random scores.
         verbose: Whether to print a line for each growth.
@@ -74,6 +75,7 @@ class GradientGrowth(keras.callbacks.Callback):
         structure: str | Structure = "connection",
         distribution: str | Distribution = "per_matrix",
         training: bool = False,
+        share: float = 1.0,
         batch_size: int = 32,
         seed: int = 0,
         verbose: int = 1,
@@ -84,6 +86,7 @@ class GradientGrowth(keras.callbacks.Callback):
         self.epochs = growth_epochs(epochs)
         self.rule = Rule.of(score, structure, distribution)
         self.training = training
+        self.share = check_share(share)
         self.batch_size = batch_size
         self.seed = seed
         self.verbose = verbose
@@ -93,7 +96,7 @@ class GradientGrowth(keras.callbacks.Callback):
         require_masked_kernels(self.model)
         self.history = []
         self._source = ScoreSource(
-            self.model, self.data, self.batch_size, self.training, seed=self.seed
+            self.model, self.data, self.batch_size, self.training, self.share, self.seed
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

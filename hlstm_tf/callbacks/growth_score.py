@@ -61,7 +61,11 @@ class DenseGradients:
             self._step = tf.function(self._loss_and_gradients, reduce_retracing=True)
 
     def mean(
-        self, data: Any, batch_size: int = 32, where: str = "the growth score"
+        self,
+        data: Any,
+        batch_size: int = 32,
+        where: str = "the growth score",
+        share: float = 1.0,
     ) -> dict[MaskedKernel, np.ndarray]:
         """Passes the training set once and returns the mean gradient of each kernel.
 
@@ -71,6 +75,7 @@ class DenseGradients:
                 last batch does not weigh as much as a full one.
             batch_size: How arrays are batched.
             where: What the pass is for, to name it in an error.
+            share: Share of the batches that count, evenly spread; the others are left out.
 
         Returns:
             For each kernel its gradient, float32, of the kernel's own shape.
@@ -79,7 +84,7 @@ class DenseGradients:
             FloatingPointError: The loss of a batch, or its gradient, is not finite.
             ValueError: There is not one batch.
         """
-        return self._pass(data, batch_size, where, decay=None)
+        return self._pass(data, batch_size, where, share, decay=None)
 
     def momentum(
         self,
@@ -87,23 +92,24 @@ class DenseGradients:
         batch_size: int = 32,
         where: str = "the growth score",
         decay: float = 0.9,
+        share: float = 1.0,
     ) -> dict[MaskedKernel, np.ndarray]:
         """As `mean`, but the running mean m = decay m + (1 - decay) g over the batches.
 
         The last batches count most, as in an optimizer's first moment (sparse momentum, arXiv
         1907.04840). An optimizer's own slots do not serve: they are zero at dormant connections.
         """
-        return self._pass(data, batch_size, where, decay=decay)
+        return self._pass(data, batch_size, where, share, decay=decay)
 
     def _pass(
-        self, data: Any, batch_size: int, where: str, decay: float | None
+        self, data: Any, batch_size: int, where: str, share: float, decay: float | None
     ) -> dict[MaskedKernel, np.ndarray]:
         check_data(data, "data")
         before = _state_values(self.model)
         totals: Sequence[Any] = [0.0] * len(self.kernels)
         weight = 0.0
         try:
-            for number, batch in enumerate(training_batches(data, batch_size)):
+            for number, batch in enumerate(training_batches(data, batch_size, share)):
                 gradients = self._batch_gradients(batch, f"{where}, batch {number}")
                 if gradients is None:
                     continue

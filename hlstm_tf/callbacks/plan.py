@@ -10,6 +10,7 @@ from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
 from .architecture import Rule
+from .training_batches import check_share
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Growth:
             "leaky_relu" has the paper's slope of 0.01. Layers with another activation keep it.
             `None` leaves all as they are.
         training: The `training` argument of the scoring pass; see `DenseGradients`.
+        share: Share of the training batches that the score is averaged over, evenly spread. All
+            of them by default, as in the paper; on a large training set a tenth tells as much.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -43,10 +46,12 @@ class Growth:
     distribution: str | Distribution = "per_matrix"
     activation: Any = "leaky_relu"
     training: bool = False
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         check_fraction(self.ratio, "ratio")
         check_count(self.epochs, "epochs")
+        check_share(self.share)
         self.rule()
         if self.activation is not None:
             get_activation(self.activation)

@@ -1,5 +1,6 @@
 """The batches of a training set, in whatever form the user keeps it."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,13 +29,33 @@ def check_data(data: Any, name: str) -> Any:
     )
 
 
-def training_batches(data: Any, batch_size: int = 32) -> Iterator[Any]:
-    """Yields each batch of `data` once, as `fit` would take it.
+def check_share(share: float) -> float:
+    """Returns `share` where it is above 0 and at most 1, or raises `ValueError`."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1; got {share!r}")
+    return float(share)
+
+
+def training_batches(data: Any, batch_size: int = 32, share: float = 1.0) -> Iterator[Any]:
+    """Yields batches of `data`, each once, as `fit` would take it.
 
     Args:
         data: See `check_data`.
         batch_size: How arrays are batched; the others say it themselves.
+        share: Share of the batches to yield: every third for a third.
+
+    Example:
+
+    >>> [int(batch) for batch in training_batches(tf.data.Dataset.range(9), share=1 / 3)]
+    [0, 3, 6]
     """
+    share = check_share(share)
+    for number, batch in enumerate(_all_batches(data, batch_size)):
+        if math.ceil((number + 1) * share) > math.ceil(number * share):
+            yield batch
+
+
+def _all_batches(data: Any, batch_size: int) -> Iterator[Any]:
     if isinstance(data, tf.data.Dataset):
         yield from data
     elif isinstance(data, keras.utils.PyDataset):

@@ -98,6 +98,14 @@ def recorded(callbacks, initial_epoch: int = 0, epochs: int = 4, **choices) -> l
     return model.seen
 
 
+def test_options_of_the_pipeline_are_options_of_the_whole() -> None:
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = EpochData(lambda epoch: shuffled(epoch).with_options(options))
+    assert data.options().autotune.enabled is False
+    assert data.map(lambda i, _: i).options().autotune.enabled is False
+
+
 def test_a_resumed_fit_sees_the_batches_it_would_have_seen() -> None:
     whole = recorded(lambda data: [data.follow()])
     assert len(whole) == 12

@@ -55,6 +55,24 @@ def test_arrays_datasets_and_py_datasets_score_alike() -> None:
     np.testing.assert_array_equal(arrays, gradients.mean(Batches())[kernel])
 
 
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.5, 1.0])
+def test_a_share_of_the_batches_is_evenly_spread(share: float) -> None:
+    model = linear_model()
+    [kernel] = hl.masked_kernels(model)
+    gradient = DenseGradients(model).mean((X, Y), batch_size=1, share=share)[kernel]
+    rows = {0.1: [0], 0.4: [0, 2, 5, 7], 0.5: [0, 2, 4, 6, 8], 1.0: list(range(10))}[share]
+    expected = by_hand(kernel.variable.numpy(), X[rows], Y[rows])
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.1])
+def test_a_share_outside_its_range_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share must be above 0"):
+        hl.Growth(share=share)
+    with pytest.raises(ValueError, match="share must be above 0"):
+        hl.GradientGrowth((X, Y), share=share)
+
+
 def test_sample_weights_weigh() -> None:
     model = linear_model()
     [kernel] = hl.masked_kernels(model)

@@ -76,6 +76,18 @@ def test_a_mistake_in_a_process_is_told_and_leaves_nothing(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_accents_and_telephone_lines_are_as_asked_for(tmp_path):
+    corpus = synthesise(
+        tmp_path / "c", train=6, valid=0, test=0, accents=("gb",), telephone=1.0, quiet=True
+    )
+    assert all(u.speaker.endswith("-gb") for u in corpus.train)
+    spectrum = np.abs(np.fft.rfft(load_audio(corpus.train[0].audio)))
+    hertz = np.linspace(0, 8000, len(spectrum))
+    assert spectrum[hertz < 3400].mean() > 5 * spectrum[hertz > 4500].mean()
+    with pytest.raises(InputError, match=r"telephone: got 1\.5"):
+        synthesise(tmp_path / "d", train=1, telephone=1.5)
+
+
 def test_another_seed_gives_other_sentences(folder, tmp_path):
     other = synthesise(tmp_path / "other", seed=4, **SIZE)
     assert [u.text for u in other.train] != [u.text for u in read_synthesised(folder).train]

@@ -48,6 +48,19 @@ def test_a_cast_is_a_function_of_its_seed():
     assert voices.cast("test", 9, seed=1) != voices.cast("test", 9, seed=2)
 
 
+def test_accents_can_be_chosen_and_leave_everything_else_as_it_was():
+    chosen = voices.cast("train", 40, accents=("us", "scot"))
+    assert {s.voice.accent for s in chosen} == {"en-US", "en-GB-scotland"}
+    with_all = voices.cast("train", 40)
+    assert [s.voice.variant for s in chosen] == [s.voice.variant for s in with_all]
+    assert [s.voice.pitch for s in voices.cast("train", 40, accents=("us",))] == [
+        s.voice.pitch for s in voices.cast("train", 40, accents=("gb",))
+    ]
+    for accents, named in ((("us", "mars"), "mars"), ((), "none")):
+        with pytest.raises(InputError, match=f"accents: got {named}"):
+            voices.cast("train", 3, accents=accents)
+
+
 def test_every_accent_can_speak():
     for accent in (*voices.ACCENTS.values(), *voices.REGIONAL.values()):
         assert len(espeak.speak("no", espeak.Voice(accent, "m1"))) > 2000
