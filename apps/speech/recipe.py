@@ -228,18 +228,19 @@ PRESETS: dict[str, Recipe] = {
     "demo": dataclasses.replace(
         _DEMO,
         units=96,
-        epochs=13,
+        epochs=9,
+        learning_rate=7e-3,
         grow_and_prune=GrowAndPruneRecipe(
             growth_epochs=2,
             growth_share=1 / 3,
             step=0.43,
             retrain_epochs=3,
-            retrain_rate=2e-3,
-            tolerance=0.03,
+            retrain_rate=3e-3,
+            tolerance=0.05,
             max_iterations=2,
         ),
     ),
-    "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=9),
+    "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=8),
     "an4": Recipe(
         units=128,
         epochs=60,
