@@ -69,11 +69,16 @@ def run_demo(folder: str | os.PathLike[str], seed: int = 0) -> list[Row]:
     began = time.monotonic()
     folder = Path(folder)
     _say("1/4 speech: a corpus of spoken alphanumerics (a minute)")
+    front_end = preset("demo").front_end
+    # After an installation librosa compiles some of its functions, which takes half a minute.
+    warming = threading.Thread(target=front_end, args=(np.zeros(16000, np.float32),))
+    warming.start()
     corpus = synthesise(folder / "corpus", seed, **DEMO_CORPUS)
+    warming.join()
     _say(corpus.summary())
     work = jobs(folder, seed)
     for split in SPLITS:
-        extract_all(corpus.split(split), preset("demo").front_end, work[0]["cache"])
+        extract_all(corpus.split(split), front_end, work[0]["cache"])
     _say("2/4 training: a stacked LSTM, and an H-LSTM that grows and is pruned (about 7 minutes)")
     _run_side_by_side(work)
     rows = [

@@ -99,6 +99,8 @@ def _compute(
         samples = load_audio(utterance.audio, front_end.sample_rate)
         return front_end(speed(samples, factor))
 
+    # Before the clock starts: after an installation the first call compiles for half a minute.
+    front_end(np.zeros(front_end.sample_rate, np.float32))
     counts: list[int] = []
     threads = workers or min(4, os.cpu_count() or 1)
     with (
