@@ -112,7 +112,8 @@ def _job(
 
 
 def _run_side_by_side(work: list[dict[str, Any]]) -> None:
-    parts = [_Part(job) for job in work]
+    # The last job is the longest: everybody waits for it.
+    parts = [_Part(job, yielding=job is not work[-1]) for job in work]
     try:
         quiet_import("hlstm_tf")  # the measurements want it; the trainings leave time for it
         for part in parts:
@@ -123,9 +124,12 @@ def _run_side_by_side(work: list[dict[str, Any]]) -> None:
 
 
 class _Part:
-    """A process of `demo_part`: its log goes into a file, its own lines to the screen, too."""
+    """A process of `demo_part`: its log goes into a file, its own lines to the screen, too.
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    Where `yielding`, the other process goes first.
+    """
+
+    def __init__(self, job: dict[str, Any], yielding: bool) -> None:
         folder = Path(job["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "job.json"
@@ -142,6 +146,8 @@ class _Part:
             text=True,
             errors="replace",
         )
+        if yielding and hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, 5)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
