@@ -142,7 +142,7 @@ def _fit(
     optimizer = keras.optimizers.AdamW(
         recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm
     )
-    model.compile(optimizer, jit_compile=False)  # XLA has no CTC kernel, and loops run slower in it
+    model.compile(optimizer, jit_compile=False)  # XLA has no CTC kernel; small loops compile alone
     plan = recipe.grow_and_prune
     state = folder / STATE
     gp = _grow_and_prune(plan, recipe, data, state) if plan else None
