@@ -26,7 +26,8 @@ class Recognition:
     """A model's outputs for whole batches, through one compiled function.
 
     The function is traced once for all lengths and batch sizes, and reads the model's current
-    weights and masks, so that one object serves every epoch of a training.
+    weights and masks; it is traced anew where the model's hidden activation was changed. So one
+    object serves every epoch of a training.
 
     Args:
         model: A `SpeechRecognizer`.
@@ -44,9 +45,13 @@ class Recognition:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        bands = model.input["features"].shape[-1]
-        self._infer = tf.function(
-            lambda features, lengths: model(
+        self._infer = self._compiled()
+        self._activations = self._hidden_activations()
+
+    def _compiled(self) -> Any:
+        bands = self.model.input["features"].shape[-1]
+        return tf.function(
+            lambda features, lengths: self.model(
                 {"features": features, "lengths": lengths}, training=False
             ),
             input_signature=[
@@ -55,8 +60,15 @@ class Recognition:
             ],
         )
 
+    def _hidden_activations(self) -> list[Any]:
+        layers = self.model._flatten_layers()
+        return [getattr(layer, "hidden_activation", None) for layer in layers]
+
     def logits(self, batch: Batch) -> tuple[Any, Any]:
         """Return `(batch, frames, symbols)` logits and `(batch,)` output lengths, as NumPy."""
+        activations = self._hidden_activations()
+        if activations != self._activations:  # they are part of what was traced
+            self._infer, self._activations = self._compiled(), activations
         logits = self._infer(batch["features"], batch["lengths"])
         return logits.numpy(), self.model.output_lengths(
             tf.cast(batch["lengths"], tf.int32)
