@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import math
 from types import SimpleNamespace
@@ -115,6 +116,20 @@ def test_a_compiled_recognition_follows_the_models_weights():
     np.testing.assert_allclose(
         after - before, np.broadcast_to([1, 2, 3, 4], after.shape), atol=1e-5
     )
+
+
+def test_a_compiled_recognition_follows_the_hidden_activation():
+    model = build(dataclasses.replace(CONFIG, cell="hlstm"))
+    recognition = Recognition(model)
+    batch = next(iter(scoring_data(material())))
+    inputs = {name: batch[name] for name in ("features", "lengths")}
+    before, _ = recognition.logits(batch)
+    layer = model.get_layer("bi_hlstm_1")
+    for direction in (layer.forward_layer, layer.backward_layer):
+        direction.hidden_activation = "tanh"
+    after, _ = recognition.logits(batch)
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(after, model(inputs), atol=1e-6)
 
 
 def always(model, symbol):
