@@ -250,7 +250,7 @@ PRESETS: dict[str, Recipe] = {
         vocal_tract=0.1,
         drop_remainder=True,
         grow_and_prune=GrowAndPruneRecipe(
-            step=0.4, retrain_epochs=5, tolerance=0.03, max_iterations=3
+            step=0.4, retrain_epochs=5, tolerance=0.03, max_iterations=2
         ),
     ),
 }
