@@ -34,8 +34,9 @@ class GrowAndPrune(keras.callbacks.Callback):
        iteration, and half the step is tried, down to `pruning.min_step`.
     5. The end: the last complete iteration is in the model, and training stops.
 
-    The best epoch of a training or retraining phase is the one that goes on. The `epochs` of
-    `fit` are an upper limit; if they end before, the model gets its last complete iteration.
+    The best epoch of a training or retraining phase, the later of equals, is the one that
+    goes on. The `epochs` of `fit` are an upper limit; if they end before, the model gets its last
+    complete iteration.
 
     With a `directory`, everything is on disk after each epoch: a process that is killed at any
     moment and started again by the same command ends with the same model, bit for bit on one

@@ -245,7 +245,8 @@ def _prune_first(progress: Progress) -> list[Action]:
 
 
 def _note(plan: Plan, progress: Progress, value: float) -> list[Action]:
-    if not plan.better(value, progress.best):
+    # Of equals the later: it has been trained longer, and rates mostly fall.
+    if not plan.better(value, progress.best) and value != progress.best:
         return []
     progress.best = value
     return [Action.KEEP_BEST]

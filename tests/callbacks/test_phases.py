@@ -85,6 +85,11 @@ def test_the_best_epoch_of_an_iteration_counts_not_the_last() -> None:
     assert steps[-1] == [A.RESTORE_BEST, A.COMPLETE, A.PRUNE]
 
 
+def test_of_equal_epochs_the_later_goes_on() -> None:
+    _, steps = walk(plan(train_epochs=3), [9, 9, 0.5, 0.5, 0.9])
+    assert steps[2:] == [[A.KEEP_BEST], [A.KEEP_BEST], [A.RESTORE_BEST, A.COMPLETE, A.PRUNE]]
+
+
 def test_an_iteration_that_fails_is_rolled_back_and_half_the_step_tried() -> None:
     progress, steps = walk(plan(growth=None, train_epochs=1), [0.5, 2, 2])
     assert steps[-1] == [A.ROLL_BACK, A.PRUNE]
