@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from apps.speech.memory import keep_freed_memory
+
 # Read by TensorFlow when it is first imported. One thread a pool: the suite
 # runs two processes on two cores, and sums come out in one order.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,6 +16,11 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# For the processes that tests start; `pytest_configure` does the same for this one. What TensorFlow
+# frees it wants again in the next step, and getting it from the system took a third of a training.
+os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
+os.environ.setdefault("MALLOC_TOP_PAD_", str(64 << 20))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if only_dispatches or config.option.help or config.option.version:
         return  # importing TensorFlow would only delay the workers
 
+    keep_freed_memory(top_pad=64 << 20)
     with _silent_stderr():
         import tensorflow as tf
 
