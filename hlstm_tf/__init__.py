@@ -15,6 +15,7 @@ from hlstm_tf.callbacks import (
 from hlstm_tf.export import (
     FileSize,
     SavedModelExport,
+    StepRunner,
     TFLiteExport,
     TFLiteModel,
     VerificationError,
@@ -110,6 +111,7 @@ __all__ = [
     "SavedModelExport",
     "Score",
     "SparsityBoard",
+    "StepRunner",
     "Summary",
     "TFLiteExport",
     "TFLiteModel",

@@ -243,11 +243,13 @@ PRESETS: dict[str, Recipe] = {
     "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=8),
     "an4": Recipe(
         units=128,
-        epochs=32,
+        channels=(32, 32),
+        kernels=((11, 11), (7, 5)),
+        strides=((2, 2), (2, 2)),
+        epochs=38,
         batch_size=8,
         dropout=0.2,
         hidden_dropout=0.1,
-        vocal_tract=0.1,
         drop_remainder=True,
         grow_and_prune=GrowAndPruneRecipe(
             step=0.4, retrain_epochs=5, tolerance=0.03, max_iterations=2

@@ -2,14 +2,17 @@
 
 from hlstm_tf.export.files import FileSize, file_size
 from hlstm_tf.export.saved_model import SavedModelExport, export_saved_model
+from hlstm_tf.export.step_runner import StepRunner, Stream, load_tflite
 from hlstm_tf.export.tflite import TFLiteExport, export_tflite
-from hlstm_tf.export.tflite_model import TFLiteModel, load_tflite
+from hlstm_tf.export.tflite_model import TFLiteModel
 from hlstm_tf.export.verification import TOLERANCES, VerificationError
 
 __all__ = [
     "TOLERANCES",
     "FileSize",
     "SavedModelExport",
+    "StepRunner",
+    "Stream",
     "TFLiteExport",
     "TFLiteModel",
     "VerificationError",

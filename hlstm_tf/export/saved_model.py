@@ -17,7 +17,8 @@ from hlstm_tf.export.calibration import batches
 from hlstm_tf.export.files import check_free, replaced_folder
 from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.preparation import plain_model
-from hlstm_tf.export.step import NotSteppableError, StepModel, check_step, is_recurrent, step_model
+from hlstm_tf.export.recurrences import NotSteppableError
+from hlstm_tf.export.step import StepModel, check_step, is_recurrent, step_model
 from hlstm_tf.export.verification import (
     VerificationError,
     compute_tolerance,

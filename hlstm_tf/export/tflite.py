@@ -16,7 +16,8 @@ from hlstm_tf.export.conversion import check_quantization, convert
 from hlstm_tf.export.files import file_size, replaced_file
 from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.preparation import full_precision, plain_model
-from hlstm_tf.export.tflite_model import TFLiteModel
+from hlstm_tf.export.step_form import step_form
+from hlstm_tf.export.step_runner import load_tflite
 from hlstm_tf.export.verification import (
     TOLERANCES,
     VerificationError,
@@ -24,6 +25,8 @@ from hlstm_tf.export.verification import (
     largest_error,
     reference_outputs,
 )
+
+FORMS = ("sequence", "step")
 
 _log = logging.getLogger("hlstm_tf.export")
 
@@ -41,6 +44,8 @@ class TFLiteExport:
             fraction of the output's range.
         tolerance: What that error had to stay within.
         quantization: `None`, `"float16"`, `"dynamic"` or `"int8"`.
+        form: `"sequence"` or `"step"`.
+        signatures: The names of the file's signatures.
     """
 
     path: Path
@@ -50,12 +55,15 @@ class TFLiteExport:
     error: float
     tolerance: float
     quantization: str | None
+    form: str
+    signatures: tuple[str, ...]
 
 
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
+    form: str = "sequence",
     quantization: str | None = None,
     representative: Any = None,
     verify_with: Any = None,
@@ -64,10 +72,30 @@ def export_tflite(
 ) -> TFLiteExport:
     """Writes a model as a TFLite file, and checks that LiteRT computes with it what Keras does.
 
-    Masks are applied and left out. The file has one signature, `serve`, whose inputs and outputs
-    have the names of the model's (`inputs` and `outputs` where it names none), and builtin
-    operations only, so that it runs on every build of LiteRT. The length of a sequence stays open.
-    The file is loaded again, run and compared, and only then renamed to `path`.
+    Masks are applied and left out. Inputs and outputs have the names of the model's (`inputs` and
+    `outputs` where it names none), and there are builtin operations only, so that the file runs on
+    every build of LiteRT. The length of a sequence stays open. The file is loaded again, run and
+    compared, and only then renamed to `path`.
+
+    In the form `sequence` the file has one signature, `serve`, with a loop over time inside where
+    the model is recurrent; `TFLiteModel` calls it. LiteRT's loop costs more than the steps of a
+    compact model: in the form `step` the file has none, and its host runs it. `StepRunner` is such
+    a host, in Python. A model that runs forward in time and gives an output for each frame has the
+    signatures
+
+    * `project`: the model's inputs to `frames_LAYER`, all that can be computed for the whole
+      sequence at once;
+    * `step`: `frame_LAYER`, one of those frames, and the states `LAYER_h`, `LAYER_c` to the model's
+      outputs for it and the new states under the same names;
+    * `initial_state`: the states before the first frame.
+
+    Any other recurrent model, bidirectional ones among them, has `project_1`, then for each
+    recurrent layer and direction that can run now a `step_LAYER` from `frame_LAYER` and its states
+    to `output_LAYER` and the new ones; `project_2`, from what is known so far (all outputs as
+    `outputs_LAYER`, in the order they were computed in) to the next frames; and so on to `head`.
+    The frames of a layer that runs backwards come in reverse, so that every loop is the same. Where
+    there is a `mask_LAYER` beside the frames, states stay and the output is repeated where it is
+    false.
 
     Zeros are stored as zeros: a sparse encoding buys no speed in LiteRT, and gzip takes a quantized
     file with zeros just as far (`TFLiteExport.gzipped`).
@@ -75,16 +103,17 @@ def export_tflite(
     Args:
         model: A built Sequential or functional model; masked layers may be in it.
         path: The file to write; an older one is replaced.
+        form: `"sequence"` or `"step"`.
         quantization: `None` (float32); `"float16"`, half the size, no faster; `"dynamic"`, int8
             weights, a quarter of the size and the fastest for recurrent models; or `"int8"`,
-            weights and activations, for convolutional and dense models.
+            weights and activations, for convolutional and dense models in the form `sequence`.
         representative: For `"int8"`: typical inputs to measure the tensors' ranges on. A batch in
             the model's structure, or a `tf.data.Dataset` or iterator of batches. Not used by the
             other quantizations.
         verify_with: Inputs to compare on, in the model's structure, as many samples as you like.
             Real ones say most. Default: the first representative samples, else random inputs.
         batch_size: Samples that a call of the file takes. 1 by default: a loop over time needs a
-            fixed number, and `TFLiteModel` runs larger batches piece by piece.
+            fixed number, and `TFLiteModel` runs larger batches piece by piece. A step form's is 1.
         tolerance: Largest error allowed, as a fraction of the output's range. Default: by the
             quantization, see `TOLERANCES`.
 
@@ -93,9 +122,9 @@ def export_tflite(
 
     Raises:
         TypeError: `model` is no Keras model.
-        ValueError: The quantization does not exist; `representative` is missing for int8; samples
-            do not fit the model's inputs; an operation has no builtin form; or calibration crashed
-            (in a process of its own).
+        ValueError: The form or the quantization does not exist, or not together; the model has no
+            step form; `representative` is missing for int8; samples do not fit the model's inputs;
+            an operation has no builtin form; or calibration crashed (in a process of its own).
         VerificationError: The file does not compute what the model does. No file is left.
         OSError: The file cannot be written.
 
@@ -110,16 +139,23 @@ def export_tflite(
     """
     check_quantization(quantization)
     _check_batch_size(batch_size)
+    _check_form(form, quantization, batch_size)
     layout = input_layout(model)
     samples = representative_batches(layout, representative) if quantization == "int8" else []
     inputs = _verification_inputs(layout, verify_with, samples, batch_size)
     _warn_of_unrolled(model)
     expected = reference_outputs(model, layout, inputs)
     with replaced_file(path) as unfinished:
-        content, actual = _convert(model, layout, quantization, samples, inputs, batch_size)
+        with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
+            folder = Path(scratch)
+            signatures = _write_graphs(model, layout, form, batch_size, folder)
+            if quantization == "int8":
+                content, actual = _int8(folder, signatures, samples, inputs, batch_size, model.name)
+            else:
+                content, actual = convert(folder, signatures, quantization, model.name), None
         unfinished.write_bytes(content)
         if actual is None:
-            actual = TFLiteModel(unfinished).run(inputs)
+            actual = load_tflite(unfinished, threads=1).run(inputs)
         limit = _tolerance(model, quantization) if tolerance is None else tolerance
         error, output = largest_error(expected, actual)
         if not error <= limit:
@@ -130,33 +166,47 @@ def export_tflite(
             )
         size = file_size(unfinished)
     return TFLiteExport(
-        Path(path), size.bytes, size.gzipped, size.sha256, error, limit, quantization
+        path=Path(path),
+        bytes=size.bytes,
+        gzipped=size.gzipped,
+        sha256=size.sha256,
+        error=error,
+        tolerance=limit,
+        quantization=quantization,
+        form=form,
+        signatures=tuple(signatures),
     )
 
 
-def _convert(
-    model: keras.Model,
-    layout: InputLayout,
-    quantization: str | None,
+def _write_graphs(
+    model: keras.Model, layout: InputLayout, form: str, batch_size: int, folder: Path
+) -> list[str]:
+    """Writes the SavedModel that is converted; returns its signatures."""
+    plain = full_precision(plain_model(model))
+    if form == "step":
+        traced = step_form(plain, layout)
+    else:
+        traced = trace([serve_endpoint(plain, layout, batch_size)])
+    write_archive(plain, traced, folder)
+    return list(traced)
+
+
+def _int8(
+    folder: Path,
+    signatures: list[str],
     representative: Pieces,
     inputs: dict[str, np.ndarray],
     batch_size: int,
-) -> tuple[bytes, dict[str, np.ndarray] | None]:
-    """The file's content, and where it had to be run in another process already, its outputs."""
-    plain = full_precision(plain_model(model))
-    endpoint = serve_endpoint(plain, layout, batch_size)
-    with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
-        folder = Path(scratch)
-        write_archive(plain, trace([endpoint]), folder)
-        if quantization != "int8":
-            return convert(folder, [endpoint.name], quantization, model.name), None
-        content, outputs = convert_int8(
-            folder,
-            [endpoint.name],
-            [piece for batch in representative for piece in pieces_of(batch, batch_size)],
-            pieces_of(inputs, batch_size),
-            model.name,
-        )
+    model: str,
+) -> tuple[bytes, dict[str, np.ndarray]]:
+    """The file's content, and the outputs that it gave in the process that made it."""
+    content, outputs = convert_int8(
+        folder,
+        signatures,
+        [piece for batch in representative for piece in pieces_of(batch, batch_size)],
+        pieces_of(inputs, batch_size),
+        model,
+    )
     return content, {
         name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]
     }
@@ -178,6 +228,18 @@ def _verification_inputs(
 
 def _tolerance(model: keras.Model, quantization: str | None) -> float:
     return max(TOLERANCES[quantization], compute_tolerance(model))
+
+
+def _check_form(form: str, quantization: str | None, batch_size: int) -> None:
+    if form not in FORMS:
+        raise ValueError(f"form must be 'sequence' or 'step'; got {form!r}.")
+    if form == "step" and quantization == "int8":
+        raise ValueError(
+            "form='step' takes the quantizations None, 'float16' and 'dynamic'; got 'int8'. With "
+            "'dynamic' the weights and the products of a recurrent model are in int8, too."
+        )
+    if form == "step" and batch_size != 1:
+        raise ValueError(f"form='step' runs one sample at a time; got batch_size={batch_size}.")
 
 
 def _check_batch_size(batch_size: int) -> None:

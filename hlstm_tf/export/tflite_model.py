@@ -1,5 +1,6 @@
 """Running a TFLite file on LiteRT."""
 
+import abc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,84 @@ import tensorflow as tf
 from hlstm_tf.export.layout import fitted
 
 
-class TFLiteModel:
+class NamedModel(abc.ABC):
+    """Something to call with a batch of any size that runs a file's fixed number of samples at a
+    time; inputs and outputs have names.
+
+    Attributes:
+        path: The file, for errors.
+    """
+
+    path: Path
+
+    @property
+    @abc.abstractmethod
+    def inputs(self) -> dict[str, tf.TensorSpec]:
+        """Shape and dtype of each input by name; an open axis is `None`."""
+
+    @property
+    @abc.abstractmethod
+    def outputs(self) -> list[str]:
+        """The outputs' names."""
+
+    @abc.abstractmethod
+    def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs as many samples as the file takes at a time."""
+
+    def __call__(self, inputs: Any) -> Any:
+        outputs = self.run(inputs)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def run(self, inputs: Any) -> dict[str, np.ndarray]:
+        """As calling, with a dictionary by output name whatever their number."""
+        return self._in_pieces(self._named(inputs))
+
+    def _named(self, inputs: Any) -> dict[str, np.ndarray]:
+        specs = self.inputs
+        if not isinstance(inputs, Mapping):
+            if len(specs) != 1:
+                raise ValueError(
+                    f"{self.path} takes several inputs; give a dictionary with {list(specs)}."
+                )
+            inputs = {next(iter(specs)): inputs}
+        if set(inputs) != set(specs):
+            raise ValueError(f"{self.path} takes the inputs {list(specs)}; got {sorted(inputs)}.")
+        # Any number of samples is taken: the batch axis is cut to the file's below.
+        return {
+            name: fitted(
+                inputs[name],
+                tf.TensorSpec((None, *spec.shape[1:]) if spec.shape.rank else (), spec.dtype, name),
+                str(self.path),
+            )
+            for name, spec in specs.items()
+        }
+
+    def _in_pieces(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        specs = self.inputs
+        batched = [name for name, spec in specs.items() if spec.shape.rank]
+        sizes = {name: specs[name].shape[0] or len(named[name]) for name in batched}
+        counts = {len(named[name]) / sizes[name] for name in batched}
+        if not batched or counts == {1.0}:
+            return self._invoke(named)
+        count = counts.pop()
+        if counts or count != int(count) or count < 1:
+            raise ValueError(
+                f"{self.path} takes batches of {sizes}; got "
+                f"{ {name: len(named[name]) for name in batched} } samples."
+            )
+        pieces = [
+            self._invoke(
+                {
+                    name: value[i * sizes[name] : (i + 1) * sizes[name]] if name in sizes else value
+                    for name, value in named.items()
+                }
+            )
+            for i in range(int(count))
+        ]
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+class TFLiteModel(NamedModel):
     """A TFLite file, ready to be called like the model it was made from.
 
     Axes that the file leaves open (the length of a sequence) may change from call to call. A batch
@@ -52,16 +130,16 @@ class TFLiteModel:
         threads: int = 1,
         signature: str | None = None,
     ) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads must be a positive integer; got {threads!r}.")
+        check_threads(threads)
         self.path = Path(path)
         self.threads = threads
-        self._interpreter = _open(self.path, threads)
+        self._interpreter = open_interpreter(self.path, threads)
         self.signatures: dict[str, dict[str, list[str]]] = self._interpreter.get_signature_list()
         self.signature = self._choose(signature)
         self._runner = self._interpreter.get_signature_runner(self.signature)
         self._specs = {
-            name: _spec(name, detail) for name, detail in self._runner.get_input_details().items()
+            name: tensor_spec(name, detail)
+            for name, detail in self._runner.get_input_details().items()
         }
 
     @property
@@ -74,67 +152,14 @@ class TFLiteModel:
         """The outputs' names."""
         return list(self._runner.get_output_details())
 
-    def __call__(self, inputs: Any) -> Any:
-        named = self._named(inputs)
-        outputs = self._in_pieces(named)
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
-
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """As calling, with a dictionary by output name whatever their number."""
-        return self._in_pieces(self._named(inputs))
-
-    def _named(self, inputs: Any) -> dict[str, np.ndarray]:
-        if not isinstance(inputs, Mapping):
-            if len(self._specs) != 1:
-                raise ValueError(
-                    f"{self.path} takes several inputs; give a dictionary with {list(self._specs)}."
-                )
-            inputs = {next(iter(self._specs)): inputs}
-        if set(inputs) != set(self._specs):
-            raise ValueError(
-                f"{self.path} takes the inputs {list(self._specs)}; got {sorted(inputs)}."
-            )
-        # Any number of samples is taken: the batch axis is cut to the file's below.
-        return {
-            name: fitted(
-                inputs[name],
-                tf.TensorSpec((None, *spec.shape[1:]) if spec.shape.rank else (), spec.dtype, name),
-                str(self.path),
-            )
-            for name, spec in self._specs.items()
-        }
-
     def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             return self._runner(**named)
         except (ValueError, RuntimeError) as error:
             shapes = {name: value.shape for name, value in named.items()}
             raise ValueError(
-                f"LiteRT cannot run {self.path} on inputs of shapes {shapes}: {_one_line(error)}"
+                f"LiteRT cannot run {self.path} on inputs of shapes {shapes}: {one_line(error)}"
             ) from error
-
-    def _in_pieces(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        batched = [name for name, spec in self._specs.items() if spec.shape.rank]
-        sizes = {name: self._specs[name].shape[0] or len(named[name]) for name in batched}
-        counts = {len(named[name]) / sizes[name] for name in batched}
-        if not batched or counts == {1.0}:
-            return self._invoke(named)
-        count = counts.pop()
-        if counts or count != int(count) or count < 1:
-            raise ValueError(
-                f"{self.path} takes batches of {sizes}; got "
-                f"{ {name: len(named[name]) for name in batched} } samples."
-            )
-        pieces = [
-            self._invoke(
-                {
-                    name: value[i * sizes[name] : (i + 1) * sizes[name]] if name in sizes else value
-                    for name, value in named.items()
-                }
-            )
-            for i in range(int(count))
-        ]
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
     def _choose(self, signature: str | None) -> str:
         names = list(self.signatures)
@@ -149,12 +174,14 @@ class TFLiteModel:
         return signature
 
 
-def load_tflite(path: str | os.PathLike[str], *, threads: int = 1) -> TFLiteModel:
-    """Opens a TFLite file; short for `TFLiteModel(path, threads=threads)`."""
-    return TFLiteModel(path, threads=threads)
+def check_threads(threads: int) -> None:
+    """Raises a `ValueError` for a number of threads that cannot be."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a positive integer; got {threads!r}.")
 
 
-def _open(path: Path, threads: int) -> Any:
+def open_interpreter(path: Path, threads: int) -> Any:
+    """LiteRT's interpreter of a file; raises as `TFLiteModel` does."""
     from ai_edge_litert.interpreter import Interpreter
 
     content = _read(path)
@@ -165,12 +192,13 @@ def _open(path: Path, threads: int) -> Any:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{path} is no TFLite file that LiteRT can run, or is damaged: {_one_line(error)}"
+            f"{path} is no TFLite file that LiteRT can run, or is damaged: {one_line(error)}"
         ) from error
     return interpreter
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What LiteRT says of an error, short enough to be read."""
     return " ".join(str(error).split())[:300]
 
 
@@ -188,6 +216,7 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _spec(name: str, detail: Mapping[str, Any]) -> tf.TensorSpec:
+def tensor_spec(name: str, detail: Mapping[str, Any]) -> tf.TensorSpec:
+    """The spec of a tensor from LiteRT's details; an open axis is `None`."""
     shape = [None if size < 0 else int(size) for size in detail["shape_signature"]]
     return tf.TensorSpec(shape, tf.as_dtype(detail["dtype"]), name)

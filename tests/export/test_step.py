@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import hlstm_tf as hl
 from hlstm_tf.export import export_saved_model
 from hlstm_tf.export.layout import input_layout
-from hlstm_tf.export.step import NotSteppableError, check_step, step_model
+from hlstm_tf.export.recurrences import NotSteppableError
+from hlstm_tf.export.step import check_step, step_model
 
 layers = keras.layers
 

@@ -1,0 +1,193 @@
+"""The recurrent layers of a model, and how to put something else in the place of their loops."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hlstm_tf.export.cells import SplitCell, split_cell
+from hlstm_tf.export.layout import clean_name, unique_name
+
+
+class NotSteppableError(ValueError):
+    """A model that cannot be run step by step; the message says why."""
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A recurrent layer, one direction of it where it is bidirectional.
+
+    Attributes:
+        name: The layer's name as signatures take it.
+        layer: The layer; `Bidirectional` has two.
+        cell: Its cell in two parts.
+        states: Spec of each state by name, `(batch, ...)`: `NAME_h`, `NAME_c`.
+        wrapper: The name of the `Bidirectional` layer around it, if there is one.
+    """
+
+    name: str
+    layer: keras.layers.RNN
+    cell: SplitCell
+    states: dict[str, tf.TensorSpec]
+    wrapper: str | None = None
+
+    def pack(self, states: Mapping[str, Any]) -> list[Any]:
+        """The cell's states in its own structure, from all states by name."""
+        flat = [states[name] for name in self.states]
+        return keras.tree.pack_sequence_as(_zeros(self.layer, 1), flat)
+
+    def named(self, states: Any) -> dict[str, Any]:
+        """The cell's states by name."""
+        return dict(zip(self.states, keras.tree.flatten(states), strict=True))
+
+    def zeros(self, batch_size: Any) -> dict[str, Any]:
+        """The states before the first frame, by name."""
+        return self.named(_zeros(self.layer, batch_size))
+
+
+Loop = Callable[[Recurrence, Any, Any], tuple[Any, Any, Any]]
+"""What takes the place of a recurrent layer's loop: the recurrence, its sequence and its mask (or
+`None`), to the last output, all outputs and the last states."""
+
+
+def recurrences_of(model: keras.Model, taken: set[str] | None = None) -> list[Recurrence]:
+    """Finds the recurrent layers of a built model and of the models in it, in the model's order.
+
+    One inside another layer, such as `TimeDistributed`, runs over that layer's time: it is not
+    among them, and its loop stays a loop.
+
+    Args:
+        model: A model without masks.
+        taken: Names that no state may have.
+    """
+    taken = set(taken or ())
+    names: set[str] = set()
+    return [
+        _recurrence(layer, wrapper, unique_name(clean_name(layer.name), names), taken)
+        for layer, wrapper in _recurrent_layers(model)
+    ]
+
+
+@contextlib.contextmanager
+def replaced_loops(recurrences: list[Recurrence], loop: Loop) -> Iterator[None]:
+    """While it is open, calls of the model run `loop` in place of the recurrent layers' loops.
+
+    What a recurrent layer does around its loop stays: which outputs and states it returns, and how
+    two directions are merged.
+
+    Raises:
+        NotSteppableError: When called, a layer is used twice, or starts from another layer's state.
+    """
+    used: set[str] = set()
+    with contextlib.ExitStack() as stack:
+        for recurrence in recurrences:
+            layer, own = recurrence.layer, _OwnStates(recurrence.layer)
+            stack.enter_context(_attribute(layer, "get_initial_state", own.make))
+            stack.enter_context(
+                _attribute(layer, "inner_loop", partial(_run, recurrence, loop, own, used))
+            )
+            if getattr(layer, "use_cudnn", False):  # its kernels would not come by here
+                stack.enter_context(_attribute(layer, "use_cudnn", False))
+        yield
+
+
+class _OwnStates:
+    """The initial states that a layer made itself, to tell them from those it is given."""
+
+    def __init__(self, layer: keras.layers.RNN) -> None:
+        self._make = layer.get_initial_state
+        self.made: Any = None
+
+    def make(self, batch_size: Any) -> Any:
+        self.made = self._make(batch_size=batch_size)
+        return self.made
+
+
+def _run(
+    recurrence: Recurrence,
+    loop: Loop,
+    own: _OwnStates,
+    used: set[str],
+    sequences: Any,
+    initial_state: Any,
+    mask: Any,
+    training: bool = False,
+) -> tuple[Any, Any, Any]:
+    made = keras.tree.flatten(own.made) if own.made is not None else []
+    given = keras.tree.flatten(initial_state)
+    if len(made) != len(given) or any(a is not b for a, b in zip(made, given, strict=True)):
+        raise NotSteppableError(
+            f"its layer {recurrence.layer.name!r} gets its state from another layer"
+        )
+    if recurrence.name in used:
+        raise NotSteppableError(f"its layer {recurrence.layer.name!r} is used more than once")
+    used.add(recurrence.name)
+    mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+    return loop(recurrence, sequences, mask)
+
+
+@contextlib.contextmanager
+def _attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """An object's attribute, changed for a while; past Keras, which would track the value."""
+    attributes = vars(thing)
+    absent = object()
+    before = attributes.get(name, absent)
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        if before is absent:
+            del attributes[name]
+        else:
+            attributes[name] = before
+
+
+def _recurrent_layers(layer: keras.Layer) -> Iterator[tuple[keras.layers.RNN, str | None]]:
+    if isinstance(layer, keras.layers.RNN):
+        yield layer, None
+    elif isinstance(layer, keras.layers.Bidirectional):
+        yield layer.forward_layer, layer.name
+        yield layer.backward_layer, layer.name
+    elif isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            yield from _recurrent_layers(inner)
+
+
+def _recurrence(
+    layer: keras.layers.RNN, wrapper: str | None, name: str, taken: set[str]
+) -> Recurrence:
+    zeros = keras.tree.flatten(_zeros(layer, 1))
+    states = {}
+    for state, value in zip(_state_names(layer.cell, name, len(zeros)), zeros, strict=True):
+        unique = unique_name(state, taken)
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        states[unique] = tf.TensorSpec((None, *value.shape[1:]), dtype, unique)
+    return Recurrence(name, layer, split_cell(layer.cell), states, wrapper)
+
+
+def _zeros(layer: keras.layers.RNN, batch_size: Any) -> list[Any]:
+    states = type(layer).get_initial_state(layer, batch_size=batch_size)
+    states = list(states) if keras.tree.is_nested(states) else [states]
+    dtype = layer.cell.compute_dtype
+    return keras.tree.map_structure(lambda state: keras.ops.cast(state, dtype), states)
+
+
+def _state_names(cell: Any, prefix: str, count: int) -> list[str]:
+    """`LAYER_h` and `LAYER_c`; stacked cells are numbered, unknown ones have `LAYER_state_0`..."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        return [
+            name
+            for number, inner in enumerate(cell.cells)
+            for name in _state_names(
+                inner, f"{prefix}_{number}", len(keras.tree.flatten(inner.state_size))
+            )
+        ]
+    if count == 1:
+        return [f"{prefix}_h"]
+    if count == 2 and isinstance(cell, keras.layers.LSTMCell):
+        return [f"{prefix}_h", f"{prefix}_c"]
+    return [f"{prefix}_state_{number}" for number in range(count)]

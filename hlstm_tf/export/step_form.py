@@ -1,0 +1,97 @@
+"""Which step form a model gets: one step through all of it where that computes the same."""
+
+import logging
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.export.archive import Traced, trace
+from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
+from hlstm_tf.export.layout import InputLayout
+from hlstm_tf.export.recurrences import NotSteppableError
+from hlstm_tf.export.stages import forward_endpoints, staged_endpoints
+from hlstm_tf.export.verification import compute_tolerance, largest_error, reference_outputs
+
+_STEPS = 40
+"""Frames that the two forms are compared on; enough for convolutions with strides before them."""
+
+_log = logging.getLogger("hlstm_tf.export")
+
+
+def step_form(model: keras.Model, layout: InputLayout) -> Traced:
+    """Traces the signatures of a model's step form.
+
+    Args:
+        model: A Sequential or functional model without masks.
+        layout: Its inputs.
+
+    Raises:
+        ValueError: The model has no step form; the message says why.
+    """
+    try:
+        return _forward_form(model, layout)
+    except NotSteppableError as reason:
+        _log.info("model %r is cut at its recurrent layers: %s.", model.name, reason)
+    try:
+        return trace(staged_endpoints(model, layout))
+    except NotSteppableError as error:
+        raise ValueError(f"model {model.name!r} has no step form: {error}.") from error
+
+
+def _forward_form(model: keras.Model, layout: InputLayout) -> Traced:
+    traced = _traced_forward(model, layout)
+    inputs = layout.random(samples=1, steps=_STEPS)
+    expected = reference_outputs(model, layout, inputs)
+    engine = _Graphs(traced)
+    actual = HostLoop(engine.names, engine).run(inputs)
+    error, _ = largest_error(expected, actual)
+    if not error <= compute_tolerance(model):
+        raise NotSteppableError(
+            "a layer after the first recurrent one looks at more than one frame (a convolution "
+            "over time, pooling, attention)"
+        )
+    return traced
+
+
+def _traced_forward(model: keras.Model, layout: InputLayout) -> Traced:
+    try:
+        return trace(forward_endpoints(model, layout))
+    except NotSteppableError:
+        raise
+    except Exception as error:  # whatever a layer makes of a sequence of one frame
+        raise NotSteppableError(
+            f"its layers do not take a single frame: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+class _Graphs:
+    """TensorFlow's graphs as the engine of a `HostLoop`."""
+
+    def __init__(self, traced: Traced) -> None:
+        self._traced = traced
+        self.names = {
+            name: {
+                "inputs": _arguments(function),
+                "outputs": list(function.structured_outputs),
+            }
+            for name, function in traced.items()
+        }
+
+    def call(self, signature: str, inputs: Arrays) -> Arrays:
+        """Runs a signature once."""
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        given = tensors["batch_size"] if signature == "initial_state" else tensors
+        return {name: value.numpy() for name, value in self._traced[signature](given).items()}
+
+    def loop(
+        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Runs a step over all frames."""
+        return loop_by_calls(self.call, signature, frames, states, valid)
+
+
+def _arguments(function: Any) -> list[str]:
+    (argument,), _ = function.structured_input_signature
+    return list(argument) if isinstance(argument, dict) else [argument.name]

@@ -1,0 +1,266 @@
+"""The host's side of a TFLite file in step form: the loop over time, on LiteRT."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
+from hlstm_tf.export.tflite_model import (
+    NamedModel,
+    TFLiteModel,
+    check_threads,
+    one_line,
+    open_interpreter,
+    tensor_spec,
+)
+
+_TWO_THREADS_FROM = 800_000
+"""Bytes of a file from which two threads are faster than one."""
+
+
+class StepRunner(NamedModel):
+    """A TFLite file in step form, ready to be called like the model it was made from.
+
+    It runs the loop over time that such a file leaves to its host: what can be computed for all
+    frames at once in one call, then frame by frame a step, whose states never leave the engine's
+    memory. Samples of a batch are run one after the other. One instance serves one thread at a
+    time.
+
+    Args:
+        path: A file that `export_tflite(form="step")` wrote.
+        threads: Threads of the engine. Default `None`: one, or two for files of more than 0.8 MB,
+            below which a second thread costs more than it brings.
+
+    Call arguments:
+        inputs: The batch: an array where the model has one input, or a dictionary by input name.
+
+    Returns:
+        An array where there is one output, else a dictionary by output name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged or not in step form; `threads` is not positive; or, when
+            called, an input is missing or has another shape or type.
+
+    Example:
+
+    >>> import os, tempfile, keras, numpy as np, hlstm_tf as hl
+    >>> model = keras.Sequential([
+    ...     keras.Input((None, 3), name="features"),
+    ...     hl.HLSTM(4, return_sequences=True), keras.layers.Dense(2)])
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.tflite")
+    >>> _ = hl.export_tflite(model, path, form="step")
+    >>> runner = hl.StepRunner(path)
+    >>> runner(np.zeros((1, 7, 3), "float32")).shape
+    (1, 7, 2)
+    >>> stream = runner.stream()
+    >>> stream(np.zeros((1, 2, 3), "float32")).shape, stream(np.zeros((1, 5, 3), "float32")).shape
+    ((1, 2, 2), (1, 5, 2))
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        if threads is not None:
+            check_threads(threads)
+        self.path = Path(path)
+        if threads is None:
+            threads = _threads_for(self.path)
+        self.threads = threads
+        engine = _LiteRT(open_interpreter(self.path, threads), self.path)
+        self.signatures: dict[str, dict[str, list[str]]] = engine.names
+        try:
+            self._loop = HostLoop(engine.names, engine)
+        except ValueError as error:
+            raise ValueError(f"{self.path} is not in step form: {error}.") from None
+        self._specs = {
+            name: engine.spec(signature, name) for name, signature in self._loop.inputs.items()
+        }
+
+    @property
+    def inputs(self) -> dict[str, tf.TensorSpec]:
+        """Shape and dtype of each input by name; an open axis is `None`."""
+        return dict(self._specs)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The outputs' names."""
+        return list(self._loop.outputs)
+
+    def stream(self) -> "Stream":
+        """Starts a sample whose frames come little by little.
+
+        Raises:
+            ValueError: The model needs a sequence's end before its beginning is done, or looks at
+                several frames at a time before its first recurrent layer.
+        """
+        return Stream(self, self._loop)
+
+    def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._loop.run(named)
+
+
+class Stream:
+    """One sample of a model whose frames come little by little; made by `StepRunner.stream`.
+
+    Call arguments:
+        frames: `(1, time, ...)`: the next frames, any number of them.
+
+    Returns:
+        The outputs for these frames, as `StepRunner` returns them for all.
+
+    Attributes:
+        states: The states after the frames so far, by name; may be kept and assigned again.
+    """
+
+    def __init__(self, runner: StepRunner, loop: HostLoop) -> None:
+        if not loop.streams or len(loop.inputs) != 1:
+            raise ValueError(
+                f"{runner.path} cannot stream: it runs backwards in time, gives one output for a "
+                "whole sequence, or has several inputs."
+            )
+        self._runner, self._loop = runner, loop
+        self.states = loop.initial_states()
+        _check_frame_by_frame(runner, loop)
+
+    def __call__(self, frames: Any) -> Any:
+        named = self._runner._named(frames)
+        if len(next(iter(named.values()))) != 1:
+            raise ValueError("a stream is one sample: give frames of the shape (1, time, ...).")
+        outputs, self.states = self._loop.advance(named, self.states)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def load_tflite(
+    path: str | os.PathLike[str], *, threads: int | None = None
+) -> TFLiteModel | StepRunner:
+    """Opens a TFLite file of either form: `TFLiteModel`, or `StepRunner` for one in step form.
+
+    Both are called like the model that the file was made from.
+
+    Args:
+        path: The `.tflite` file.
+        threads: Threads of the engine; by default as the class has it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no TFLite file or is damaged, or `threads` is not positive.
+    """
+    path = Path(path)
+    if "initial_state" in open_interpreter(path, 1).get_signature_list():
+        return StepRunner(path, threads=threads)
+    return TFLiteModel(path, threads=threads or 1)
+
+
+def _threads_for(path: Path) -> int:
+    big = path.is_file() and path.stat().st_size > _TWO_THREADS_FROM
+    # Where the process may run on one core only, two threads wait for each other.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(2 if big else 1, cores or 1)
+
+
+def _check_frame_by_frame(runner: StepRunner, loop: HostLoop) -> None:
+    """Raises unless the first stage treats every frame by itself, as it turns out on some."""
+    (spec,) = runner.inputs.values()
+    shape = (1, 4, *(size or 1 for size in spec.shape[2:]))
+    dtype = spec.dtype.as_numpy_dtype
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=shape) if spec.dtype.is_floating else rng.integers(0, 2, shape)
+    frames = frames.astype(dtype)
+    whole = loop.project({spec.name: frames})
+    for t in range(shape[1]):
+        for name, value in loop.project({spec.name: frames[:, t : t + 1]}).items():
+            expected = whole[name][:, t : t + 1]
+            if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-3):
+                raise ValueError(
+                    f"{runner.path} cannot stream: before its first recurrent layer it looks at "
+                    "several frames at a time; call it with whole sequences."
+                )
+
+
+class _LiteRT:
+    """LiteRT as the engine of a `HostLoop`."""
+
+    def __init__(self, interpreter: Any, path: Path) -> None:
+        self.names = interpreter.get_signature_list()
+        self._interpreter, self._path = interpreter, path
+        self._runners = {name: interpreter.get_signature_runner(name) for name in self.names}
+        self._steps: dict[str, _Step] = {}
+
+    def spec(self, signature: str, name: str) -> tf.TensorSpec:
+        """The spec of an input."""
+        return tensor_spec(name, self._runners[signature].get_input_details()[name])
+
+    def call(self, signature: str, inputs: Arrays) -> Arrays:
+        """Runs a signature once."""
+        try:
+            return self._runners[signature](**inputs)
+        except (ValueError, RuntimeError) as error:
+            shapes = {name: value.shape for name, value in inputs.items()}
+            raise ValueError(
+                f"LiteRT cannot run {signature!r} of {self._path} on inputs of shapes {shapes}: "
+                f"{one_line(error)}"
+            ) from error
+
+    def loop(
+        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Runs a step over all frames."""
+        if valid is not None and not valid[0]:
+            return loop_by_calls(self.call, signature, frames, states, valid)
+        if signature not in self._steps:
+            runner = self._runners[signature]
+            self._steps[signature] = _Step(self._interpreter, signature, runner)
+        return self._steps[signature].run(frames, states, valid)
+
+
+class _Step:
+    """A signature of fixed shapes, run again and again on the engine's own memory.
+
+    LiteRT's signature runners copy every input and output and look up their names at each call,
+    which takes several times as long as the step of a compact model. What is used here lies below
+    its public face.
+    """
+
+    def __init__(self, interpreter: Any, signature: str, runner: Any) -> None:
+        self._interpreter, self._engine = interpreter, interpreter._interpreter
+        self._graph = self._engine.GetSubgraphIndexFromSignature(signature)
+        self._inputs = {name: d["index"] for name, d in runner.get_input_details().items()}
+        self._outputs = {name: d["index"] for name, d in runner.get_output_details().items()}
+        self._engine.AllocateTensors(self._graph)
+
+    def run(
+        self, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Does what `loop_by_calls` does, where the first frame counts."""
+        steps = next(iter(frames.values())).shape[1]
+        reads = [(self._view(self._inputs[name]), frames[name]) for name in frames]
+        carried = {
+            name: (self._view(self._inputs[name]), self._view(self._outputs[name]))
+            for name in states
+        }
+        outputs = {name: self._view(i) for name, i in self._outputs.items() if name not in states}
+        kept = {name: np.empty((1, steps, *v.shape[1:]), v.dtype) for name, v in outputs.items()}
+        writes = [(kept[name], view) for name, view in outputs.items()]
+        for name, (before, _) in carried.items():
+            before[...] = states[name]
+        pairs = list(carried.values())
+        invoke = partial(self._engine.Invoke, self._graph)
+        for t in range(steps):
+            if valid is not None and not valid[t]:
+                for store, _ in writes:
+                    store[:, t] = store[:, t - 1]
+                continue
+            for view, sequence in reads:
+                view[...] = sequence[:, t]
+            invoke()
+            for store, view in writes:
+                store[:, t] = view
+            for before, after in pairs:
+                before[...] = after
+        return kept, {name: before.copy() for name, (before, _) in carried.items()}
+
+    def _view(self, index: int) -> np.ndarray:
+        return self._engine.tensor(self._interpreter, index, self._graph)
