@@ -1,6 +1,7 @@
 """The recurrent layers of a model, and how to put something else in the place of their loops."""
 
 import contextlib
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -83,16 +84,23 @@ def replaced_loops(recurrences: list[Recurrence], loop: Loop) -> Iterator[None]:
         NotSteppableError: When called, a layer is used twice, or starts from another layer's state.
     """
     used: set[str] = set()
+    refused: list[NotSteppableError] = []
     with contextlib.ExitStack() as stack:
         for recurrence in recurrences:
             layer, own = recurrence.layer, _OwnStates(recurrence.layer)
             stack.enter_context(_attribute(layer, "get_initial_state", own.make))
             stack.enter_context(
-                _attribute(layer, "inner_loop", partial(_run, recurrence, loop, own, used))
+                _attribute(layer, "inner_loop", partial(_run, recurrence, loop, own, used, refused))
             )
             if getattr(layer, "use_cudnn", False):  # its kernels would not come by here
                 stack.enter_context(_attribute(layer, "use_cudnn", False))
-        yield
+        try:
+            yield
+        except Exception:
+            # Keras wraps an error in many lines about the layer's arguments.
+            if refused:
+                raise refused[0] from None
+            raise
 
 
 class _OwnStates:
@@ -100,11 +108,16 @@ class _OwnStates:
 
     def __init__(self, layer: keras.layers.RNN) -> None:
         self._make = layer.get_initial_state
-        self.made: Any = None
+        self._made: list[Any] = []
 
     def make(self, batch_size: Any) -> Any:
-        self.made = self._make(batch_size=batch_size)
-        return self.made
+        states = self._make(batch_size=batch_size)
+        self._made = keras.tree.flatten(states)
+        return states
+
+    def are(self, states: Any) -> bool:
+        flat = keras.tree.flatten(states)
+        return len(flat) == len(self._made) and all(map(operator.is_, flat, self._made))
 
 
 def _run(
@@ -112,19 +125,19 @@ def _run(
     loop: Loop,
     own: _OwnStates,
     used: set[str],
+    refused: list[NotSteppableError],
     sequences: Any,
     initial_state: Any,
     mask: Any,
     training: bool = False,
 ) -> tuple[Any, Any, Any]:
-    made = keras.tree.flatten(own.made) if own.made is not None else []
-    given = keras.tree.flatten(initial_state)
-    if len(made) != len(given) or any(a is not b for a, b in zip(made, given, strict=True)):
-        raise NotSteppableError(
-            f"its layer {recurrence.layer.name!r} gets its state from another layer"
-        )
+    name = recurrence.layer.name
+    if not own.are(initial_state):
+        refused.append(NotSteppableError(f"its layer {name!r} gets its state from another layer"))
     if recurrence.name in used:
-        raise NotSteppableError(f"its layer {recurrence.layer.name!r} is used more than once")
+        refused.append(NotSteppableError(f"its layer {name!r} is used more than once"))
+    if refused:
+        raise refused[0]
     used.add(recurrence.name)
     mask = mask[0] if isinstance(mask, (list, tuple)) else mask
     return loop(recurrence, sequences, mask)
