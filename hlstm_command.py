@@ -182,6 +182,13 @@ def _add_export(
         "Default: none",
     )
     export.add_argument(
+        "--form",
+        choices=("sequence", "step"),
+        help="of the TFLite file: sequence (one call for a whole input; the default), or step, the "
+        "fastest for recurrent models: the program that uses the file runs the loop over time, as "
+        "hlstm_tf.StepRunner does",
+    )
+    export.add_argument(
         "--representative",
         metavar="FILE",
         type=Path,

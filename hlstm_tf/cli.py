@@ -52,6 +52,7 @@ def export(args: argparse.Namespace) -> None:
         hl.export_tflite(
             model,
             args.tflite,
+            form=args.form or "sequence",
             quantization=quantization,
             representative=representative,
             verify_with=verify_with,
@@ -122,6 +123,7 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
     if not args.tflite:
         for given, option in (
             (quantization, "--quantization"),
+            (args.form, "--form"),
             (args.representative, "--representative"),
             (args.verify_with, "--verify-with"),
         ):

@@ -220,11 +220,20 @@ def test_export_writes_both_forms_that_compute_what_the_model_does(
     np.testing.assert_allclose(result, model(inputs[:1]), atol=0.05)
 
 
+def test_export_writes_the_step_form(capfd, tmp_path, model, model_file):
+    tflite = tmp_path / "model.tflite"
+    status, _, error = run(capfd, "export", model_file, "--tflite", tflite, "--form", "step")
+    assert status == 0, error
+    inputs = np.random.default_rng(1).normal(size=(3, 5, 6)).astype("float32")
+    np.testing.assert_allclose(hl.StepRunner(tflite)(inputs), model(inputs), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         ([], "--saved-model DIR, --tflite FILE"),
         (["--saved-model", "x", "--quantization", "dynamic"], "--tflite FILE"),
+        (["--saved-model", "x", "--form", "step"], "--tflite FILE"),
         (["--tflite", "x.tflite", "--quantization", "int8"], "--representative"),
         (["--tflite", "x.tflite", "--verify-with", "absent.npy"], "absent.npy does not exist"),
     ],

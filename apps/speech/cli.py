@@ -212,6 +212,13 @@ def _export(add: Add) -> None:
         default="dynamic",
         help="of the TFLite file; dynamic: 8-bit weights",
     )
+    command.add_argument(
+        "--form",
+        choices=("step", "sequence"),
+        default="step",
+        help="of the TFLite file; step: the program that uses it runs the loop over time, which is"
+        " faster; sequence: one call an utterance",
+    )
 
 
 def _report(add: Add) -> None:

@@ -117,7 +117,7 @@ def export(args: argparse.Namespace) -> None:
     from apps.speech.export import export_recognizer
 
     quantization = None if args.quantization == "none" else args.quantization
-    exported = export_recognizer(args.model, args.out, quantization)
+    exported = export_recognizer(args.model, args.out, quantization, form=args.form)
     print(f"{exported.saved_model}: SavedModel")
     print(f"{exported.tflite}: {exported.tflite_bytes:,} bytes")
 

@@ -41,6 +41,7 @@ def export_recognizer(
     folder: str | os.PathLike[str],
     quantization: str | None = "dynamic",
     saved_model: bool = True,
+    form: str = "step",
 ) -> Exported:
     """Write a recogniser as a SavedModel and a TFLite file, each compared with the Keras model.
 
@@ -49,6 +50,7 @@ def export_recognizer(
         folder: Gets `model.tflite` and, as TensorFlow Serving wants it, the SavedModel's version 1.
         quantization: Of the TFLite file: None, "float16" or "dynamic" (8-bit weights).
         saved_model: Whether to write the SavedModel, too.
+        form: Of the TFLite file: "step", or "sequence" (`hl.export_tflite`).
 
     Raises:
         InputError: The file is no recogniser.
@@ -59,7 +61,7 @@ def export_recognizer(
     card = of_model(network, model)
     folder.mkdir(parents=True, exist_ok=True)
     tflite = folder / TFLITE
-    hl.export_tflite(network, tflite, quantization=quantization)
+    hl.export_tflite(network, tflite, form=form, quantization=quantization)
     write_to_tflite(tflite, card)
     version = _write_saved_model(network, card, folder / "1") if saved_model else None
     return Exported(version, tflite, tflite.stat().st_size)

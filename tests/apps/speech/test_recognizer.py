@@ -6,12 +6,15 @@ import pytest
 import soundfile
 
 from apps.speech.errors import InputError
+from apps.speech.export import export_recognizer
 from apps.speech.recognizer import load_recognizer
 
 
 @pytest.fixture(scope="module")
-def recognizers(gp_run, exported):
-    paths = (gp_run.model, exported.saved_model.parent, exported.tflite)
+def recognizers(gp_run, exported, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sequence")
+    sequence = export_recognizer(gp_run.model, folder, saved_model=False, form="sequence")
+    paths = (gp_run.model, exported.saved_model.parent, exported.tflite, sequence.tflite)
     return [load_recognizer(path) for path in paths]
 
 
@@ -19,9 +22,20 @@ def test_all_formats_carry_the_same_card_and_hear_the_same(recognizers, toy_corp
     cards = {str(recognizer.card.to_json()) for recognizer in recognizers}
     assert len(cards) == 1
     features = recognizers[0].card.front_end(soundfile.read(toy_corpus.test[0].audio)[0])
-    dense, saved, tflite = (recognizer.logits(features) for recognizer in recognizers)
+    dense, saved, *tflite = (recognizer.logits(features) for recognizer in recognizers)
     np.testing.assert_allclose(saved, dense, atol=1e-4)
-    np.testing.assert_allclose(tflite, dense, atol=0.05 * np.ptp(dense))
+    for logits in tflite:
+        np.testing.assert_allclose(logits, dense, atol=0.05 * np.ptp(dense))
+
+
+def test_a_padded_batch_gives_the_tflite_forms_what_it_gives_keras(recognizers):
+    keras_model, _, *tflite = recognizers
+    features = np.random.default_rng(0).normal(size=(3, 40, 8)).astype("float32")
+    lengths = np.array([40, 7, 23], np.int32)
+    expected = keras_model.infer(features, lengths)
+    for recognizer in tflite:
+        logits = recognizer.infer(features, lengths)
+        np.testing.assert_allclose(logits, expected, atol=0.05 * np.ptp(expected))
 
 
 def test_any_rate_and_number_of_channels_is_transcribed(recognizers, toy_corpus, tmp_path):
