@@ -10,6 +10,8 @@ import numpy as np
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import (
     Distribution,
+    Neuron,
+    PerMatrix,
     Score,
     Structure,
     edit_masks,
@@ -21,7 +23,7 @@ from hlstm_tf.sparsity import (
     prune_all_to,
 )
 
-from .gate_neurons import cascade_gates, fold_constants
+from .gate_neurons import cascade_gates, fold_constants, prune_gate_neurons
 from .growth_score import DenseGradients, require_masked_kernels
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
@@ -46,7 +48,23 @@ class Rule:
         cls, score: str | Score, structure: str | Structure, distribution: str | Distribution
     ) -> "Rule":
         """Makes a rule from names or objects; raises `ValueError` for a name unknown."""
-        return cls(get_score(score), get_structure(structure), get_distribution(distribution))
+        rule = cls(get_score(score), get_structure(structure), get_distribution(distribution))
+        if isinstance(rule.structure, Neuron) and rule.distribution != PerMatrix():
+            raise ValueError(
+                "structure='neuron' narrows each hidden layer by itself: distribution must be "
+                f"'per_matrix'; got {distribution!r}."
+            )
+        return rule
+
+
+def check_grows(rule: Rule) -> Rule:
+    """Returns a rule that growth can go by; raises a `ValueError` for another."""
+    if isinstance(rule.structure, Neuron):
+        raise ValueError(
+            "growth's structure cannot be 'neuron', which is for pruning; choose 'connection', "
+            "'row', 'column' or a block."
+        )
+    return rule
 
 
 @dataclass
@@ -153,6 +171,26 @@ def prune_model(
     """
     scores = source.scores(rule, event, where)
     kernels = list(scores)
+    if isinstance(rule.structure, Neuron):
+        masks = {k: keras.ops.convert_to_numpy(k.mask) for k in kernels}
+        edits = prune_gate_neurons(masks, scores, rule.structure, ratio, sparsity)
+    else:
+        edits = _pruned(kernels, scores, rule, ratio, sparsity)
+    optimizer = source.model.optimizer
+    removed = edit_masks(edits, optimizer=optimizer)
+    swept = cascade_gates(edits)
+    # Between the two edits a neuron that hears nothing still puts out its bias' constant.
+    fold_constants(edits, swept)
+    return removed + edit_masks(swept, optimizer=optimizer)
+
+
+def _pruned(
+    kernels: Sequence[MaskedKernel],
+    scores: Arrays,
+    rule: Rule,
+    ratio: float | None,
+    sparsity: float | None,
+) -> dict[MaskedKernel, np.ndarray]:
     prune, amount = (prune_all, ratio) if sparsity is None else (prune_all_to, sparsity)
     assert amount is not None
     masks = prune(
@@ -163,13 +201,7 @@ def prune_model(
         rule.distribution,
         kernel_shapes(kernels),
     )
-    edits = _join(kernels, masks)
-    optimizer = source.model.optimizer
-    removed = edit_masks(edits, optimizer=optimizer)
-    swept = cascade_gates(edits)
-    # Between the two edits a neuron that hears nothing still puts out its bias' constant.
-    fold_constants(edits, swept)
-    return removed + edit_masks(swept, optimizer=optimizer)
+    return _join(kernels, masks)
 
 
 def count_connections(kernels: Sequence[MaskedKernel]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
 
-from .architecture import Rule, ScoreSource, count_connections, grow_model
+from .architecture import Rule, ScoreSource, check_grows, count_connections, grow_model
 from .epoch_data import set_epoch
 from .growth_score import require_masked_kernels
 from .training_batches import check_data, check_share
@@ -84,7 +84,7 @@ class GradientGrowth(keras.callbacks.Callback):
         self.data = check_data(data, "data")
         self.ratio = check_fraction(ratio, "ratio")
         self.epochs = growth_epochs(epochs)
-        self.rule = Rule.of(score, structure, distribution)
+        self.rule = check_grows(Rule.of(score, structure, distribution))
         self.training = training
         self.share = check_share(share)
         self.batch_size = batch_size

@@ -9,7 +9,7 @@ from hlstm_tf.sparsity import Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
-from .architecture import Rule
+from .architecture import Rule, check_grows
 from .training_batches import check_share
 
 
@@ -52,7 +52,7 @@ class Growth:
         check_fraction(self.ratio, "ratio")
         check_count(self.epochs, "epochs")
         check_share(self.share)
-        self.rule()
+        check_grows(self.rule())
         if self.activation is not None:
             get_activation(self.activation)
 
@@ -78,7 +78,8 @@ class Pruning:
             "until_threshold": it stops at the first epoch that meets the threshold. Full training
             costs more time and prunes further, since the next iteration starts from a better model.
         score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "random" or a `Score`.
-        structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
+        structure: "connection", "row", "column", "neuron" (hidden neurons of H-LSTM gates, which
+            `shrink` then removes: see `hl.Neuron`), a block as "1x4", a pattern as "2:4", or a
             `Structure`.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
         learning_rate: Learning rate of the retraining epochs. Default `None`: the optimizer's own

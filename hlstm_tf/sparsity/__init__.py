@@ -10,12 +10,12 @@ from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_to
 from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
 from .edits import edit_masks
 from .many import grow_all, grow_all_to, prune_all, prune_all_to
-from .neurons import cascade, connect_neurons, dead_inputs, dead_outputs
+from .neurons import cascade, connect_neurons, dead_inputs, dead_outputs, prune_neurons
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import SCORES, Score, get_score
 from .seeds import seed_mask, seed_masks
-from .structures import NM, Block, Column, Connection, Row, Structure, get_structure
+from .structures import NM, Block, Column, Connection, Neuron, Row, Structure, get_structure
 
 __all__ = [
     "ERK",
@@ -29,6 +29,7 @@ __all__ = [
     "Distribution",
     "Global",
     "Iterative",
+    "Neuron",
     "PerMatrix",
     "Polynomial",
     "Pool",
@@ -56,6 +57,7 @@ __all__ = [
     "prune",
     "prune_all",
     "prune_all_to",
+    "prune_neurons",
     "prune_to",
     "prune_to_together",
     "prune_together",

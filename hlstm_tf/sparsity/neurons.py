@@ -15,7 +15,7 @@ import numpy as np
 from .checks import check_mask, check_matrices, check_rng
 from .structures import CONNECTION, Structure
 
-__all__ = ["cascade", "connect_neurons", "dead_inputs", "dead_outputs"]
+__all__ = ["cascade", "connect_neurons", "dead_inputs", "dead_outputs", "prune_neurons"]
 
 
 def dead_inputs(mask: np.ndarray) -> np.ndarray:
@@ -167,6 +167,57 @@ def cascade(
         changed = False
         for axis in judged:
             changed |= _sweep(result, axes, axis)
+    return result
+
+
+def prune_neurons(
+    masks: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    axes: Sequence[tuple[Hashable, Hashable]],
+    axis: Hashable,
+    width: int,
+) -> list[np.ndarray]:
+    """Remove all connections of the weakest neurons of an axis until `width` of them are alive.
+
+    A neuron is alive if it has a connection. It counts by the sum of its existing connections'
+    scores, incoming and outgoing; of equals the first stays.
+
+    Args:
+        masks: Boolean matrices (inputs, outputs).
+        scores: Real matrices of the same shapes, not negative.
+        axes: As in `cascade`.
+        axis: The neurons.
+        width: How many are to stay.
+
+    Returns:
+        New boolean matrices, each contained in the one given.
+
+    >>> first = np.array([[True, True, True]])
+    >>> second = np.array([[True], [True], [False]])
+    >>> scores = [np.array([[1.0, 3.0, 5.0]]), np.array([[3.0], [3.0], [9.0]])]
+    >>> prune_neurons([first, second], scores, [("x", "h"), ("h", "y")], "h", 2)[0]
+    array([[False,  True,  True]])
+    """
+    masks, scores = check_matrices(masks, scores)
+    size = _axis_sizes(masks, axes)[axis]
+    strength, alive = np.zeros(size), np.zeros(size, dtype=bool)
+    for mask, score, pair in zip(masks, scores, axes, strict=True):
+        for side, across in ((0, 1), (1, 0)):
+            if pair[side] == axis:
+                strength += np.where(mask, score, 0.0).sum(axis=across)
+                alive |= mask.any(axis=across)
+    # The dead rank last, whatever their score: they are not among the `width`.
+    order = np.argsort(np.where(alive, -strength, np.inf), kind="stable")
+    gone = np.zeros(size, dtype=bool)
+    gone[order[width:]] = True
+    result = []
+    for mask, pair in zip(masks, axes, strict=True):
+        kept = mask.copy()
+        if pair[0] == axis:
+            kept[gone] = False
+        if pair[1] == axis:
+            kept[:, gone] = False
+        result.append(kept)
     return result
 
 

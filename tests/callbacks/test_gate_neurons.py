@@ -113,3 +113,85 @@ def test_pruning_a_model_sweeps_its_gates() -> None:
     for gate in range(4):
         for hears, speaks in ends(kernels, gate):
             np.testing.assert_array_equal(hears, speaks)
+
+
+def gated_model(hidden: tuple[int, ...] = (24, 16)) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    rnn = hl.HLSTM(4, hidden_units=hidden, return_sequences=True)
+    model = keras.Sequential(
+        [keras.Input((None, 3)), keras.layers.Bidirectional(rnn), hl.MaskedDense(2)]
+    )
+    model = hl.sparsify(model, sparsity=0.3, seed=1)
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(0).normal(size=(16, 5, 3)).astype("float32")
+    return x, np.stack([x.sum(-1), x[..., 0]], axis=-1)
+
+
+def widths(model: keras.Model) -> list[tuple[int, ...]]:
+    layer = model.layers[0]
+    return [each.cell.hidden_units for each in (layer.forward_layer, layer.backward_layer)]
+
+
+def test_gates_lose_equally_many_neurons_and_shrink_takes_them_out() -> None:
+    model = gated_model()
+    output = hl.masked_kernels(model)[-1].mask.numpy()
+    rule = Rule.of("magnitude", "neuron", "per_matrix")
+    assert prune_model(ScoreSource(model), rule, "test", ratio=0.4) > 0
+    compact = hl.shrink(model, verify_with=data()[0])
+    assert widths(compact) == [(16, 8), (16, 8)]  # 14.4 and 9.6 of 24 and 16
+    np.testing.assert_array_equal(hl.masked_kernels(model)[-1].mask.numpy(), output)
+
+
+def test_a_sparsity_counts_neurons_of_the_whole_layer() -> None:
+    model = gated_model((32,))
+    rule = Rule.of("magnitude", hl.Neuron(multiple=4, minimum=4), "per_matrix")
+    for sparsity, width in ((0.25, 24), (0.5, 16), (0.4, 16)):
+        prune_model(ScoreSource(model), rule, "test", sparsity=sparsity)
+        assert widths(hl.shrink(model)) == [(width,), (width,)]
+
+
+@pytest.mark.parametrize("score", ["saliency", "gradient", "random"])
+def test_neurons_go_by_any_score(score: str) -> None:
+    model = gated_model((16,))
+    rule = Rule.of(score, "neuron", "per_matrix")
+    prune_model(ScoreSource(model, data()), rule, "test", ratio=0.5)
+    assert widths(hl.shrink(model)) == [(8,), (8,)]
+
+
+def test_grow_and_prune_narrows_gates_step_by_step_and_trains_on() -> None:
+    model = gated_model((32,))
+    x, y = data()
+    pruning = hl.Pruning(step=0.25, retrain_epochs=1, structure="neuron", max_iterations=2)
+    gp = hl.GrowAndPrune(
+        (x, y), growth=hl.Growth(epochs=1), pruning=pruning, threshold=1e9, verbose=0,
+        train_epochs=1,
+    )  # fmt: skip
+    model.fit(x, y, validation_data=(x, y), epochs=10, callbacks=[gp], verbose=0)
+    assert gp.progress.iteration == 2
+    assert widths(hl.shrink(model, verify_with=x)) == [(16,), (16,)]  # 32, 24, 18 to 16
+
+
+def test_a_schedule_narrows_gates() -> None:
+    model = gated_model((32,))
+    x, y = data()
+    callback = hl.MagnitudePruning(0.5, structure="neuron")
+    model.fit(x, y, epochs=2, callbacks=[callback], verbose=0)
+    assert widths(hl.shrink(model)) == [(16,), (16,)]
+    assert len(callback.history) == 1
+
+
+def test_what_has_no_neurons_of_gates_says_so() -> None:
+    model = keras.Sequential([keras.Input((3,)), hl.MaskedDense(2)])
+    rule = Rule.of("magnitude", "neuron", "per_matrix")
+    with pytest.raises(ValueError, match="the model has no masked HLSTM with hidden layers"):
+        prune_model(ScoreSource(model), rule, "test", ratio=0.5)
+    with pytest.raises(ValueError, match="distribution must be 'per_matrix'; got 'global'"):
+        hl.Pruning(structure="neuron", distribution="global")
+    with pytest.raises(ValueError, match="growth's structure cannot be 'neuron'"):
+        hl.Growth(structure="neuron")
+    with pytest.raises(ValueError, match="growth's structure cannot be 'neuron'"):
+        hl.GradientGrowth((np.ones((1, 3)), np.ones((1, 2))), structure="neuron")

@@ -10,11 +10,13 @@ from hlstm_tf.sparsity import (
     NM,
     Block,
     Column,
+    Neuron,
     Row,
     cascade,
     connect_neurons,
     dead_inputs,
     dead_outputs,
+    prune_neurons,
 )
 from tests.sparsity.strategies import MANY, patterns, problems, runs_hold, table, tilings
 
@@ -208,3 +210,49 @@ def test_the_cascade_equals_removing_one_neuron_at_a_time(sizes, seed):
 def test_a_malformed_chain_is_one_clear_line(masks, axes, keep, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         cascade(masks, axes, keep)
+
+
+def test_the_weakest_neurons_go_with_all_their_connections() -> None:
+    first = np.array([[1, 1, 0, 1], [1, 0, 1, 1]], bool)
+    state = np.array([[0, 0, 1, 1]], bool)
+    second = np.array([[1, 0], [1, 1], [0, 0], [0, 0]], bool)
+    axes = [("x", "h"), ("s", "h"), ("h", "y")]
+    # Existing scores: neuron 0 has 1 + 1 + 4, neuron 1 has 1 + 2 + 2, 2 has 1 + 3, 3 has 1 + 1 + 3.
+    scores = [np.ones((2, 4)), np.full((1, 4), 3.0), np.array([[4, 9], [2, 2], [9, 9], [9, 9.0]])]
+    kept = prune_neurons([first, state, second], scores, axes, "h", 2)
+    np.testing.assert_array_equal(kept[0], [[1, 1, 0, 0], [1, 0, 0, 0]])
+    np.testing.assert_array_equal(kept[1], [[0, 0, 0, 0]])
+    np.testing.assert_array_equal(kept[2], [[1, 0], [1, 1], [0, 0], [0, 0]])
+
+
+def test_dead_neurons_do_not_count_as_staying() -> None:
+    first = np.array([[0, 1, 1]], bool)
+    second = np.array([[0], [1], [1]], bool)
+    kept = prune_neurons(
+        [first, second], [np.ones((1, 3)), np.ones((3, 1))], [(0, 1), (1, 2)], 1, 1
+    )
+    np.testing.assert_array_equal(kept[0], [[0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("structure", "width", "ratio", "expected"),
+    [
+        (Neuron(), 96, 0.4, 56),  # 57.6
+        (Neuron(), 96, 0.03, 96),  # 93.1: less than half a multiple stays undone
+        (Neuron(), 96, 1.0, 8),
+        (Neuron(), 6, 0.5, 6),  # narrower than the minimum already
+        (Neuron(multiple=16, minimum=32), 64, 0.9, 32),
+        (Neuron(multiple=1, minimum=1), 5, 0.5, 2),
+        (Neuron(), 61, 0.0, 61),  # 64 would be more than there are
+    ],
+)
+def test_widths_are_rounded_to_the_multiple(
+    structure: Neuron, width: int, ratio: float, expected: int
+) -> None:
+    assert structure.narrowed(width, ratio) == expected
+
+
+@pytest.mark.parametrize("argument", ["multiple", "minimum"])
+def test_a_multiple_and_a_minimum_are_counts(argument: str) -> None:
+    with pytest.raises(ValueError, match=argument):
+        Neuron(**{argument: 0})
