@@ -78,7 +78,6 @@ class _Stage:
     """What can be computed between two recurrences.
 
     Attributes:
-        number: From 1.
         recurrences: Those that can run after it; none at the end.
         endpoint: Its signature: what it needs to the frames and masks of those, or at the end to
             the model's outputs.
@@ -86,7 +85,6 @@ class _Stage:
         known: Spec of all that a host knows after they have run.
     """
 
-    number: int
     recurrences: list[Recurrence]
     endpoint: Endpoint
     frames: Specs
@@ -149,7 +147,6 @@ class _Cut:
         name = f"project_{number}" if ready else "head"
         after = {k: v for each in ready for k, v in trial.known_after(each, self.states).items()}
         return _Stage(
-            number,
             ready,
             Endpoint(name, compute, trial.needed(ends)),
             {each.name: _spec(trial.reached[f"frames_{each.name}"]) for each in ready},
