@@ -23,6 +23,7 @@ from hlstm_tf.sparsity import (
     prune_all_to,
 )
 
+from .epoch_gradients import EpochGradients
 from .gate_neurons import cascade_gates, fold_constants, prune_gate_neurons
 from .growth_score import DenseGradients, require_masked_kernels
 
@@ -57,6 +58,25 @@ class Rule:
         return rule
 
 
+DURING = ("pass", "epoch")
+"""Where growth's gradient comes from: a pass of its own, or the epoch's training steps."""
+
+
+def check_during(during: str, rule: Rule, training: bool, share: float) -> None:
+    """Raises a `ValueError` where a growth cannot go by the gradients of the training steps."""
+    if during not in DURING:
+        raise ValueError(f"during must be 'pass' or 'epoch'; got {during!r}.")
+    if during == "pass":
+        return
+    if "gradient" not in rule.score.needs or "momentum" in rule.score.needs:
+        raise ValueError(
+            "during='epoch' collects the mean gradient of the training steps; score must be "
+            f"'gradient' or 'saliency', got '{rule.score.name}'."
+        )
+    if training or share != 1.0:
+        raise ValueError("training and share are about a pass; leave them out with during='epoch'.")
+
+
 def check_grows(rule: Rule) -> Rule:
     """Returns a rule that growth can go by; raises a `ValueError` for another."""
     if isinstance(rule.structure, Neuron):
@@ -78,6 +98,7 @@ class ScoreSource:
         training: The `training` argument of scoring's forward pass.
         share: Share of the batches that gradients are averaged over.
         seed: Of random scores.
+        epoch: What the steps of the running epoch have collected, to score by in place of a pass.
     """
 
     model: keras.Model
@@ -86,6 +107,7 @@ class ScoreSource:
     training: bool = False
     share: float = 1.0
     seed: int = 0
+    epoch: EpochGradients | None = None
     _gradients: DenseGradients | None = None
 
     def scores(self, rule: Rule, event: int, where: str) -> dict[MaskedKernel, np.ndarray]:
@@ -120,9 +142,22 @@ class ScoreSource:
         """Forgets the traced function, as after a change of activations."""
         self._gradients = None
 
+    def collect(self) -> None:
+        """Makes the training steps collect the gradient to score by."""
+        self.epoch = EpochGradients(self.model)
+        self.epoch.start()
+
+    def stop_collecting(self) -> None:
+        """Goes back to passes of its own."""
+        if self.epoch is not None:
+            self.epoch.stop()
+            self.epoch = None
+
     def _pass(self, rule: Rule, need: str, where: str) -> Arrays | None:
         if need not in rule.score.needs:
             return None
+        if self.epoch is not None:
+            return self.epoch.mean(where)
         if self.data is None:
             raise ValueError(
                 f"score '{rule.score}' needs the gradient of the training data; pass the data."

@@ -158,12 +158,20 @@ class GrowAndPrune(keras.callbacks.Callback):
             self._stage.set_activation()
             self._stage.do(actions)
             self._save()
+        if growth is not None and growth.during == "epoch" and self._grows:
+            source.collect()
+
+    @property
+    def _grows(self) -> bool:
+        return self.progress.phase is Phase.GROWTH
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # `fit` has read it; a later `fit` of this model is to start where it says itself.
         self.model._initial_epoch = None
         restore_logs(self.model, self.history)
         self._stage.current = None
+        if self._stage.source.epoch is not None:
+            self._stage.source.epoch.begin_epoch()
         self._log.clock.begin_epoch()
         set_epoch(self.train, epoch)
         if self.plan.pruning is not None and self.progress.phase is Phase.RETRAINING:
@@ -172,6 +180,8 @@ class GrowAndPrune(keras.callbacks.Callback):
                 self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._stage.source.epoch is not None:
+            self._stage.source.epoch.count(batch)
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             done, where = self._stage.epochs, self._stage.where()
@@ -189,6 +199,8 @@ class GrowAndPrune(keras.callbacks.Callback):
         stage.epochs = epoch + 1
         record = self._log.open(epoch, self.progress, stage.size(), value, numbers)
         events = stage.do(advance(self.plan, self.progress, value, record["sparsity"]))
+        if not self._grows:
+            stage.source.stop_collecting()
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._log.close(record, self.progress, stage.size(), events, rate)
         self._save()
@@ -199,6 +211,7 @@ class GrowAndPrune(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._stage.source.stop_collecting()
         self.model._initial_epoch = None
         restore_logs(self.model, self.history)
         if self.progress.phase is Phase.RETRAINING:

@@ -9,7 +9,14 @@ from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
 
-from .architecture import Rule, ScoreSource, check_grows, count_connections, grow_model
+from .architecture import (
+    Rule,
+    ScoreSource,
+    check_during,
+    check_grows,
+    count_connections,
+    grow_model,
+)
 from .epoch_data import set_epoch
 from .growth_score import require_masked_kernels
 from .training_batches import check_data, check_share
@@ -37,6 +44,9 @@ class GradientGrowth(keras.callbacks.Callback):
         structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
             `Structure`.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
+        during: "pass": the gradient is that of a pass of its own over `data`, weights fixed.
+            "epoch": that of the epoch's own training steps, added up as they go: at no cost but a
+            matrix's memory, with weights that move and dropout acting (`EpochGradients`).
         training: The `training` argument of the scoring pass; see `DenseGradients`.
         share: Share of the batches that the score is averaged over, evenly spread; all by default.
         batch_size: How arrays are batched for scoring.
@@ -74,6 +84,7 @@ class GradientGrowth(keras.callbacks.Callback):
         score: str | Score = "gradient",
         structure: str | Structure = "connection",
         distribution: str | Distribution = "per_matrix",
+        during: str = "pass",
         training: bool = False,
         share: float = 1.0,
         batch_size: int = 32,
@@ -85,6 +96,8 @@ class GradientGrowth(keras.callbacks.Callback):
         self.ratio = check_fraction(ratio, "ratio")
         self.epochs = growth_epochs(epochs)
         self.rule = check_grows(Rule.of(score, structure, distribution))
+        check_during(during, self.rule, training, share)
+        self.during = during
         self.training = training
         self.share = check_share(share)
         self.batch_size = batch_size
@@ -101,6 +114,18 @@ class GradientGrowth(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         set_epoch(self.data, epoch)
+        collecting = self._source.epoch is not None
+        if self.during == "epoch" and collecting != (epoch in self.epochs):
+            self._source.stop_collecting() if collecting else self._source.collect()
+        if self._source.epoch is not None:
+            self._source.epoch.begin_epoch()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._source.epoch is not None:
+            self._source.epoch.count(batch)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._source.stop_collecting()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if epoch not in self.epochs:

@@ -9,7 +9,7 @@ from hlstm_tf.sparsity import Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
-from .architecture import Rule, check_grows
+from .architecture import Rule, check_during, check_grows
 from .training_batches import check_share
 
 
@@ -28,6 +28,8 @@ class Growth:
         activation: Activation of the gates' hidden layers while growing, in place of ReLU;
             "leaky_relu" has the paper's slope of 0.01. Layers with another activation keep it.
             `None` leaves all as they are.
+        during: "pass": the gradient is that of a pass of its own, weights fixed. "epoch": that of
+            the epoch's training steps, added up as they go, at no cost; see `GradientGrowth`.
         training: The `training` argument of the scoring pass; see `DenseGradients`.
         share: Share of the training batches that the score is averaged over, evenly spread. All
             of them by default, as in the paper; on a large training set a tenth tells as much.
@@ -45,6 +47,7 @@ class Growth:
     structure: str | Structure = "connection"
     distribution: str | Distribution = "per_matrix"
     activation: Any = "leaky_relu"
+    during: str = "pass"
     training: bool = False
     share: float = 1.0
 
@@ -52,7 +55,7 @@ class Growth:
         check_fraction(self.ratio, "ratio")
         check_count(self.epochs, "epochs")
         check_share(self.share)
-        check_grows(self.rule())
+        check_during(self.during, check_grows(self.rule()), self.training, self.share)
         if self.activation is not None:
             get_activation(self.activation)
 

@@ -6,11 +6,14 @@ thread.
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
+
+Watch = Callable[[Any], Any]
 
 
 class _Scope(threading.local):
@@ -80,12 +83,30 @@ def apply_mask(mask: keras.Variable, value: Any) -> Any:
     return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
 
 
-def effective_weight(mask: keras.Variable, value: Any) -> Any:
-    """`apply_mask`, with the gradient passing at dormant places too inside `dense_gradients`."""
-    if not _scope.dense:
+def effective_weight(mask: keras.Variable, value: Any, watch: Watch | None = None) -> Any:
+    """`apply_mask`, with the gradient passing at dormant places too inside `dense_gradients`.
+
+    Args:
+        mask: The kernel's mask.
+        value: The kernel.
+        watch: In a backward pass, called with the gradient of every place, dormant ones included.
+    """
+    if _scope.dense:
+        # w - w is exactly zero at dormant places, w - 0 exactly w at the others.
+        return value - ops.stop_gradient(apply_mask(ops.logical_not(mask), value))
+    if watch is None:
         return apply_mask(mask, value)
-    # w - w is exactly zero at dormant places, w - 0 exactly w at the others.
-    return value - ops.stop_gradient(apply_mask(ops.logical_not(mask), value))
+    exists = ops.convert_to_tensor(mask)
+
+    @tf.custom_gradient
+    def watched(weight: Any) -> tuple[Any, Watch]:
+        def grad(gradient: Any) -> Any:
+            watch(gradient)
+            return apply_mask(exists, gradient)
+
+        return apply_mask(exists, weight), grad
+
+    return watched(tf.identity(value))  # a tensor also where the step runs eagerly
 
 
 class EffectiveKernel:

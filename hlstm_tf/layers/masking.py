@@ -20,6 +20,7 @@ from keras import ops
 
 from hlstm_tf.layers.effective import (
     EffectiveKernel,
+    Watch,
     apply_mask,
     dense_gradients,
     effective_weight,
@@ -36,6 +37,7 @@ __all__ = [
     "dense_gradients",
     "masked_kernels",
     "set_weights_under_masks",
+    "watch_gradient",
 ]
 
 
@@ -59,6 +61,22 @@ class DormantStayZero(keras.constraints.Constraint):
     def __call__(self, w: Any) -> Any:
         value = ops.convert_to_tensor(w) if self.inner is None else self.inner(w)
         return apply_mask(self.mask, value)
+
+
+def watch_gradient(kernel: MaskedKernel, watch: Watch | None) -> None:
+    """Lets every backward pass through a kernel call `watch`, from the next tracing on.
+
+    Args:
+        kernel: The kernel.
+        watch: Called with the gradient with respect to the effective weight, of the kernel's
+            shape, dormant places included; `None` ends it.
+    """
+    watches = dict(kernel.layer.__dict__.get("_watches", {}))
+    watches.pop(kernel.name, None)
+    if watch is not None:
+        watches[kernel.name] = watch
+    # Past Keras's attribute tracking, as the masks' dictionary.
+    kernel.layer.__dict__["_watches"] = watches
 
 
 class MaskedLayer:
@@ -111,7 +129,9 @@ class MaskedLayer:
             yield
             return
         kernels = {
-            handle.name: effective_weight(handle.mask, ops.convert_to_tensor(handle.variable))
+            handle.name: effective_weight(
+                handle.mask, ops.convert_to_tensor(handle.variable), self._watch(handle.name)
+            )
             for handle in handles
         }
         with kernels_in_force(self, kernels):
@@ -124,7 +144,12 @@ class MaskedLayer:
             return kernels[name]
         value = ops.convert_to_tensor(self._kernel_variable(name))
         handle = self.__dict__.get("_masked", {}).get(name)
-        return value if handle is None else effective_weight(handle.mask, value)
+        if handle is None:
+            return value
+        return effective_weight(handle.mask, value, self._watch(name))
+
+    def _watch(self, name: str) -> Watch | None:
+        return self.__dict__.get("_watches", {}).get(name)
 
     def set_weights(self, weights: Any) -> None:
         """Sets all weights, masks included, or those of the unmasked layer under the masks."""

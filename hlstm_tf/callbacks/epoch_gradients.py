@@ -1,0 +1,112 @@
+"""The gradient that growth goes by, for nothing: summed up by the training steps themselves."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.layers.cell_layer import CellLayer
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, watch_gradient
+
+from .activation_shift import trace_again
+from .growth_score import require_masked_kernels
+
+
+class EpochGradients:
+    """Mean gradients of an epoch's training steps with respect to the effective weights.
+
+    A training step computes the gradient of every place of a matrix on its way to that of the
+    existing connections; while this collects, it adds it to a sum. No pass over the data is needed
+    beside training, but the gradient is not quite that of `DenseGradients`: the weights move from
+    step to step, dropout and augmentation act, and every batch counts the same.
+
+    Args:
+        model: A compiled, built model with masked kernels.
+
+    Raises:
+        ValueError: The model has no masked kernel, or a masked cell in a plain `keras.layers.RNN`,
+            whose weights take part in every step of a loop.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.kernels = require_masked_kernels(model)
+        _check_loops(model)
+        self._steps = 0
+        with model.distribute_strategy.scope():
+            self._sums = [
+                tf.Variable(
+                    tf.zeros(kernel.variable.shape),
+                    trainable=False,
+                    # Each replica adds to its own; read, they are one sum.
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.SUM,
+                )
+                for kernel in self.kernels
+            ]
+
+    def start(self) -> None:
+        """Makes training steps collect, from the next one on."""
+        for kernel, total in zip(self.kernels, self._sums, strict=True):
+            watch_gradient(kernel, self._adder(total))
+        trace_again(self.model)
+
+    def stop(self) -> None:
+        """Ends it."""
+        for kernel in self.kernels:
+            watch_gradient(kernel, None)
+        trace_again(self.model)
+
+    def begin_epoch(self) -> None:
+        """Forgets what was collected."""
+        self._steps = 0
+        for total in self._sums:
+            total.assign(tf.zeros(total.shape))
+
+    def count(self, batch: int) -> None:
+        """Takes note of the number of the step just done, from 0 in each epoch."""
+        self._steps = batch + 1
+
+    def mean(self, where: str) -> dict[MaskedKernel, np.ndarray]:
+        """The mean gradient of each kernel since `begin_epoch`, float32, of the kernel's shape.
+
+        Args:
+            where: What the score is for, to name it in an error.
+
+        Raises:
+            ValueError: There was no step.
+            FloatingPointError: A gradient was not finite.
+        """
+        if not self._steps:
+            raise ValueError(f"{where}: no training step has been collected to score by.")
+        means = [total.numpy() / np.float32(self._steps) for total in self._sums]
+        if not all(np.all(np.isfinite(mean)) for mean in means):
+            raise FloatingPointError(
+                f"{where}: the gradient of a training step was not finite. Lower the learning rate "
+                "or clip gradients."
+            )
+        return dict(zip(self.kernels, means, strict=True))
+
+    def _adder(self, total: tf.Variable) -> Any:
+        def add(gradient: tf.Tensor) -> None:
+            gradient = tf.cast(gradient, tf.float32)
+            scale = getattr(self.model.optimizer, "dynamic_scale", None)
+            if scale is not None:
+                gradient = gradient / tf.cast(scale.value, tf.float32)
+                # float16 overflowed: training skips this step, too.
+                gradient = tf.where(tf.math.is_finite(gradient), gradient, 0.0)
+            total.assign_add(gradient)
+
+        return add
+
+
+def _check_loops(model: keras.Model) -> None:
+    for layer in model._flatten_layers():
+        plain = isinstance(layer, keras.layers.RNN) and not isinstance(layer, CellLayer)
+        if plain and masked_kernels(layer):
+            raise ValueError(
+                f"during='epoch' cannot collect from the cell in layer {layer.name!r}: a plain "
+                "keras.layers.RNN uses the weights inside its loop. Use HLSTM, MaskedLSTM, "
+                "MaskedGRU or MaskedSimpleRNN, or during='pass'."
+            )
