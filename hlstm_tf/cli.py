@@ -129,6 +129,8 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
         ):
             if given is not None:
                 raise ValueError(f"{option} is about the TFLite file; name it with --tflite FILE")
+    if args.tflite:
+        _check_suffix(args.tflite, ".tflite")
     if quantization == "int8" and args.representative is None:
         raise ValueError(
             "--quantization int8 needs --representative FILE, inputs to calibrate with; "

@@ -234,6 +234,7 @@ def test_export_writes_the_step_form(capfd, tmp_path, model, model_file):
         ([], "--saved-model DIR, --tflite FILE"),
         (["--saved-model", "x", "--quantization", "dynamic"], "--tflite FILE"),
         (["--saved-model", "x", "--form", "step"], "--tflite FILE"),
+        (["--tflite", "model.keras"], "must end in .tflite"),
         (["--tflite", "x.tflite", "--quantization", "int8"], "--representative"),
         (["--tflite", "x.tflite", "--verify-with", "absent.npy"], "absent.npy does not exist"),
     ],

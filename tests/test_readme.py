@@ -33,6 +33,6 @@ def test_the_example_runs_and_leaves_its_files(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "output_kernel" in done.stdout, "the summary prints a row a kernel"
-    assert (tmp_path / "saved_models/example/1/saved_model.pb").is_file()
-    model = tmp_path / "saved_models/example/model.tflite"
+    assert (tmp_path / "runs/example/served/1/saved_model.pb").is_file()
+    model = tmp_path / "runs/example/model.tflite"
     assert 2_000 < model.stat().st_size < 100_000

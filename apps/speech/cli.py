@@ -119,7 +119,7 @@ def _train(add: Add) -> None:
         dest="bidirectional",
         action="store_false",
         default=unset,
-        help="look back only, so that it can run while somebody speaks",
+        help="look back only",
     )
     run = command.add_argument_group("training")
     run.add_argument("--epochs", type=_count(1), default=unset, help="before any pruning")

@@ -39,30 +39,34 @@ def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
     from apps.speech.memory import keep_freed_memory
     from apps.speech.metrics import Rate
-    from apps.speech.recipe import GrowAndPruneRecipe, Recipe, preset
+    from apps.speech.recipe import preset
     from apps.speech.train import train as run
 
     keep_freed_memory()
-    given = vars(args)
-    names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
-    changes: dict[str, Any] = {name: given[name] for name in names if name in given}
-    if "hidden_units" in changes:
-        changes["hidden_units"] = tuple(changes["hidden_units"])
-    recipe = preset(args.preset, **changes)
-    asked = args.grow_and_prune
-    if asked or (asked is None and recipe.grow_and_prune):
-        plan = recipe.grow_and_prune or GrowAndPruneRecipe()
-        fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
-        plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if k in fields})
-        recipe = dataclasses.replace(recipe, grow_and_prune=plan)
-    else:
-        recipe = dataclasses.replace(recipe, grow_and_prune=None)
+    recipe = preset(args.preset, **_changes(args, preset(args.preset).grow_and_prune))
     result = run(
         recipe, _corpus(args), args.out, args.cache_dir, drop_impossible=args.drop_impossible
     )
     words = Rate(**result.result["words"])
     print(f"validation WER {words}; {result.result['connections']:,} connections")
     print(f"model in {result.model}")
+
+
+def _changes(args: argparse.Namespace, plan: Any) -> dict[str, Any]:
+    """What the command line changes in a preset, whose grow-and-prune part is `plan`, at once."""
+    from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+
+    given = vars(args)
+    names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
+    changes: dict[str, Any] = {name: given[name] for name in names if name in given}
+    if "hidden_units" in changes:
+        changes["hidden_units"] = tuple(changes["hidden_units"])
+    wanted = bool(plan) if args.grow_and_prune is None else args.grow_and_prune
+    if wanted:
+        fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
+        plan = plan or GrowAndPruneRecipe()
+        plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if k in fields})
+    return {**changes, "grow_and_prune": plan if wanted else None}
 
 
 def evaluate(args: argparse.Namespace) -> None:

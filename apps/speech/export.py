@@ -11,6 +11,7 @@ import keras
 
 import hlstm_tf as hl
 from apps.speech.card import NAME, Card, of_model, write_to_tflite
+from apps.speech.errors import InputError
 from apps.speech.recognizer import load_keras
 
 TFLITE = "model.tflite"
@@ -57,6 +58,8 @@ def export_recognizer(
         VerificationError: An exported file computes something else; it is not kept.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; expected a folder for the exported files")
     network = compact(load_keras(model))
     card = of_model(network, model)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 
 from .architecture import ScoreSource
 from .epoch_data import set_epoch
@@ -117,8 +118,10 @@ class GrowAndPrune(keras.callbacks.Callback):
         super().__init__()
         if mode not in ("min", "max", "auto"):
             raise ValueError(f'mode must be "min", "max" or "auto"; got {mode!r}.')
-        if tolerance < 0:
+        if not _is_finite(tolerance) or tolerance < 0:
             raise ValueError(f"tolerance must be 0 or more; got {tolerance!r}.")
+        if threshold is not None and not _is_finite(threshold):
+            raise ValueError(f"threshold must be a finite number, or None; got {threshold!r}.")
         if train_epochs is not None and train_epochs < 0:
             raise ValueError(f"train_epochs must be 0 or more, or None; got {train_epochs!r}.")
         if growth is None and pruning is None:
@@ -270,3 +273,7 @@ class GrowAndPrune(keras.callbacks.Callback):
     def _say(self, text: str) -> None:
         if self.verbose:
             print(text, flush=True)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and math.isfinite(value)

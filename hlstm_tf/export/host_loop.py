@@ -124,11 +124,8 @@ class HostLoop:
     def advance(self, inputs: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
         """The outputs for the next frames of a sample, and the states after them."""
         results = self.project(inputs)
-        names = self._stages["project"]
-        frames = {f"frame_{name}": results[f"frames_{name}"] for name in names}
-        masks = [results[f"mask_{name}"][0] for name in names if f"mask_{name}" in results]
-        valid = np.logical_and.reduce(masks) if masks else None
-        return self._engine.loop("step", frames, states, valid)
+        frames = {f"frame_{name}": results[f"frames_{name}"] for name in self._stages["project"]}
+        return self._engine.loop("step", frames, states, None)
 
     def initial_states(self) -> Arrays:
         """The states before the first frame."""

@@ -138,6 +138,13 @@ def named_outputs(outputs: Any) -> dict[str, Any]:
     return {f"output_{number}": value for number, value in enumerate(flat)}
 
 
+def output_names(model: keras.Model) -> list[str]:
+    """The names that `named_outputs` gives a model's outputs."""
+    if isinstance(model, keras.Sequential):
+        return list(named_outputs(model.outputs))
+    return list(named_outputs(model.output))
+
+
 def fitted(value: Any, spec: tf.TensorSpec, argument: str) -> np.ndarray:
     """`value` as an array of the shape and dtype that `spec` asks for.
 
@@ -155,6 +162,11 @@ def fitted(value: Any, spec: tf.TensorSpec, argument: str) -> np.ndarray:
         raise ValueError(
             f"{argument}: input {spec.name!r} must have the shape {_shown(spec)}; got "
             f"{tuple(array.shape)}."
+        )
+    if array.size == 0:
+        raise ValueError(
+            f"{argument}: input {spec.name!r} is empty, of the shape {tuple(array.shape)}; give at "
+            "least one sample of at least one frame."
         )
     dtype = np.dtype(spec.dtype.as_numpy_dtype)
     # ml_dtypes (bfloat16) have a kind of their own: NumPy cannot say what casts to them.

@@ -21,6 +21,7 @@ from hlstm_tf.export.recurrences import NotSteppableError
 from hlstm_tf.export.step import StepModel, check_step, is_recurrent, step_model
 from hlstm_tf.export.verification import (
     VerificationError,
+    check_tolerance,
     compute_tolerance,
     largest_error,
     reference_outputs,
@@ -121,6 +122,7 @@ def export_saved_model(
     """
     path = Path(path)
     check_free(path, overwrite=overwrite)
+    check_tolerance(tolerance)
     layout = input_layout(model)
     inputs = (
         layout.random(samples=2)

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint
-from hlstm_tf.export.layout import InputLayout, named_outputs
+from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
     NotSteppableError,
     Recurrence,
@@ -101,14 +101,28 @@ class _Cut:
 
     def __init__(self, model: keras.Model, layout: InputLayout) -> None:
         self.model, self.layout = model, layout
-        self.recurrences = recurrences_of(model, set(layout.specs))
+        self.recurrences = recurrences_of(model, {*layout.specs, *output_names(model)})
         if not self.recurrences:
             raise NotSteppableError("it has no recurrent layer")
+        self._check_names()
         self.states: Specs = {
             name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype, name)
             for each in self.recurrences
             for name, spec in each.states.items()
         }
+
+    def _check_names(self) -> None:
+        kinds = ("frame", "frames", "mask", "output", "outputs")
+        own = {f"{kind}_{each.name}" for each in self.recurrences for kind in kinds}
+        for what, names in (
+            ("input", self.layout.specs),
+            ("output", output_names(self.model)),
+        ):
+            for name in sorted(own & set(names)):
+                raise NotSteppableError(
+                    f"its {what} {name!r} has a name that the step form needs; rename the {what} "
+                    "or the recurrent layer"
+                )
 
     def stages(self) -> Iterator[_Stage]:
         """All stages, the last one without recurrences."""
@@ -273,6 +287,8 @@ def _step_through(cut: _Cut, inputs: Tensors) -> Tensors:
     new_states: Tensors = {}
 
     def loop(each: Recurrence, sequence: Any, mask: Any) -> tuple[Any, Any, Any]:
+        if mask is not None:  # what a masked frame gives depends on the frames before it
+            raise NotSteppableError(f"its layer {each.layer.name!r} has a mask")
         frame = inputs.get(f"frame_{each.name}")
         if frame is None:
             frame = each.cell.project(sequence)[:, 0]

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint, trace
-from hlstm_tf.export.layout import InputLayout, named_outputs
+from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
     NotSteppableError,
     Recurrence,
@@ -70,7 +70,7 @@ def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
     """
     sequence = _only_sequence(layout)
     frame = tf.TensorSpec((None, *sequence.shape[2:]), sequence.dtype, sequence.name)
-    recurrences = recurrences_of(model, {sequence.name, "batch_size"})
+    recurrences = recurrences_of(model, {sequence.name, "batch_size", *output_names(model)})
     check_forward(recurrences)
     single = _for_one_frame(model, sequence)
     keep_time = [

@@ -21,6 +21,7 @@ from hlstm_tf.export.step_runner import load_tflite
 from hlstm_tf.export.verification import (
     TOLERANCES,
     VerificationError,
+    check_tolerance,
     compute_tolerance,
     largest_error,
     reference_outputs,
@@ -140,6 +141,7 @@ def export_tflite(
     check_quantization(quantization)
     _check_batch_size(batch_size)
     _check_form(form, quantization, batch_size)
+    check_tolerance(tolerance)
     layout = input_layout(model)
     samples = representative_batches(layout, representative) if quantization == "int8" else []
     inputs = _verification_inputs(layout, verify_with, samples, batch_size)

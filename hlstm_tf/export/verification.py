@@ -29,6 +29,12 @@ class VerificationError(ValueError):
     """An exported file does not compute what the model does; no file was left."""
 
 
+def check_tolerance(tolerance: float | None) -> None:
+    """Raises a `ValueError` for a tolerance that no file could meet."""
+    if tolerance is not None and not tolerance >= 0:
+        raise ValueError(f"tolerance must be 0 or more, or None; got {tolerance!r}.")
+
+
 def reference_outputs(
     model: keras.Model, layout: InputLayout, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:

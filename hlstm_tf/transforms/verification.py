@@ -29,11 +29,19 @@ def check_same_function(
         The largest relative difference found.
 
     Raises:
-        ValueError: An output differs by more, or has another shape.
+        ValueError: The model does not take the batch; an output differs by more, or has another
+            shape.
     """
     allowed = _default_tolerance(before) if tolerance is None else tolerance
     worst = 0.0
-    outputs = zip(_outputs(before, batch), _outputs(after, batch), strict=True)
+    try:
+        expected_outputs = _outputs(before, batch)
+    except Exception as error:  # whatever layers and TensorFlow make of another shape or dtype
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"verify_with is not a batch that '{before.name}' takes: {reason}"
+        ) from error
+    outputs = zip(expected_outputs, _outputs(after, batch), strict=True)
     for index, (expected, found) in enumerate(outputs):
         if expected.shape != found.shape:
             raise ValueError(
