@@ -154,6 +154,15 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--growth-epochs", type=_count(0), default=unset)
     group.add_argument("--growth-ratio", type=float, default=unset)
     group.add_argument("--prune-step", dest="step", type=float, default=unset)
+    group.add_argument(
+        "--prune-structures",
+        dest="structures",
+        nargs="+",
+        default=unset,
+        metavar="STRUCTURE",
+        help="what the iterations remove, the last of these from then on: connection, neuron"
+        " (hidden neurons of the gates), row, column, 1x16, 2:4...",
+    )
     group.add_argument("--retrain-epochs", type=_count(1), default=unset)
     group.add_argument("--retrain-rate", type=float, default=unset, help="peak learning rate")
     group.add_argument(

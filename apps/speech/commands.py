@@ -65,7 +65,10 @@ def _changes(args: argparse.Namespace, plan: Any) -> dict[str, Any]:
     if wanted:
         fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
         plan = plan or GrowAndPruneRecipe()
-        plan = dataclasses.replace(plan, **{k: v for k, v in given.items() if k in fields})
+        asked = {name: value for name, value in given.items() if name in fields}
+        if "structures" in asked:
+            asked["structures"] = tuple(asked["structures"])
+        plan = dataclasses.replace(plan, **asked)
     return {**changes, "grow_and_prune": plan if wanted else None}
 
 

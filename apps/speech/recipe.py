@@ -25,7 +25,9 @@ class GrowAndPruneRecipe:
         growth_epochs: Epochs that end with a growth.
         growth_share: Share of the training batches that growth scores by.
         growth_score: "gradient", or "random" to see what the gradient is worth.
-        step: Share of the existing connections that a pruning iteration removes.
+        step: Share of the existing connections (or neurons) that a pruning iteration removes.
+        structures: What the pruning iterations remove, one each and the last of them from then on:
+            "connection", "neuron" (hidden neurons of the gates), or another that `hl.Pruning` has.
         retrain_epochs: Epochs of retraining after each.
         retrain_rate: Peak learning rate of retraining; it falls to zero in each iteration.
         threshold: Validation WER, as a share, that each iteration has to meet. None: no worse than
@@ -44,6 +46,7 @@ class GrowAndPruneRecipe:
     growth_share: float = 1.0
     growth_score: str = "gradient"
     step: float = 0.2
+    structures: tuple[str, ...] = ("connection",)
     retrain_epochs: int = 8
     retrain_rate: float = 1e-3
     threshold: float | None = None
@@ -196,7 +199,8 @@ class Recipe:
         if values["augment"] is not None:
             values["augment"] = SpecAugment(**values["augment"])
         if values["grow_and_prune"] is not None:
-            values["grow_and_prune"] = GrowAndPruneRecipe(**values["grow_and_prune"])
+            plan = {name: _tuples(value) for name, value in values["grow_and_prune"].items()}
+            values["grow_and_prune"] = GrowAndPruneRecipe(**plan)
         return cls(**values)
 
 
@@ -234,7 +238,7 @@ PRESETS: dict[str, Recipe] = {
             growth_epochs=2,
             growth_share=1 / 3,
             step=0.43,
-            retrain_epochs=3,
+            retrain_epochs=4,
             retrain_rate=3e-3,
             tolerance=0.05,
             max_iterations=2,

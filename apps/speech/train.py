@@ -177,6 +177,7 @@ def _grow_and_prune(
         )
     pruning = hl.Pruning(
         step=plan.step,
+        structure=plan.structures,
         retrain_epochs=plan.retrain_epochs,
         min_step=plan.min_step,
         target_sparsity=plan.target_sparsity,

@@ -83,7 +83,8 @@ class Pruning:
         score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "random" or a `Score`.
         structure: "connection", "row", "column", "neuron" (hidden neurons of H-LSTM gates, which
             `shrink` then removes: see `hl.Neuron`), a block as "1x4", a pattern as "2:4", or a
-            `Structure`.
+            `Structure`. A tuple gives the first iterations one each, and the last of it to all
+            that follow: ("neuron", "connection") narrows the gates, then thins what is left.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
         learning_rate: Learning rate of the retraining epochs. Default `None`: the optimizer's own
             goes on, a schedule of it included. A number holds for all of them. A callable takes the
@@ -107,7 +108,7 @@ class Pruning:
     min_step: float | None = None
     retrain: str = "full"
     score: str | Score = "magnitude"
-    structure: str | Structure = "connection"
+    structure: str | Structure | tuple[str | Structure, ...] = "connection"
     distribution: str | Distribution = "per_matrix"
     learning_rate: float | Callable[[int], float] | None = None
     target_sparsity: float | None = None
@@ -132,16 +133,26 @@ class Pruning:
             check_fraction(self.target_sparsity, "target_sparsity")
         if self.max_iterations is not None:
             check_count(self.max_iterations, "max_iterations")
-        self.rule()
+        if isinstance(self.structure, list):
+            object.__setattr__(self, "structure", tuple(self.structure))
+        if self.structure == ():
+            raise ValueError("`structure` is an empty tuple; give at least one structure")
+        self.rules()
 
     @property
     def finest_step(self) -> float:
         """The finest step tried."""
         return self.step / 8 if self.min_step is None else self.min_step
 
-    def rule(self) -> Rule:
-        """The score, structure and distribution as objects."""
-        return Rule.of(self.score, self.structure, self.distribution)
+    def rules(self) -> list[Rule]:
+        """The score, structure and distribution of the first iterations, as objects."""
+        several = self.structure if isinstance(self.structure, tuple) else (self.structure,)
+        return [Rule.of(self.score, structure, self.distribution) for structure in several]
+
+    def rule(self, iteration: int) -> Rule:
+        """Those of an iteration, counted from 0."""
+        rules = self.rules()
+        return rules[min(iteration, len(rules) - 1)]
 
     def rate(self, epoch: int) -> float | None:
         """The learning rate of an iteration's retraining epoch; `None` to leave it alone."""
@@ -161,6 +172,8 @@ def describe(value: Any) -> Any:
         return value
     if isinstance(value, Score):
         return value.name
+    if isinstance(value, tuple):
+        return [describe(inner) for inner in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}

@@ -17,7 +17,7 @@ def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None
     Raises:
         TypeError: It is missing, or of no use.
     """
-    rules = [choice.rule() for choice in (growth, pruning) if choice is not None]
+    rules = [*([growth.rule()] if growth else []), *(pruning.rules() if pruning else [])]
     needs = {need for rule in rules for need in rule.score.needs}
     if data is not None or needs & {"gradient", "momentum"}:
         check_data(data, "train")

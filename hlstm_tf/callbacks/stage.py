@@ -100,8 +100,8 @@ class Stage:
         pruning = self.plan.pruning
         assert pruning is not None
         where = f"pruning after epoch {self.epochs - 1}"
-        step = self.progress.step
-        if prune_model(self.source, pruning.rule(), where, self.epochs, ratio=step):
+        step, rule = self.progress.step, pruning.rule(self.progress.iteration)
+        if prune_model(self.source, rule, where, self.epochs, ratio=step):
             self.current = self.best = None
         else:
             nothing_left(self.progress)

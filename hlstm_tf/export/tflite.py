@@ -88,15 +88,33 @@ def export_tflite(
       sequence at once;
     * `step`: `frame_LAYER`, one of those frames, and the states `LAYER_h`, `LAYER_c` to the model's
       outputs for it and the new states under the same names;
-    * `initial_state`: the states before the first frame.
+    * `initial_state`: the states before the first frame,
 
-    Any other recurrent model, bidirectional ones among them, has `project_1`, then for each
-    recurrent layer and direction that can run now a `step_LAYER` from `frame_LAYER` and its states
-    to `output_LAYER` and the new ones; `project_2`, from what is known so far (all outputs as
-    `outputs_LAYER`, in the order they were computed in) to the next frames; and so on to `head`.
-    The frames of a layer that runs backwards come in reverse, so that every loop is the same. Where
-    there is a `mask_LAYER` beside the frames, states stay and the output is repeated where it is
-    false.
+    and a host's loop is
+
+        frames = project(inputs); states = initial_state(batch_size=1)
+        for frame in frames: outputs, states = step(frame, states)
+
+    Any other recurrent model (bidirectional, with masks, with an output for a whole sequence, with
+    something between its layers or around them that looks at several frames) has `project_1`, for
+    each recurrent layer and direction that can run then a `step_LAYER` from `frame_LAYER` and its
+    states to `output_LAYER` and the new states; `project_2` and so on; and `head`, which gives the
+    outputs. The host keeps all it knows by name, and feeds each signature what it asks for:
+
+        known = inputs | initial_state(batch_size=1)
+        for number in 1, 2, ...:
+            known |= project_NUMBER(known)
+            for each frames_LAYER that it gave:
+                for each frame: output, known[LAYER's states] = step_LAYER(frame, LAYER's states)
+                known[outputs_LAYER] = all outputs, in the order they were computed in
+        outputs = head(known)
+
+    The frames of a layer that runs backwards, and its mask, come in reverse, so that every loop is
+    the same. Where there is a `mask_LAYER` `(1, time)` beside the frames, a step is left out where
+    it is false: the states stay and the output is repeated, zero before the first step. LAYER is
+    the recurrent layer's name, `forward_NAME` and `backward_NAME` inside `Bidirectional`; states
+    are `LAYER_h` and `LAYER_c`, numbered for stacked cells, `LAYER_state_0`... for cells of your
+    own. `initial_state` takes `batch_size`, an int32 that is 1.
 
     Zeros are stored as zeros: a sparse encoding buys no speed in LiteRT, and gzip takes a quantized
     file with zeros just as far (`TFLiteExport.gzipped`).

@@ -175,6 +175,23 @@ def test_grow_and_prune_narrows_gates_step_by_step_and_trains_on() -> None:
     assert widths(hl.shrink(model, verify_with=x)) == [(16,), (16,)]  # 32, 24, 18 to 16
 
 
+def test_grow_and_prune_narrows_gates_first_and_thins_them_after() -> None:
+    model = gated_model((32,))
+    x, y = data()
+    pruning = hl.Pruning(
+        step=0.5, retrain_epochs=1, structure=("neuron", "connection"), max_iterations=3
+    )
+    gp = hl.GrowAndPrune((x, y), None, pruning, threshold=1e9, train_epochs=1, verbose=0)
+    model.fit(x, y, validation_data=(x, y), epochs=10, callbacks=[gp], verbose=0)
+    # 32 to 16 by the first iteration; of so few connections the others leave some neurons none.
+    assert all(width <= 16 for (width,) in widths(hl.shrink(model, verify_with=x)))
+    connections = [record["connections_after"] for record in gp.history]
+    assert connections[1] / connections[0] <= 0.5
+    assert connections[2] / connections[1] <= 0.5
+    with pytest.raises(ValueError, match="`structure` is an empty tuple"):
+        hl.Pruning(structure=())
+
+
 def test_a_schedule_narrows_gates() -> None:
     model = gated_model((32,))
     x, y = data()
