@@ -392,3 +392,9 @@ def test_averaged_weights_stay_under_the_mask() -> None:
     model = two_layers()
     model.compile(keras.optimizers.Adam(use_ema=True), "mse", run_eagerly=True)
     whole_run(model, data())
+
+
+@pytest.mark.parametrize("threshold", ["0.1", float("nan"), float("inf")])
+def test_a_threshold_that_is_no_number_is_refused_before_training(threshold: object) -> None:
+    with pytest.raises(ValueError, match="threshold must be a finite number, or None; got"):
+        GrowAndPrune((np.ones((1, 2)), np.ones((1, 1))), threshold=threshold)

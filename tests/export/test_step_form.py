@@ -122,7 +122,7 @@ def test_the_parts_compute_what_the_whole_does(kind: str) -> None:
         np.testing.assert_allclose(actual, value, atol=1e-5)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     kinds=st.lists(st.sampled_from(["hlstm", "lstm", "gru", "dense", "norm"]), max_size=3),
     two_ways=st.booleans(),

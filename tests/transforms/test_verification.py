@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import hlstm_tf as hl
 from hlstm_tf.transforms.verification import check_same_function
 from tests.transforms.models import dense_net, randomize
 
@@ -39,3 +40,9 @@ def test_nan_and_other_shapes_are_differences() -> None:
     wider = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
     with pytest.raises(ValueError, match=r"shape of output 0 .* from \(2, 3\) to \(2, 4\)"):
         check_same_function(model, wider, BATCH, "copy")
+
+
+def test_a_batch_that_the_model_does_not_take_is_named():
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(2)])
+    with pytest.raises(ValueError, match="verify_with is not a batch that 'sequential' takes"):
+        hl.shrink(model, verify_with=np.ones((2, 4, 2), "float32"))

@@ -6,6 +6,8 @@ import sys
 import pytest
 
 from apps.speech.cli import main, parser
+from apps.speech.commands import _changes
+from apps.speech.recipe import Recipe, preset
 
 
 def run(capsys, *arguments):
@@ -101,3 +103,18 @@ def test_a_users_mistake_is_one_line_and_status_two(
     assert message in err
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_change_a_preset_at_once():
+    given = ["train", "--out", "x", "--epochs", "1"]
+    dense = parser().parse_args([*given, "--no-grow-and-prune"])
+    plan = preset("demo").grow_and_prune
+    # The preset's two epochs of growth do not fit into one, but nothing grows.
+    changes = _changes(dense, plan)
+    assert preset("demo", **changes).epochs == 1
+    assert changes["grow_and_prune"] is None
+    pruned = [*given, "--growth-epochs", "0", "--prune-structures", "neuron", "connection"]
+    changed = _changes(parser().parse_args(pruned), plan)["grow_and_prune"]
+    assert (changed.growth_epochs, changed.structures) == (0, ("neuron", "connection"))
+    recipe = preset("demo", grow_and_prune=changed)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
