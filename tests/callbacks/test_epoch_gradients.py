@@ -54,7 +54,6 @@ LAYERS: dict[str, Callable[[], list[keras.Layer]]] = {
     "hlstm": lambda: [hl.HLSTM(4, hidden_units=5)],
     "hlstm_plain_loop": lambda: [hl.HLSTM(4, hidden_units=5, hidden_activation=tf.nn.relu)],
     "lstm": lambda: [hl.MaskedLSTM(4)],
-    "gru": lambda: [hl.MaskedGRU(4)],
     "convolution": convolution,
 }
 
@@ -77,7 +76,7 @@ def test_where_weights_stand_still_it_is_the_gradient_of_a_pass(kind: str) -> No
 
 
 def test_of_embeddings_too() -> None:
-    layers = [hl.MaskedEmbedding(7, 4), hl.MaskedLSTM(3)]
+    layers = [hl.MaskedEmbedding(7, 4), keras.layers.Flatten()]
     assert_same_as_a_pass(sparse(*layers, shape=(5,)), IDS)
 
 
@@ -87,7 +86,7 @@ def test_however_the_step_is_compiled(compiled: dict) -> None:
 
 
 def test_with_several_steps_an_execution() -> None:
-    assert_same_as_a_pass(sparse(hl.MaskedGRU(4), steps_per_execution=3), X)
+    assert_same_as_a_pass(sparse(*convolution(), steps_per_execution=3), X)
 
 
 def test_under_loss_scaling() -> None:
@@ -101,8 +100,11 @@ def test_under_loss_scaling() -> None:
 
 
 def test_under_a_mirrored_strategy() -> None:
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")][:2]
-    with tf.distribute.MirroredStrategy(devices).scope():
+    # Collectives of two strategies in one process would take each other's shapes.
+    strategy = tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+    with strategy.scope():
         model = sparse(*convolution())
     collect = Collect()
     model.fit(X, Y, batch_size=8, callbacks=[collect], verbose=0, shuffle=False)

@@ -372,7 +372,10 @@ def test_it_runs_under_mixed_float16() -> None:
 
 
 def test_it_runs_under_mirrored_strategy_as_on_one_device() -> None:
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    # Collectives of two strategies in one process would take each other's shapes.
+    strategy = tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
 
     def run(scope, **choices) -> list[np.ndarray]:
         keras.utils.set_random_seed(0)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.export import SavedModelExport, VerificationError, export_saved_model
+from hlstm_tf.export import SavedModelExport, VerificationError, export_saved_model, saved_model
 from hlstm_tf.export.warmup import WARMUP_FILE
 from tests.export import models
 
@@ -252,9 +252,15 @@ def test_an_existing_version_is_kept_unless_it_may_be_replaced(tmp_path: Path) -
     assert (tmp_path / "1" / "saved_model.pb").stat().st_mtime_ns != before
 
 
-def test_a_mismatch_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_mismatch_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {"outputs": np.ones((2, 4), "float32")}
+    monkeypatch.setattr(saved_model, "reference_outputs", lambda *_: wrong)
     with pytest.raises(VerificationError, match=r"SavedModel .* is off by .*; nothing was written"):
-        export_saved_model(models.dense(), tmp_path / "m" / "1", tolerance=-1.0)
+        export_saved_model(models.dense(), tmp_path / "m" / "1")
+    with pytest.raises(ValueError, match="tolerance must be 0 or more, or None; got -1"):
+        export_saved_model(models.dense(), tmp_path / "m" / "1", tolerance=-1)
     assert list(tmp_path.iterdir()) == []
 
 
