@@ -16,6 +16,8 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Tests compile hundreds of small loops and run each a few times.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 # For the processes that tests start; `pytest_configure` does the same for this one. What TensorFlow
 # frees it wants again in the next step, and getting it from the system took a third of a training.
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")

@@ -96,11 +96,6 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
         keras.Sequential([keras.Input((None, 4)), both(layers.LSTM(3, return_sequences=True))]),
         layers.GRU(2, return_sequences=True),
     ),
-    "inside_time_distributed": lambda: sequential(
-        layers.TimeDistributed(layers.GRU(3)),
-        layers.LSTM(2, return_sequences=True),
-        shape=(9, 3, 4),  # Keras 3.15 distributes over the batch where time is open
-    ),
     "two_towers": lambda: functional(two_towers),
     "skipping": lambda: functional(skipping),
     "state_as_output": lambda: functional(state_as_output),
