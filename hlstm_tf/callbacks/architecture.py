@@ -147,6 +147,16 @@ class ScoreSource:
         self.epoch = EpochGradients(self.model)
         self.epoch.start()
 
+    def begin_epoch(self) -> None:
+        """Forgets what the steps of an earlier epoch collected, where they do."""
+        if self.epoch is not None:
+            self.epoch.begin_epoch()
+
+    def count(self, batch: int) -> None:
+        """Takes note of the number of the step just done, from 0 in each epoch."""
+        if self.epoch is not None:
+            self.epoch.count(batch)
+
     def stop_collecting(self) -> None:
         """Goes back to passes of its own."""
         if self.epoch is not None:

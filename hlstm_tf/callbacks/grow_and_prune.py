@@ -173,8 +173,7 @@ class GrowAndPrune(keras.callbacks.Callback):
         self.model._initial_epoch = None
         restore_logs(self.model, self.history)
         self._stage.current = None
-        if self._stage.source.epoch is not None:
-            self._stage.source.epoch.begin_epoch()
+        self._stage.source.begin_epoch()
         self._log.clock.begin_epoch()
         set_epoch(self.train, epoch)
         if self.plan.pruning is not None and self.progress.phase is Phase.RETRAINING:
@@ -183,8 +182,7 @@ class GrowAndPrune(keras.callbacks.Callback):
                 self.model.optimizer.learning_rate = rate
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._stage.source.epoch is not None:
-            self._stage.source.epoch.count(batch)
+        self._stage.source.count(batch)
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             done, where = self._stage.epochs, self._stage.where()

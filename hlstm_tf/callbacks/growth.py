@@ -117,12 +117,10 @@ class GradientGrowth(keras.callbacks.Callback):
         collecting = self._source.epoch is not None
         if self.during == "epoch" and collecting != (epoch in self.epochs):
             self._source.stop_collecting() if collecting else self._source.collect()
-        if self._source.epoch is not None:
-            self._source.epoch.begin_epoch()
+        self._source.begin_epoch()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._source.epoch is not None:
-            self._source.epoch.count(batch)
+        self._source.count(batch)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._source.stop_collecting()

@@ -18,6 +18,19 @@ class NotSteppableError(ValueError):
     """A model that cannot be run step by step; the message says why."""
 
 
+@contextlib.contextmanager
+def refusing_a_frame() -> Iterator[None]:
+    """Turns whatever a layer makes of a sequence of one frame into a `NotSteppableError`."""
+    try:
+        yield
+    except NotSteppableError:
+        raise
+    except Exception as error:
+        raise NotSteppableError(
+            f"its layers do not take a single frame: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Recurrence:
     """A recurrent layer, one direction of it where it is bidirectional.
@@ -35,6 +48,14 @@ class Recurrence:
     cell: SplitCell
     states: dict[str, tf.TensorSpec]
     wrapper: str | None = None
+
+    @property
+    def single_states(self) -> dict[str, tf.TensorSpec]:
+        """Spec of each state of one sample by name, `(1, ...)`."""
+        return {
+            name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype, name)
+            for name, spec in self.states.items()
+        }
 
     def pack(self, states: Mapping[str, Any]) -> list[Any]:
         """The cell's states in its own structure, from all states by name."""

@@ -106,9 +106,7 @@ class _Cut:
             raise NotSteppableError("it has no recurrent layer")
         self._check_names()
         self.states: Specs = {
-            name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype, name)
-            for each in self.recurrences
-            for name, spec in each.states.items()
+            name: spec for each in self.recurrences for name, spec in each.single_states.items()
         }
 
     def _check_names(self) -> None:
@@ -159,7 +157,7 @@ class _Cut:
             return {name: reached[name] for name in wanted} or outputs
 
         name = f"project_{number}" if ready else "head"
-        after = {k: v for each in ready for k, v in trial.known_after(each, self.states).items()}
+        after = {k: v for each in ready for k, v in trial.known_after(each).items()}
         return _Stage(
             ready,
             Endpoint(name, compute, trial.needed(ends)),
@@ -248,7 +246,7 @@ class _Trial:
             name: spec for name, spec in self.known.items() if self.placeholders[name].name in used
         }
 
-    def known_after(self, each: Recurrence, states: Specs) -> Specs:
+    def known_after(self, each: Recurrence) -> Specs:
         """What a host knows once a recurrence has run."""
         output = self.pending[each.name][0]
         name = f"outputs_{each.name}"
@@ -256,7 +254,7 @@ class _Trial:
         mask = f"mask_{each.name}"
         if mask in self.reached:
             known[mask] = tf.TensorSpec((1, None), tf.bool, mask)
-        return known | {state: states[state] for state in each.states}
+        return known | each.single_states
 
 
 def _initial_state(cut: _Cut) -> Endpoint:
@@ -270,16 +268,12 @@ def _initial_state(cut: _Cut) -> Endpoint:
 
 def _one_step(each: Recurrence, frames: tf.TensorSpec) -> Endpoint:
     frame, output = f"frame_{each.name}", f"output_{each.name}"
-    states = {
-        name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype, name)
-        for name, spec in each.states.items()
-    }
 
     def step(inputs: Mapping[str, Any]) -> Tensors:
         result, new = each.cell.step(inputs[frame], each.pack(inputs))
         return {output: result, **each.named(new)}
 
-    return Endpoint(f"step_{each.name}", step, {frame: _frame(frames, frame), **states})
+    return Endpoint(f"step_{each.name}", step, {frame: _frame(frames, frame), **each.single_states})
 
 
 def _step_through(cut: _Cut, inputs: Tensors) -> Tensors:

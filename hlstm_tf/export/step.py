@@ -18,6 +18,7 @@ from hlstm_tf.export.recurrences import (
     NotSteppableError,
     Recurrence,
     recurrences_of,
+    refusing_a_frame,
     replaced_loops,
 )
 from hlstm_tf.export.verification import largest_error
@@ -179,14 +180,10 @@ def _for_one_frame(model: keras.Model, sequence: tf.TensorSpec) -> keras.Model:
         if isinstance(model, keras.Sequential)
         else keras.tree.map_structure(lambda _: tensor, model.input)
     )
-    try:
+    with refusing_a_frame():
         return keras.models.clone_model(
             model, input_tensors=inputs, clone_function=lambda layer: layer, recursive=True
         )
-    except Exception as error:  # whatever a layer makes of a sequence of one frame
-        raise NotSteppableError(
-            f"its layers do not take a single frame: {' '.join(str(error).split())[:200]}"
-        ) from error
 
 
 def _outputs(model: keras.Model) -> list[Any]:

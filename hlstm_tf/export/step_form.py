@@ -10,7 +10,7 @@ import tensorflow as tf
 from hlstm_tf.export.archive import Traced, trace
 from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
 from hlstm_tf.export.layout import InputLayout
-from hlstm_tf.export.recurrences import NotSteppableError
+from hlstm_tf.export.recurrences import NotSteppableError, refusing_a_frame
 from hlstm_tf.export.stages import forward_endpoints, staged_endpoints
 from hlstm_tf.export.verification import compute_tolerance, largest_error, reference_outputs
 
@@ -41,7 +41,8 @@ def step_form(model: keras.Model, layout: InputLayout) -> Traced:
 
 
 def _forward_form(model: keras.Model, layout: InputLayout) -> Traced:
-    traced = _traced_forward(model, layout)
+    with refusing_a_frame():
+        traced = trace(forward_endpoints(model, layout))
     inputs = layout.random(samples=1, steps=_STEPS)
     expected = reference_outputs(model, layout, inputs)
     engine = _Graphs(traced)
@@ -53,17 +54,6 @@ def _forward_form(model: keras.Model, layout: InputLayout) -> Traced:
             "over time, pooling, attention)"
         )
     return traced
-
-
-def _traced_forward(model: keras.Model, layout: InputLayout) -> Traced:
-    try:
-        return trace(forward_endpoints(model, layout))
-    except NotSteppableError:
-        raise
-    except Exception as error:  # whatever a layer makes of a sequence of one frame
-        raise NotSteppableError(
-            f"its layers do not take a single frame: {' '.join(str(error).split())[:200]}"
-        ) from error
 
 
 class _Graphs:
