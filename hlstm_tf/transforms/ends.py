@@ -8,6 +8,8 @@ import numpy as np
 
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
 from hlstm_tf.transforms.groups import Reader, Writer, merged
+from hlstm_tf.transforms.states import state_writer_of
+from hlstm_tf.transforms.twins import keras_class
 
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -17,8 +19,10 @@ _CELLS = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCel
 def writer_of(layer: keras.Layer, workshop: Workshop) -> Writer | None:
     """Returns the end of a layer whose neurons can be taken out; `None` where there is none."""
     layer = _unwrapped(layer)
-    if type(layer) is keras.layers.Embedding and _is_plain(layer):
+    if keras_class(layer) is keras.layers.Embedding and _is_plain(layer):
         return EmbeddingWriter(workshop.open(layer, "embeddings"))
+    if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        return state_writer_of(layer, workshop) if _is_known(layer) else None
     if not _is_matrix_layer(layer) or not is_elementwise(layer.activation):
         return None
     argument = "units" if isinstance(layer, _DENSE) else "filters"
@@ -42,7 +46,7 @@ def reader_of(layer: keras.Layer, workshop: Workshop) -> Reader | None:
         cell = cell.cells[0]  # the others read the one before them
     if not isinstance(cell, _CELLS) or not _is_known(cell):
         return None
-    return CellReader(workshop.open(cell, *_own_weights(cell)))
+    return CellReader(workshop.open_whole(cell))
 
 
 def _unwrapped(layer: keras.Layer) -> keras.Layer:
@@ -59,21 +63,17 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _is_matrix_layer(layer: Any) -> bool:
-    if type(layer) in _DENSE:
+    if keras_class(layer) in _DENSE:
         return _is_plain(layer)
     return (
-        type(layer) in _CONVOLUTIONS
+        keras_class(layer) in _CONVOLUTIONS
         and _is_plain(layer)
         and layer.groups == 1
         and layer.data_format == "channels_last"
     )
 
 
-def _own_weights(cell: keras.Layer) -> tuple[str, ...]:
-    return tuple(variable.name for variable in cell._trainable_variables)
-
-
-class MatrixWriter:
+class MatrixWriter(Writer):
     """The units of a dense layer, or the filters of a convolution: the kernel's last axis."""
 
     def __init__(self, edited: Edited, argument: str, activation: Callable[[Any], Any]) -> None:
@@ -89,6 +89,10 @@ class MatrixWriter:
         depends = np.any(kernel != 0, axis=tuple(range(kernel.ndim - 1)))
         return apply(self._activation, np.where(depends, np.nan, bias))
 
+    def incoming(self) -> np.ndarray:
+        kernel = self._edited.arrays["kernel"]
+        return np.asarray(kernel.sum(axis=tuple(range(kernel.ndim - 1))))
+
     def silence(self, dead: np.ndarray) -> bool:
         changed = False
         for name in ("kernel", "bias"):
@@ -102,7 +106,7 @@ class MatrixWriter:
         self._edited.arguments[self._argument] = len(indices)
 
 
-class EmbeddingWriter:
+class EmbeddingWriter(Writer):
     """The columns of an embedding's table; a column is constant if all its entries are equal."""
 
     def __init__(self, edited: Edited) -> None:
@@ -115,6 +119,9 @@ class EmbeddingWriter:
     def constants(self) -> np.ndarray:
         table = self._edited.arrays["embeddings"]
         return np.where((table == table[0]).all(axis=0), table[0], np.nan)
+
+    def incoming(self) -> np.ndarray:
+        return np.asarray(self._edited.arrays["embeddings"].sum(axis=0))
 
     def silence(self, dead: np.ndarray) -> bool:
         return _zero(self._edited.arrays["embeddings"], (..., dead))
@@ -139,6 +146,10 @@ class MatrixReader:
     def reads(self) -> np.ndarray:
         kernel = self._edited.arrays["kernel"]
         return (kernel != 0).any(axis=(*range(kernel.ndim - 2), -1))
+
+    def outgoing(self) -> np.ndarray:
+        kernel = self._edited.arrays["kernel"]
+        return np.asarray(kernel.sum(axis=(*range(kernel.ndim - 2), -1)))
 
     def absorb(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
@@ -177,6 +188,9 @@ class CellReader:
     def reads(self) -> np.ndarray:
         return (self._flat() != 0).any(axis=1)
 
+    def outgoing(self) -> np.ndarray:
+        return self._flat().sum(axis=1)
+
     def absorb(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
         bias = self._edited.arrays.get("bias")
@@ -212,6 +226,9 @@ class ManyReaders:
 
     def reads(self) -> np.ndarray:
         return np.logical_or.reduce([reader.reads() for reader in self._readers])
+
+    def outgoing(self) -> np.ndarray:
+        return np.sum([reader.outgoing() for reader in self._readers], axis=0)
 
     def absorb(self, values: np.ndarray) -> bool:
         changed = False

@@ -10,7 +10,7 @@ import numpy as np
 
 from hlstm_tf.layers import HLSTMCell
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
-from hlstm_tf.transforms.groups import Branch, NeuronGroup
+from hlstm_tf.transforms.groups import Branch, NeuronGroup, Writer
 
 _GATES = range(4)
 
@@ -19,8 +19,7 @@ class GateCompactor:
     """The hidden layers of one cell: their groups, and their common widths in the end."""
 
     def __init__(self, cell: HLSTMCell, workshop: Workshop) -> None:
-        names = tuple(variable.name for variable in cell._trainable_variables)
-        self._edited = workshop.open(cell, *names)
+        self._edited = workshop.open_whole(cell)
         self._layers = range(len(cell.hidden_units))
         self.groups: list[NeuronGroup] = []
         if is_elementwise(cell.hidden_activation):
@@ -53,7 +52,7 @@ class GateCompactor:
         return removed
 
 
-class HiddenWriter:
+class HiddenWriter(Writer):
     """One hidden layer of one gate, from the side of what feeds it."""
 
     def __init__(self, edited: Edited, gate: int, layer: int) -> None:
@@ -69,6 +68,9 @@ class HiddenWriter:
         constant = np.zeros(self.width) if bias is None else bias
         activation = self._edited.layer.hidden_activation
         return apply(activation, np.where(depends, np.nan, constant))
+
+    def incoming(self) -> np.ndarray:
+        return np.sum([kernel.sum(axis=0) for kernel in self._feeding()], axis=0)
 
     def silence(self, dead: np.ndarray) -> bool:
         changed = False
@@ -106,6 +108,9 @@ class HiddenReader:
 
     def reads(self) -> np.ndarray:
         return (self._kernel() != 0).any(axis=1)
+
+    def outgoing(self) -> np.ndarray:
+        return self._kernel().sum(axis=1)
 
     def absorb(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()

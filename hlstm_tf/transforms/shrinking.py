@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.layers import HLSTM, HLSTMCell, masked_kernels
+from hlstm_tf.layers import HLSTMCell, masked_kernels
 from hlstm_tf.transforms.containers import graph_of
 from hlstm_tf.transforms.editing import Workshop
 from hlstm_tf.transforms.gates import GateCompactor
@@ -21,6 +21,9 @@ from hlstm_tf.transforms.rewriting import (
 from hlstm_tf.transforms.stripping import strip
 from hlstm_tf.transforms.verification import check_same_function
 
+# Their cells' arguments are their own.
+_WITH_OWN_CELL = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
+
 
 def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     """Returns the same function with the dead neurons gone.
@@ -31,10 +34,13 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     followed through the whole model, both ways.
 
     Neurons are: the hidden neurons of H-LSTM gates, units of dense layers, filters of
-    convolutions and columns of embeddings, wherever their output reaches only dense layers,
-    convolutions and recurrent layers, on the way through activations, dropout, pooling, padding,
-    cropping, upsampling, Flatten, Reshape and batch normalization; in Sequential and functional
-    models and in those nested in them. A custom layer is passed through if it has the attribute
+    convolutions, columns of embeddings and units of a recurrent layer's state (h and c together),
+    wherever their output reaches only dense layers, convolutions and recurrent layers, on the way
+    through activations, dropout, pooling, padding, cropping, upsampling, Flatten, Reshape and batch
+    normalization; in Sequential and functional models and in those nested in them. A unit of a
+    state is dead if only dead units read it. States that are handed over (`stateful`,
+    `return_state`, `initial_state`) keep their width, and the two directions of a bidirectional
+    layer stay equally wide. A custom layer is passed through if it has the attribute
     `neuronwise = True`, by which it states that it treats every feature of the last axis by
     itself, gives zero for zero and has no weights. The output of the model, of a layer called
     several times and of any other layer keeps its width, and every layer keeps at least one
@@ -111,7 +117,7 @@ def _has_hidden_layers(layer: keras.Layer) -> bool:
 
 
 def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:
-    owner = layer.cell if isinstance(layer, HLSTM) else layer
+    owner = layer.cell if isinstance(layer, _WITH_OWN_CELL) else layer
     entry = {**entry, "config": {**entry["config"], **workshop.arguments(owner)}}
     if any(id(inner) in workshop.touched for inner in layer._flatten_layers()):
         # It holds the shapes of before; the model around builds its layers anew.
