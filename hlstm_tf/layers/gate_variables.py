@@ -5,14 +5,15 @@ axis. Where any hidden layer of the cell has gates of different widths, every we
 gate, a plain matrix or vector called `NAME_input`, `NAME_forget`, `NAME_cell` and `NAME_output`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from hlstm_tf.layers.gate_widths import GATES, FourWidths
+from hlstm_tf.layers.gate_widths import GATES, FourWidths, four_widths
 from hlstm_tf.layers.gatewise import (
     gate_constraint,
     gate_initializer,
@@ -53,6 +54,21 @@ class GateWeight(NamedTuple):
         return (outputs,) if self.inputs is None else (self.inputs[gate], outputs)
 
 
+def gate_weights_of(cell: "HLSTMCell", input_dim: int) -> Iterator[GateWeight]:
+    """Yields what a cell with hidden layers is made of, in the order of its variables."""
+    of_kernels = cell.kernel_initializer, cell.kernel_regularizer, cell.kernel_constraint
+    of_states = cell.recurrent_initializer, cell.recurrent_regularizer, cell.recurrent_constraint
+    of_biases = cell.bias_initializer, cell.bias_regularizer, cell.bias_constraint
+    widths = (*cell.gate_widths, four_widths(cell.units))
+    yield GateWeight("kernel", four_widths(input_dim), widths[0], *of_kernels)
+    yield GateWeight("recurrent_kernel", four_widths(cell.units), widths[0], *of_states)
+    yield GateWeight("bias", None, widths[0], *of_biases)
+    for (kernel, bias), (inputs, outputs) in zip(cell.later_layers, pairwise(widths), strict=True):
+        forget_one = cell.unit_forget_bias and kernel == "output_kernel"
+        yield GateWeight(kernel, inputs, outputs, *of_kernels)
+        yield GateWeight(bias, None, outputs, *of_biases, forget_one)
+
+
 def gate_axis(name: str) -> int:
     """Which axis of a weight that the four gates share has the gates.
 
@@ -70,6 +86,12 @@ def variable_names(cell: "HLSTMCell", name: str) -> tuple[str, ...]:
     ('bias_input', 'bias_forget', 'bias_cell', 'bias_output')
     """
     return (name,) if cell.has_equal_gates else tuple(f"{name}_{gate}" for gate in GATES)
+
+
+def weight_names(cell: "HLSTMCell") -> tuple[str, ...]:
+    """The weights that each gate of a cell with hidden layers has, by the names they share."""
+    names = ("kernel", "recurrent_kernel", "bias", *chain.from_iterable(cell.later_layers))
+    return tuple(name for name in names if cell.use_bias or "bias" not in name)
 
 
 def add_gate_weight(cell: "HLSTMCell", weight: GateWeight) -> None:

@@ -1,6 +1,5 @@
 """The widths of the gates' hidden layers: one that a layer's four gates share, or one a gate."""
 
-from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -61,8 +60,8 @@ def _is_width(width: Any) -> bool:
     return isinstance(width, Integral) and not isinstance(width, bool) and int(width) > 0
 
 
-def _as_entry(entry: int | Sequence[int]) -> int | FourWidths:
+def _as_entry(entry: Any) -> int | FourWidths:
     if not isinstance(entry, (tuple, list)):
-        return int(entry)  # type: ignore[call-overload, no-any-return]
+        return int(entry)
     i, f, c, o = map(int, entry)
     return i if i == f == c == o else (i, f, c, o)

@@ -1,6 +1,5 @@
 """The H-LSTM cell: an LSTM whose four gates are small networks with hidden layers."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -8,7 +7,12 @@ import tensorflow as tf
 from keras import ops
 
 from hlstm_tf.layers.effective import EffectiveKernel
-from hlstm_tf.layers.gate_variables import GateWeight, add_gate_weight, gate_axis, variable_names
+from hlstm_tf.layers.gate_variables import (
+    add_gate_weight,
+    gate_axis,
+    gate_weights_of,
+    variable_names,
+)
 from hlstm_tf.layers.gate_widths import FourWidths, as_hidden_units, four_widths, widths_config
 from hlstm_tf.layers.masking import MaskedLayer
 
@@ -145,17 +149,21 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         return all(isinstance(entry, int) for entry in self.hidden_units)
 
     @property
+    def later_layers(self) -> tuple[tuple[str, str], ...]:
+        """For each layer of the gates after the first the names of its kernel and its bias."""
+        if not self.hidden_units:
+            return ()
+        hidden = range(2, len(self.hidden_units) + 1)
+        return (
+            *((f"hidden_kernel_{k}", f"hidden_bias_{k}") for k in hidden),
+            ("output_kernel", "output_bias"),
+        )
+
+    @property
     def kernel_names(self) -> tuple[str, ...]:
         """The names of the kernels, in the order their variables are made."""
-        if not self.hidden_units:
-            return ("kernel", "recurrent_kernel")
-        names = ("kernel", "recurrent_kernel", *self._deeper_kernels())
+        names = ("kernel", "recurrent_kernel", *(kernel for kernel, _ in self.later_layers))
         return tuple(each for name in names for each in variable_names(self, name))
-
-    def _deeper_kernels(self) -> tuple[str, ...]:
-        """The kernels after the first hidden layer, by the names that the four gates share."""
-        hidden = range(2, len(self.hidden_units) + 1)
-        return (*(f"hidden_kernel_{k}" for k in hidden), "output_kernel")
 
     def build(self, input_shape: Any) -> None:
         if not self.hidden_units:
@@ -163,40 +171,19 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             if self.masked:
                 self._add_masks(self.kernel_names, gates=4)
             return
-        for weight in self._gate_weights_to_make(input_shape[-1]):
+        for weight in gate_weights_of(self, input_shape[-1]):
             add_gate_weight(self, weight)
         if self.masked:
             gates = 4 if self.has_equal_gates else 1
             for name in self.kernel_names:
                 self._add_masks((name,), gates, gates_first=gates > 1 and gate_axis(name) == 0)
 
-    def _gate_weights_to_make(self, input_dim: int) -> Iterator[GateWeight]:
-        initializer, bias_initializer = self.kernel_initializer, self.bias_initializer
-        of_kernels = self.kernel_regularizer, self.kernel_constraint
-        of_biases = self.bias_regularizer, self.bias_constraint
-        widths = (*self.gate_widths, four_widths(self.units))
-        yield GateWeight("kernel", four_widths(input_dim), widths[0], initializer, *of_kernels)
-        yield GateWeight(
-            "recurrent_kernel",
-            four_widths(self.units),
-            widths[0],
-            self.recurrent_initializer,
-            self.recurrent_regularizer,
-            self.recurrent_constraint,
-        )
-        yield GateWeight("bias", None, widths[0], bias_initializer, *of_biases)
-        for k, name in enumerate(self._deeper_kernels(), start=1):
-            forget_one = self.unit_forget_bias and name == "output_kernel"
-            bias = name.replace("kernel", "bias")
-            yield GateWeight(name, widths[k - 1], widths[k], initializer, *of_kernels)
-            yield GateWeight(bias, None, widths[k], bias_initializer, *of_biases, forget_one)
-
     def gate_weights(self) -> GateWeights:
         """The weights as a forward pass uses them, computed once for a whole sequence."""
-        deeper = []
-        for name in self._deeper_kernels():
-            biases = self._of_gates(name.replace("kernel", "bias")) if self.use_bias else None
-            deeper.append((self._of_gates(name), biases))
+        deeper = [
+            (self._of_gates(kernel), self._of_gates(bias) if self.use_bias else None)
+            for kernel, bias in self.later_layers
+        ]
         return GateWeights(
             self._side_by_side("kernel"),
             self._side_by_side("recurrent_kernel"),

@@ -1,5 +1,6 @@
 """The H-LSTM against its equations in NumPy, and its loops against one another."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -151,7 +152,7 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
         return np.stack(numpy(masks) if isinstance(masks, list) else numpy(masks) * 4)
 
     masks = per_gate(inputs, INPUTS), per_gate(recurrent, UNITS), hidden
-    assert any((mask == 0).any() for mask in [*masks[:2], *sum(hidden, [])])
+    assert any((mask == 0).any() for mask in [*masks[:2], *itertools.chain(*hidden)])
     return masks
 
 
