@@ -43,13 +43,11 @@ def split_cell(cell: keras.Layer) -> SplitCell:
 
 def _split_hlstm(cell: HLSTMCell) -> SplitCell:
     def project(sequence: Any) -> Any:
-        gates = cell.project(sequence, cell.gate_weights())
-        return ops.reshape(gates, (*ops.shape(gates)[:2], 4 * cell.hidden_units[0]))
+        return cell.project(sequence, cell.gate_weights())
 
     def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         weights = cell.gate_weights()
-        recurrent = ops.reshape(weights.recurrent_kernel, (cell.units, -1))
-        gates = _activated(cell.hidden_activation, frame + ops.matmul(states[0], recurrent))
+        gates = _activated(cell, frame + ops.matmul(states[0], weights.recurrent_kernel))
         for layer, (kernels, biases) in enumerate(weights.deeper):
             if layer:
                 gates = [cell.hidden_activation(gate) for gate in gates]
@@ -60,11 +58,12 @@ def _split_hlstm(cell: HLSTMCell) -> SplitCell:
     return SplitCell(project, step)
 
 
-def _activated(activation: Any, gates: Any) -> list[Any]:
+def _activated(cell: HLSTMCell, gates: Any) -> list[Any]:
     """The four gates side by side in the last axis, activated and apart."""
+    activation = cell.hidden_activation
     if is_elementwise(activation):  # one operation in place of four
-        return ops.split(activation(gates), 4, axis=-1)
-    return [activation(gate) for gate in ops.split(gates, 4, axis=-1)]
+        return cell.split_gates(activation(gates))
+    return [activation(gate) for gate in cell.split_gates(gates)]
 
 
 def _split_lstm(cell: keras.layers.LSTMCell) -> SplitCell:

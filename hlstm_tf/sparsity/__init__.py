@@ -10,7 +10,14 @@ from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_to
 from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
 from .edits import edit_masks
 from .many import grow_all, grow_all_to, prune_all, prune_all_to
-from .neurons import cascade, connect_neurons, dead_inputs, dead_outputs, prune_neurons
+from .neurons import (
+    cascade,
+    connect_neurons,
+    dead_inputs,
+    dead_outputs,
+    neuron_strength,
+    prune_neurons,
+)
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import SCORES, Score, get_score
@@ -53,6 +60,7 @@ __all__ = [
     "grow_to_together",
     "grow_together",
     "kept_count",
+    "neuron_strength",
     "percentile",
     "prune",
     "prune_all",

@@ -310,13 +310,16 @@ class Neuron(Structure):
 
     It spans several matrices, so the rules on one matrix do not take it; `prune_neurons` says what
     goes. Connections of other layers are left alone. Only neurons that are gone make a layer
-    faster (`hl.shrink`), and engines are fastest at widths that are multiples of eight: the four
-    gates keep equally many, a multiple.
+    faster (`hl.shrink`), and engines are fastest at widths that are multiples of eight: gates keep
+    a multiple.
 
     Args:
         multiple: Each hidden layer's width is rounded to the nearest multiple of it; 8 by default,
             the lanes of a vector register of float32.
         minimum: Width that stays at least; 8 by default.
+        equal: Whether the four gates of a layer keep equally many (a gate that is narrower keeps
+            all it has). Otherwise the weakest neurons of all four go, and each gate's width is
+            rounded by itself.
 
     >>> Neuron().narrowed(96, 0.4), Neuron(multiple=1, minimum=1).narrowed(96, 0.4)
     (56, 58)
@@ -324,18 +327,29 @@ class Neuron(Structure):
 
     multiple: int = 8
     minimum: int = 8
+    equal: bool = True
 
     def __post_init__(self) -> None:
         check_count(self.multiple, "multiple")
         check_count(self.minimum, "minimum")
+        if not isinstance(self.equal, bool):
+            raise ValueError(f"`equal` must be True or False, got {self.equal!r}")
 
     def __str__(self) -> str:
         return "neuron"
 
     def narrowed(self, width: int, ratio: float) -> int:
         """Return how many of `width` neurons stay when the part `ratio` goes."""
-        rounded = self.multiple * round(width * (1 - ratio) / self.multiple)
-        return min(width, max(rounded, self.minimum))
+        return self.rounded(width * (1 - ratio), width)
+
+    def rounded(self, wanted: float, width: int) -> int:
+        """Return how many of `width` neurons stay where `wanted` would do.
+
+        >>> Neuron().rounded(21, 64), Neuron().rounded(3, 64), Neuron().rounded(21, 22)
+        (24, 8, 22)
+        """
+        multiple = self.multiple * round(wanted / self.multiple)
+        return min(width, max(multiple, self.minimum))
 
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(

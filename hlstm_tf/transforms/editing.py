@@ -48,7 +48,7 @@ class Workshop:
     """
 
     def __init__(self, values: Values = weight) -> None:
-        self._values = values
+        self.value = values
         self._edited: dict[int, Edited] = {}
         self.touched: set[int] = set()
 
@@ -56,7 +56,7 @@ class Workshop:
         """Returns the working copy of a layer; the first call says which weights it has."""
         self.touched.add(id(layer))
         if id(layer) not in self._edited:
-            found = {name: self._values(layer, name) for name in names}
+            found = {name: self.value(layer, name) for name in names}
             arrays = {name: array for name, array in found.items() if array is not None}
             self._edited[id(layer)] = Edited(layer, arrays)
         return self._edited[id(layer)]

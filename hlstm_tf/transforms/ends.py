@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.layers import GATES, HLSTMCell
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
+from hlstm_tf.transforms.gates import open_gates
 from hlstm_tf.transforms.groups import Reader, Writer, merged
 from hlstm_tf.transforms.states import state_writer_of
 from hlstm_tf.transforms.twins import keras_class
@@ -46,6 +48,9 @@ def reader_of(layer: keras.Layer, workshop: Workshop) -> Reader | None:
         cell = cell.cells[0]  # the others read the one before them
     if not isinstance(cell, _CELLS) or not _is_known(cell):
         return None
+    if isinstance(cell, HLSTMCell) and cell.hidden_units:
+        edited = open_gates(cell, workshop)
+        return ManyReaders([CellReader(edited, f"kernel_{g}", f"bias_{g}") for g in GATES])
     return CellReader(workshop.open_whole(cell))
 
 
@@ -176,14 +181,14 @@ class MatrixReader:
 
 
 class CellReader:
-    """The inputs of a recurrent cell: the rows of its `kernel`."""
+    """The inputs of a recurrent cell, or of a gate of it: the rows of its kernel."""
 
-    def __init__(self, edited: Edited) -> None:
-        self._edited = edited
+    def __init__(self, edited: Edited, kernel: str = "kernel", bias: str = "bias") -> None:
+        self._edited, self._kernel, self._bias = edited, kernel, bias
 
     @property
     def rows(self) -> int:
-        return self._edited.arrays["kernel"].shape[0]
+        return self._edited.arrays[self._kernel].shape[0]
 
     def reads(self) -> np.ndarray:
         return (self._flat() != 0).any(axis=1)
@@ -193,7 +198,7 @@ class CellReader:
 
     def absorb(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
-        bias = self._edited.arrays.get("bias")
+        bias = self._edited.arrays.get(self._bias)
         if bias is None:
             constant &= values == 0
         if not constant.any():
@@ -204,18 +209,18 @@ class CellReader:
             target = bias[0] if isinstance(self._edited.layer, keras.layers.GRUCell) else bias
             target = bias if bias.size == share.size else target
             target += share.reshape(target.shape)
-        self._edited.arrays["kernel"][constant] = 0
+        self._edited.arrays[self._kernel][constant] = 0
         return True
 
     def keep(self, indices: np.ndarray, width: int) -> None:
-        self._edited.select("kernel", 0, merged(indices, width, self.rows))
+        self._edited.select(self._kernel, 0, merged(indices, width, self.rows))
 
     def _flat(self) -> np.ndarray:
-        return self._edited.arrays["kernel"].reshape(self.rows, -1)
+        return self._edited.arrays[self._kernel].reshape(self.rows, -1)
 
 
 class ManyReaders:
-    """Several readers of the same rows, as the two directions of a bidirectional layer are."""
+    """Several readers of the same rows: the directions of a bidirectional layer, a cell's gates."""
 
     def __init__(self, readers: list[Reader]) -> None:
         self._readers = readers

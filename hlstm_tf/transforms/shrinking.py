@@ -44,8 +44,9 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     `neuronwise = True`, by which it states that it treats every feature of the last axis by
     itself, gives zero for zero and has no weights. The output of the model, of a layer called
     several times and of any other layer keeps its width, and every layer keeps at least one
-    neuron. H-LSTM gates share their variables, so a hidden layer becomes as wide as its widest
-    gate. A constant that padding with zeros would make different at a border is left where it is.
+    neuron. Each H-LSTM gate becomes as wide as its own living neurons: `hidden_units` then has an
+    entry of four widths where they differ. A constant that padding with zeros would make different
+    at a border is left where it is.
 
     Masks are stripped first. The model given is left as it is; the new one is not compiled. It has
     the same function in inference; trained further it differs where dropout or the statistics of

@@ -6,13 +6,15 @@ layers after.
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from hlstm_tf.layers import HLSTMCell
+from hlstm_tf.layers import GATES, HLSTMCell
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
+from hlstm_tf.transforms.gates import open_gates
 from hlstm_tf.transforms.groups import Writer
 
 _CANDIDATE = {keras.layers.SimpleRNNCell: 0, keras.layers.LSTMCell: 2, keras.layers.GRUCell: 2}
@@ -41,10 +43,9 @@ def state_writer_of(layer: Any, workshop: Workshop) -> Writer | None:
     if not isinstance(cell, tuple(_CANDIDATE)) or not _treats_units_alike(cell):
         return None
     workshop.touched.add(id(layer))
-    edited = workshop.open_whole(cell)
     if isinstance(cell, HLSTMCell) and cell.hidden_units:
-        return GateNetworkState(edited)
-    return FusedState(edited)
+        return GateNetworkState(open_gates(cell, workshop))
+    return FusedState(workshop.open_whole(cell))
 
 
 def _treats_units_alike(cell: Any) -> bool:
@@ -58,10 +59,6 @@ class State(Writer):
     def __init__(self, edited: Edited) -> None:
         self._edited = edited
         self._arrays = edited.arrays
-
-    @property
-    def width(self) -> int:
-        return self._arrays["recurrent_kernel"].shape[0]
 
     def constants(self) -> np.ndarray:
         return np.where(self._is_zero(), 0.0, np.nan)
@@ -94,6 +91,10 @@ class State(Writer):
 
 class FusedState(State):
     """A cell whose kernels hold the gates side by side: Keras's three."""
+
+    @property
+    def width(self) -> int:
+        return self._arrays["recurrent_kernel"].shape[0]
 
     def reads(self) -> np.ndarray:
         return np.asarray((self._by_gate("recurrent_kernel") != 0).any(axis=1))
@@ -144,43 +145,51 @@ class FusedState(State):
 class GateNetworkState(State):
     """An H-LSTM cell: its units are the outputs of the gates' last layer."""
 
+    @property
+    def width(self) -> int:
+        return self._of("recurrent_kernel")[0].shape[0]
+
     def reads(self) -> np.ndarray:
-        recurrent = self._arrays["recurrent_kernel"] != 0
-        reads = np.zeros((self.width, self.width), dtype=bool)
-        for gate in range(recurrent.shape[1]):
-            path = recurrent[:, gate]
-            for name in self._edited.layer.kernel_names[2:]:
-                path = path @ (self._arrays[name][gate] != 0)
-            reads |= path
-        return reads
+        path = [kernel != 0 for kernel in self._of("recurrent_kernel")]
+        for name, _ in self._edited.layer.later_layers:
+            path = [
+                before @ (kernel != 0) for before, kernel in zip(path, self._of(name), strict=True)
+            ]
+        return np.logical_or.reduce(path)
 
     def incoming(self) -> np.ndarray:
-        return np.asarray(
-            self._arrays["output_kernel"].sum(axis=(0, 1))
-            + self._arrays["recurrent_kernel"].sum(axis=(1, 2))
-        )
+        made = [kernel.sum(axis=0) for kernel in self._of("output_kernel")]
+        read = [kernel.sum(axis=1) for kernel in self._of("recurrent_kernel")]
+        return np.sum([*made, *read], axis=0)
 
     def silence(self, dead: np.ndarray) -> bool:
-        places: list[tuple[str, Any]] = [("recurrent_kernel", dead)]
-        places += [(name, (..., dead)) for name in self._outputs()]
-        changed = any(bool(np.any(self._arrays[name][place] != 0)) for name, place in places)
-        for name, place in places:
-            self._arrays[name][place] = 0
+        places: list[tuple[np.ndarray, Any]] = [
+            (array, dead) for array in self._of("recurrent_kernel")
+        ]
+        places += [(array, (..., dead)) for array in self._outputs()]
+        changed = any(bool(np.any(array[place] != 0)) for array, place in places)
+        for array, place in places:
+            array[place] = 0
         return changed
 
     def keep(self, indices: np.ndarray) -> None:
-        self._edited.select("recurrent_kernel", 0, indices)
-        for name in self._outputs():
-            self._edited.select(name, -1, indices)
+        for gate in GATES:
+            self._edited.select(f"recurrent_kernel_{gate}", 0, indices)
+            self._edited.select(f"output_kernel_{gate}", -1, indices)
+            self._edited.select(f"output_bias_{gate}", -1, indices)
         self._edited.arguments["units"] = len(indices)
 
     def _has_content(self) -> np.ndarray:
-        gate = _CANDIDATE[keras.layers.LSTMCell]
-        content = [self._arrays[name][gate] != 0 for name in self._outputs()]
+        gate = GATES[_CANDIDATE[keras.layers.LSTMCell]]
+        content = [array != 0 for array in self._outputs((gate,))]
         return np.logical_or.reduce([c.reshape(-1, self.width).any(axis=0) for c in content])
 
-    def _outputs(self) -> list[str]:
-        return [name for name in ("output_kernel", "output_bias") if name in self._arrays]
+    def _outputs(self, gates: Sequence[str] = GATES) -> list[np.ndarray]:
+        return [*self._of("output_kernel", gates), *self._of("output_bias", gates)]
+
+    def _of(self, name: str, gates: Sequence[str] = GATES) -> list[np.ndarray]:
+        keys = [f"{name}_{gate}" for gate in gates]
+        return [self._arrays[key] for key in keys if key in self._arrays]
 
 
 class BothDirections(Writer):

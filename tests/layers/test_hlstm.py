@@ -1,5 +1,6 @@
 """The H-LSTM against its equations in NumPy, and its loops against one another."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from tests.layers.helpers import (
 
 BATCH, TIME, INPUTS, UNITS = 3, 5, 2, 4
 HIDDEN = [(), (5,), (5, 3)]
+UNEQUAL: tuple[Any, ...] = (5, (4, 1, 3, 2))
 # One padded at the end, one at the start and in the middle, one with no valid step at all.
 PADDING = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool)
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -139,7 +141,10 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """The masks that a new cell with the layer's seed draws, in the shapes of the oracle."""
     cell = hl.HLSTMCell.from_config(layer.cell.get_config())
     inputs = cell.get_dropout_mask(x[:, 0])
-    hidden = numpy(cell.get_hidden_dropout_masks(x[:, 0]) or [])
+    hidden = [
+        numpy(cell.split_gates(mask, layer))
+        for layer, mask in enumerate(cell.get_hidden_dropout_masks(x[:, 0]) or [])
+    ]
     recurrent = cell.get_recurrent_dropout_mask(tf.ones((BATCH, UNITS)))
 
     def per_gate(masks: Any, width: int) -> np.ndarray:
@@ -147,7 +152,7 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
         return np.stack(numpy(masks) if isinstance(masks, list) else numpy(masks) * 4)
 
     masks = per_gate(inputs, INPUTS), per_gate(recurrent, UNITS), hidden
-    assert any((mask == 0).any() for mask in [*masks[:2], *hidden])
+    assert any((mask == 0).any() for mask in [*masks[:2], *itertools.chain(*hidden)])
     return masks
 
 
@@ -180,7 +185,7 @@ def test_dropout_differs_from_call_to_call_and_follows_the_seed() -> None:
 def test_hidden_dropout_keeps_the_expected_hidden_layer() -> None:
     cell = hl.HLSTMCell(2, 400, hidden_dropout=0.25, seed=1)
     [mask] = cell.get_hidden_dropout_masks(tf.ones((20, 3)))
-    assert tuple(mask.shape) == (20, 4, 400)
+    assert tuple(mask.shape) == (20, 4 * 400)
     np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.75])
     assert abs(mask.numpy().mean() - 1) < 0.02
 
