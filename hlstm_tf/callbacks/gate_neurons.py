@@ -122,11 +122,10 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
             continue
         before, after = _masks_by_gate(kernels, masks), _masks_by_gate(kernels, swept)
         weights = _by_gate([kernel.to_matrices(kernel.variable) for kernel in kernels])
-        hears = [gate[0].any(axis=0) | gate[1].any(axis=0) for gate in after]
+        hears = [_hears(gate[0]) | _hears(gate[1]) for gate in after]
         biases = values_by_gate(cell, "bias")
         for place, (_, name) in enumerate(cell.later_layers, start=2):
-            speaks = [gate[place].any(axis=1) for gate in before]
-            mute = [speak & ~hear for speak, hear in zip(speaks, hears, strict=True)]
+            mute = [_speaks(g[place]) & ~hear for g, hear in zip(before, hears, strict=True)]
             following = values_by_gate(cell, name)
             if any(gate.any() for gate in mute):
                 constants = _constants(cell, biases, mute)
@@ -135,7 +134,7 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
                     for bias, constant, gate in zip(following, constants, weights, strict=True)
                 ]
                 assign_by_gate(cell, name, following)
-            biases, hears = following, [gate[place].any(axis=0) for gate in after]
+            biases, hears = following, [_hears(gate[place]) for gate in after]
 
 
 def _constants(
@@ -147,6 +146,14 @@ def _constants(
         np.where(which, ops.convert_to_numpy(value), 0.0)
         for which, value in zip(mute, values, strict=True)
     ]
+
+
+def _hears(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any(axis=0))
+
+
+def _speaks(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any(axis=1))
 
 
 def _axes(gate: Gate) -> list[tuple[Hashable, Hashable]]:

@@ -7,6 +7,7 @@ further layer of a gate.
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import keras
@@ -62,8 +63,17 @@ def _activated(cell: HLSTMCell, gates: Any) -> list[Any]:
     """The four gates side by side in the last axis, activated and apart."""
     activation = cell.hidden_activation
     if is_elementwise(activation):  # one operation in place of four
-        return cell.split_gates(activation(gates))
-    return [activation(gate) for gate in cell.split_gates(gates)]
+        return _apart(cell, activation(gates))
+    return [activation(gate) for gate in _apart(cell, gates)]
+
+
+def _apart(cell: HLSTMCell, gates: Any) -> list[Any]:
+    widths = cell.gate_widths[0]
+    if len(set(widths)) == 1:
+        return ops.split(gates, 4, axis=-1)
+    ends = accumulate(widths)
+    # XNNPACK takes slices, but no split into unequal parts: that would cut the step in two.
+    return [gates[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
 
 
 def _split_lstm(cell: keras.layers.LSTMCell) -> SplitCell:
