@@ -51,10 +51,7 @@ def prune_gate_neurons(
         sparsity: the part of all its neurons that is to be gone.
 
     Returns:
-        The new masks of the H-LSTM cells' kernels, in their own shapes.
-
-    Raises:
-        ValueError: No H-LSTM cell with hidden layers is among them.
+        The new masks of the H-LSTM cells' kernels, in their own shapes; empty where there is none.
     """
     edits: dict[MaskedKernel, np.ndarray] = {}
     for cell, kernels in _cells(masks):
@@ -70,11 +67,6 @@ def prune_gate_neurons(
                 for gate, score, width in zip(gates, scored, widths, strict=True)
             ]
         edits |= _joined(kernels, gates)
-    if not edits:
-        raise ValueError(
-            "structure='neuron' prunes hidden neurons of H-LSTM gates, and the model has no masked "
-            "HLSTM with hidden layers; choose 'connection', 'row', 'column' or a block."
-        )
     return edits
 
 

@@ -10,6 +10,7 @@ from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_to
 from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
 from .edits import edit_masks
 from .many import grow_all, grow_all_to, prune_all, prune_all_to
+from .naming import get_structure
 from .neurons import (
     cascade,
     connect_neurons,
@@ -22,7 +23,8 @@ from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import SCORES, Score, get_score
 from .seeds import seed_mask, seed_masks
-from .structures import NM, Block, Column, Connection, Neuron, Row, Structure, get_structure
+from .structures import NM, Block, Column, Connection, Row, Structure
+from .wholes import Neuron, Unit, Whole
 
 __all__ = [
     "ERK",
@@ -44,6 +46,8 @@ __all__ = [
     "Schedule",
     "Score",
     "Structure",
+    "Unit",
+    "Whole",
     "as_schedule",
     "cascade",
     "connect_neurons",

@@ -44,7 +44,8 @@ class Workshop:
     """The layers being worked on, each once, however many neuron groups it belongs to.
 
     Args:
-        values: What is worked on: the weights, or other arrays of their shapes.
+        values: What is worked on: the weights, or other arrays of their shapes. Zeroes are written
+            into them in place; only taking neurons out makes new arrays.
     """
 
     def __init__(self, values: Values = weight) -> None:

@@ -28,6 +28,9 @@ import numpy as np
 class Writer(abc.ABC):
     """The end of a layer that puts out neurons."""
 
+    is_state: bool = False
+    """Whether the neurons are the units of a recurrent layer's state."""
+
     @property
     @abc.abstractmethod
     def width(self) -> int:

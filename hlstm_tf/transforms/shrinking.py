@@ -1,23 +1,14 @@
 """Takes dead neurons out of a model physically, and keeps its function."""
 
-from collections import Counter
 from typing import Any
 
 import keras
 
-from hlstm_tf.layers import HLSTMCell, masked_kernels
-from hlstm_tf.transforms.containers import graph_of
+from hlstm_tf.layers import masked_kernels
+from hlstm_tf.transforms.discovery import gate_compactors, layer_groups
 from hlstm_tf.transforms.editing import Workshop
-from hlstm_tf.transforms.gates import GateCompactor
-from hlstm_tf.transforms.groups import NeuronGroup, settle_all
-from hlstm_tf.transforms.rewriting import (
-    Entry,
-    check_model,
-    copy_state,
-    rebuild,
-    rewrite,
-    write_entry,
-)
+from hlstm_tf.transforms.groups import settle_all
+from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.stripping import strip
 from hlstm_tf.transforms.verification import check_same_function
 
@@ -76,7 +67,8 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     """
     check_model(model)
     plain = strip(model) if masked_kernels(model) else model
-    workshop, groups, gates = _neurons(plain)
+    workshop = Workshop()
+    groups, gates = layer_groups(plain, workshop), gate_compactors(plain, workshop)
     settle_all([*groups, *(group for compactor in gates for group in compactor.groups)])
     for group in groups:
         group.compact()
@@ -91,30 +83,6 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     if verify_with is not None:
         check_same_function(model, new, verify_with, "shrink")
     return new
-
-
-def _neurons(model: keras.Model) -> tuple[Workshop, list[NeuronGroup], list[GateCompactor]]:
-    """Finds every group of neurons that can be taken out, and a place to work on their weights."""
-    workshop = Workshop()
-    graphs = []
-    places: Counter[int] = Counter()
-
-    def look(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
-        places[id(layer)] += 1
-        graph = graph_of(layer, entry)
-        if graph is not None:
-            graphs.append(graph)
-        return entry
-
-    rewrite(write_entry(model), model, look)
-    shared = {key for key, count in places.items() if count > 1}
-    groups = [group for graph in graphs for group in graph.groups(workshop, shared)]
-    cells = {id(layer): layer for layer in model._flatten_layers() if _has_hidden_layers(layer)}
-    return workshop, groups, [GateCompactor(cell, workshop) for cell in cells.values()]
-
-
-def _has_hidden_layers(layer: keras.Layer) -> bool:
-    return isinstance(layer, HLSTMCell) and bool(layer.hidden_units)
 
 
 def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:

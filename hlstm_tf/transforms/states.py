@@ -56,6 +56,8 @@ def _treats_units_alike(cell: Any) -> bool:
 class State(Writer):
     """What the cells have in common."""
 
+    is_state = True
+
     def __init__(self, edited: Edited) -> None:
         self._edited = edited
         self._arrays = edited.arrays
@@ -194,6 +196,8 @@ class GateNetworkState(State):
 
 class BothDirections(Writer):
     """The units of two directions side by side; both keep equally many, as Keras wants it."""
+
+    is_state = True
 
     def __init__(self, sides: list[Writer]) -> None:
         self._sides = sides
