@@ -2,6 +2,7 @@
 
 from hlstm_tf.callbacks import (
     ActivationShift,
+    Budget,
     EpochData,
     GradientGrowth,
     GrowAndPrune,
@@ -24,6 +25,7 @@ from hlstm_tf.export import (
     file_size,
     load_tflite,
 )
+from hlstm_tf.hardware import Latency
 from hlstm_tf.layers import (
     HLSTM,
     HLSTMCell,
@@ -81,6 +83,7 @@ __all__ = [
     "NM",
     "ActivationShift",
     "Block",
+    "Budget",
     "Column",
     "Connection",
     "Constant",
@@ -93,6 +96,7 @@ __all__ = [
     "Growth",
     "HLSTMCell",
     "Iterative",
+    "Latency",
     "LeakyReLU",
     "MagnitudePruning",
     "MaskedConv1D",

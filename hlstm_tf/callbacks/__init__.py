@@ -2,6 +2,7 @@
 
 from .activation_shift import ActivationShift, LeakyReLU, set_hidden_activation
 from .board import SparsityBoard
+from .budget import Budget
 from .epoch_data import EpochData
 from .grow_and_prune import GrowAndPrune
 from .growth import GradientGrowth
@@ -11,6 +12,7 @@ from .pruning import MagnitudePruning
 
 __all__ = [
     "ActivationShift",
+    "Budget",
     "DenseGradients",
     "EpochData",
     "GradientGrowth",

@@ -199,7 +199,9 @@ class GrowAndPrune(keras.callbacks.Callback):
         stage = self._stage
         stage.epochs = epoch + 1
         record = self._log.open(epoch, self.progress, stage.size(), value, numbers)
-        events = stage.do(advance(self.plan, self.progress, value, record["sparsity"]))
+        events = stage.do(
+            advance(self.plan, self.progress, value, record["sparsity"], stage.deployed_cost)
+        )
         if not self._grows:
             stage.source.stop_collecting()
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

@@ -10,6 +10,7 @@ the actions to do in order; nothing here knows Keras.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -143,7 +144,13 @@ def begin(plan: Plan) -> tuple[Progress, list[Action]]:
     return progress, _prune_first(progress)
 
 
-def advance(plan: Plan, progress: Progress, value: float, sparsity: float = 0.0) -> list[Action]:
+def advance(
+    plan: Plan,
+    progress: Progress,
+    value: float,
+    sparsity: float = 0.0,
+    cost: Callable[[], float] = lambda: math.inf,
+) -> list[Action]:
     """Takes the end of an epoch: moves `progress` on and returns what to do, in order.
 
     Args:
@@ -151,14 +158,14 @@ def advance(plan: Plan, progress: Progress, value: float, sparsity: float = 0.0)
         progress: Where the run is; changed.
         value: The monitor's value after the epoch.
         sparsity: The model's sparsity, which `Pruning.target_sparsity` is compared with.
+        cost: Measures what `Pruning.budget` limits; called where it decides, as it may take time.
     """
     progress.phase_epoch += 1
-    step = {
-        Phase.GROWTH: _end_of_growth_epoch,
-        Phase.TRAINING: _end_of_training_epoch,
-        Phase.RETRAINING: _end_of_retraining_epoch,
-    }[progress.phase]
-    return step(plan, progress, value, sparsity)
+    if progress.phase is Phase.GROWTH:
+        return _end_of_growth_epoch(plan, progress, value)
+    if progress.phase is Phase.TRAINING:
+        return _end_of_training_epoch(plan, progress, value)
+    return _end_of_retraining_epoch(plan, progress, value, sparsity, cost)
 
 
 def nothing_left(progress: Progress) -> list[Action]:
@@ -166,9 +173,7 @@ def nothing_left(progress: Progress) -> list[Action]:
     return _finish(progress, "no connection is left that the step could remove")
 
 
-def _end_of_growth_epoch(
-    plan: Plan, progress: Progress, value: float, sparsity: float
-) -> list[Action]:
+def _end_of_growth_epoch(plan: Plan, progress: Progress, value: float) -> list[Action]:
     assert plan.growth is not None
     actions = [Action.GROW]
     if progress.phase_epoch < plan.growth.epochs:
@@ -187,9 +192,7 @@ def _end_of_growth_epoch(
     return actions
 
 
-def _end_of_training_epoch(
-    plan: Plan, progress: Progress, value: float, sparsity: float
-) -> list[Action]:
+def _end_of_training_epoch(plan: Plan, progress: Progress, value: float) -> list[Action]:
     if plan.pruning is None:
         if plan.train_epochs is not None and progress.phase_epoch >= plan.train_epochs:
             return _finish(progress, "training after growth is complete")
@@ -205,7 +208,7 @@ def _end_of_training_epoch(
 
 
 def _end_of_retraining_epoch(
-    plan: Plan, progress: Progress, value: float, sparsity: float
+    plan: Plan, progress: Progress, value: float, sparsity: float, cost: Callable[[], float]
 ) -> list[Action]:
     pruning = plan.pruning
     assert pruning is not None
@@ -223,6 +226,8 @@ def _end_of_retraining_epoch(
         return actions + _finish(progress, f"the target sparsity {pruning.target_sparsity:.1%}")
     if progress.iteration == pruning.max_iterations:
         return actions + _finish(progress, f"{progress.iteration} iterations are complete")
+    if pruning.budget is not None and (spent := cost()) <= pruning.budget.limit:
+        return actions + _finish(progress, f"within the budget: {pruning.budget.says(spent)}")
     _enter(progress, Phase.RETRAINING)
     return [*actions, Action.PRUNE]
 

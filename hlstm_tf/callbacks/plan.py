@@ -10,6 +10,7 @@ from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
 from .architecture import Rule, check_during, check_grows
+from .budget import Budget
 from .training_batches import check_share
 
 
@@ -96,6 +97,9 @@ class Pruning:
         target_sparsity: Stop after the iteration that reaches this sparsity; `None` (default) for
             as far as the threshold allows.
         max_iterations: Stop after so many complete iterations; `None` (default) for no limit.
+        budget: A `Budget`: stop after the iteration with which the shrunk model is within it.
+            `None` (default) for no limit. A run that is resumed right where a latency is close to
+            its limit may measure it anew, and decide otherwise.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -114,6 +118,7 @@ class Pruning:
     learning_rate: float | Callable[[int], float] | None = None
     target_sparsity: float | None = None
     max_iterations: int | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         if check_fraction(self.step, "step") == 0:

@@ -40,6 +40,13 @@ class Stage:
         """Connections, and places for them."""
         return count_connections(self._kernels)
 
+    def deployed_cost(self) -> float:
+        """What the pruning's budget limits, of the model as it would be deployed now."""
+        pruning = self.plan.pruning
+        assert pruning is not None
+        assert pruning.budget is not None
+        return pruning.budget.measure(self.model)
+
     def do(self, actions: list[Action]) -> list[str]:
         """Does the actions in order; returns the names of those that are events of the run."""
         perform = {

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hlstm_tf.callbacks.budget import Budget
 from hlstm_tf.callbacks.phases import Action, Phase, Plan, Progress, advance, begin, nothing_left
 from hlstm_tf.callbacks.plan import Growth, Pruning
 
@@ -129,6 +130,17 @@ def test_limits_end_the_run_after_a_complete_iteration(choice: dict, sparsity: f
     progress, steps = walk(plan(growth=None, train_epochs=1, pruning=pruning), [0.5, 0.5], sparsity)
     assert steps[-1] == [A.KEEP_BEST, A.COMPLETE, A.FINISH]
     assert progress.iteration == 1
+
+
+def test_a_budget_ends_the_run_with_the_iteration_that_is_within_it() -> None:
+    pruning = Pruning(retrain_epochs=1, budget=Budget("connections", 100))
+    costs = iter([150.0, 100.0])
+    chosen = plan(growth=None, train_epochs=1, pruning=pruning)
+    progress, _ = begin(chosen)
+    advance(chosen, progress, 0.5, cost=lambda: pytest.fail("nothing is pruned yet"))
+    assert advance(chosen, progress, 0.5, cost=lambda: next(costs))[-1] is A.PRUNE
+    assert advance(chosen, progress, 0.5, cost=lambda: next(costs))[-1] is A.FINISH
+    assert progress.reason == "within the budget: 100 connections of 100"
 
 
 def test_a_trained_model_may_be_pruned_before_the_first_epoch() -> None:

@@ -1,0 +1,57 @@
+"""What a pruned model may cost where it is deployed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from hlstm_tf.transforms import shrink, summary
+
+_COUNTS = ("connections", "flops", "bytes")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit for the model as it will be deployed: shrunk, without masks.
+
+    Args:
+        of: "connections"; "flops", 2 for each connection a step; "bytes" of all weights as float32
+            (what neurons that are gone save, and zeros do not); or something to call with the
+            shrunk model that returns a number, such as `hl.Latency`.
+        limit: What it may be at most.
+
+    Raises:
+        ValueError: There is no such count, or the limit is not above 0.
+
+    Example:
+
+    >>> import keras, hlstm_tf as hl
+    >>> model = keras.Sequential([keras.Input((4,)), hl.MaskedDense(3)])
+    >>> budget = hl.Budget("connections", 12)
+    >>> budget.measure(model), budget.says(12)
+    (12.0, '12 connections of 12')
+    """
+
+    of: str | Callable[[keras.Model], float]
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not callable(self.of) and self.of not in _COUNTS:
+            raise ValueError(
+                f"Budget: `of` must be one of {', '.join(_COUNTS)}, or callable; got {self.of!r}"
+            )
+        if not 0 < self.limit < math.inf:
+            raise ValueError(f"Budget: `limit` must be above 0; got {self.limit!r}")
+
+    def measure(self, model: keras.Model) -> float:
+        """What a model, masked or plain, costs once it is shrunk."""
+        compact = shrink(model)
+        if callable(self.of):
+            return float(self.of(compact))
+        return float(getattr(summary(compact, print_fn=None), self.of))
+
+    def says(self, cost: float) -> str:
+        """The cost beside the limit, in words."""
+        what = self.of if isinstance(self.of, str) else str(self.of)
+        return f"{cost:,.6g} {what} of {self.limit:,.6g}"

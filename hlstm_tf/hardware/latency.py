@@ -1,0 +1,83 @@
+"""How long a model takes in the engine and on the machine that it is measured on."""
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from hlstm_tf.export import export_tflite, load_tflite
+from hlstm_tf.export.layout import input_layout
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Microseconds that LiteRT takes for one sample, on this machine: for `hl.Budget`.
+
+    The model is exported, loaded and run on a sample; the figure is the median of the calls
+    after the first few, in which the engine plans its memory. A machine that does other work at the
+    same time gives other figures: leave some room, or a core.
+
+    Args:
+        form: "step" (default), the form that compact recurrent models run fastest in, the loop over
+            time included; or "sequence", which any model has.
+        quantization: As `export_tflite` takes it; "dynamic" by default, 8-bit weights.
+        inputs: The sample to run on, in the model's structure. Default `None`: a random one, which
+            suits every model whose inputs are features or tokens; where one is a length or a mask,
+            give a real one.
+        steps: Length of a random sequence; an input with a fixed length ignores it. 100 by default.
+        threads: Threads of the engine.
+        repeats: Calls to take the median of.
+
+    Call arguments:
+        model: A built model.
+
+    Returns:
+        Microseconds.
+
+    Raises:
+        ValueError: The model has no such form, or cannot be exported so.
+
+    Example:
+
+    >>> import keras, hlstm_tf as hl
+    >>> model = keras.Sequential([keras.Input((None, 3)), hl.HLSTM(4, return_sequences=True)])
+    >>> hl.Latency(steps=5, repeats=3)(model) > 0
+    True
+    """
+
+    form: str = "step"
+    quantization: str | None = "dynamic"
+    inputs: Any = field(default=None, compare=False, repr=False)
+    steps: int = 100
+    threads: int = 1
+    repeats: int = 15
+
+    def __call__(self, model: keras.Model) -> float:
+        layout = input_layout(model)
+        inputs = (
+            layout.random(samples=1, steps=self.steps)
+            if self.inputs is None
+            else layout.named(self.inputs, "inputs")
+        )
+        with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as folder:
+            path = Path(folder) / "model.tflite"
+            # Nothing here depends on the outputs: what is deployed is verified when it is exported.
+            export_tflite(
+                model, path, form=self.form, quantization=self.quantization, tolerance=float("inf")
+            )
+            engine = load_tflite(path, threads=self.threads)
+            for _ in range(3):
+                engine.run(inputs)
+            found = []
+            for _ in range(self.repeats):
+                began = time.perf_counter()
+                engine.run(inputs)
+                found.append(time.perf_counter() - began)
+        return 1e6 * statistics.median(found)
+
+    def __str__(self) -> str:
+        return "microseconds"
