@@ -131,9 +131,9 @@ class EffectiveKernel:
         try:
             return layer.__dict__[self._name]
         except KeyError:
-            raise AttributeError(
-                f"{type(layer).__name__} has no `{self._name}` before it is built"
-            ) from None
+            # A built layer without it is a cell whose gates have different widths.
+            why = "; each gate has one of its own" if layer.built else " before it is built"
+            raise AttributeError(f"{type(layer).__name__} has no `{self._name}`{why}") from None
 
     def __set__(self, layer: Any, value: Any) -> None:
         layer.__dict__[self._name] = value

@@ -1,5 +1,7 @@
 """Dead hidden neurons of gates go, and the function stays."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hlstm_tf.callbacks.gate_neurons import cascade_gates, fold_constants
 X = np.random.default_rng(0).normal(size=(3, 2, 3)).astype("float32")
 
 
-def pruned_layer(hidden: tuple[int, ...], density: float, seed: int, **arguments):
+def pruned_layer(hidden: tuple[Any, ...], density: float, seed: int, **arguments):
     """A layer with biases, some of whose hidden neurons have lost an end."""
     rng = np.random.default_rng(seed)
     layer = hl.HLSTM(3, hidden_units=hidden, **arguments)
@@ -27,20 +29,21 @@ def pruned_layer(hidden: tuple[int, ...], density: float, seed: int, **arguments
 
 def ends(kernels, gate: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each hidden layer of a gate: which neurons hear, which speak."""
-    masks = [kernel.to_matrices(kernel.mask)[gate] for kernel in kernels]
+    matrices = [matrix for kernel in kernels for matrix in kernel.to_matrices(kernel.mask)]
+    masks = matrices[gate::4]
     hears = [masks[0].any(axis=0) | masks[1].any(axis=0)] + [m.any(axis=0) for m in masks[2:-1]]
     speaks = [m.any(axis=1) for m in masks[2:]]
     return list(zip(hears, speaks, strict=True))
 
 
 @given(
-    hidden=st.sampled_from([(3,), (4, 3), (2, 3, 2)]),
+    hidden=st.sampled_from([(3,), (4, 3), (2, 3, 2), ((2, 4, 1, 3), 2)]),
     density=st.floats(0.05, 0.6),
     seed=st.integers(0, 1000),
     activation=st.sampled_from(["relu", "tanh", "sigmoid"]),
 )
 def test_the_sweep_leaves_no_neuron_with_one_end_and_keeps_the_function(
-    hidden: tuple[int, ...], density: float, seed: int, activation: str
+    hidden: tuple[Any, ...], density: float, seed: int, activation: str
 ) -> None:
     layer, kernels = pruned_layer(hidden, density, seed, hidden_activation=activation)
     before = layer(X).numpy()
@@ -115,7 +118,7 @@ def test_pruning_a_model_sweeps_its_gates() -> None:
             np.testing.assert_array_equal(hears, speaks)
 
 
-def gated_model(hidden: tuple[int, ...] = (24, 16)) -> keras.Model:
+def gated_model(hidden: tuple[Any, ...] = (24, 16)) -> keras.Model:
     keras.utils.set_random_seed(3)
     rnn = hl.HLSTM(4, hidden_units=hidden, return_sequences=True)
     model = keras.Sequential(
@@ -131,7 +134,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return x, np.stack([x.sum(-1), x[..., 0]], axis=-1)
 
 
-def widths(model: keras.Model) -> list[tuple[int, ...]]:
+def widths(model: keras.Model) -> list[tuple[Any, ...]]:
     layer = model.layers[0]
     return [each.cell.hidden_units for each in (layer.forward_layer, layer.backward_layer)]
 
@@ -152,6 +155,61 @@ def test_a_sparsity_counts_neurons_of_the_whole_layer() -> None:
     for sparsity, width in ((0.25, 24), (0.5, 16), (0.4, 16)):
         prune_model(ScoreSource(model), rule, "test", sparsity=sparsity)
         assert widths(hl.shrink(model)) == [(width,), (width,)]
+
+
+def strengthen(model: keras.Model, gate: int, neurons: slice) -> None:
+    """Makes some hidden neurons of a gate weigh more than all others, in both directions."""
+    for kernel in hl.masked_kernels(model):
+        if kernel.name == "output_kernel":
+            weights = kernel.to_matrices(kernel.variable)
+            weights[gate, neurons] += 100.0 * kernel.to_matrices(kernel.mask)[gate, neurons]
+            kernel.variable.assign(kernel.from_matrices(weights))
+
+
+def test_the_weakest_neurons_of_all_gates_go_where_widths_need_not_be_equal() -> None:
+    model = gated_model((16,))
+    for gate, strong in enumerate([16, 9, 4, 1]):
+        strengthen(model, gate, slice(strong))
+    structure = hl.Neuron(multiple=4, minimum=2, equal=False)
+    rule = Rule.of("magnitude", structure, "per_matrix")
+    prune_model(ScoreSource(model), rule, "test", ratio=1 - 30 / 64)
+    # 16 + 9 + 4 + 1 stay; 9 is nearest to 8, and of 1 two stay at least.
+    compact = hl.shrink(model, verify_with=data()[0])
+    assert widths(compact) == [((16, 8, 4, 2),)] * 2
+    again = hl.sparsify(compact, 0.0)
+    again.compile("sgd", "mse")
+    prune_model(ScoreSource(again), rule, "test", ratio=0.0)
+    assert widths(hl.shrink(again)) == [((16, 8, 4, 2),)] * 2
+    equal = Rule.of("magnitude", hl.Neuron(multiple=4, minimum=4), "per_matrix")
+    prune_model(ScoreSource(again), equal, "test", ratio=0.5)
+    assert widths(hl.shrink(again, verify_with=data()[0])) == [((8, 8, 4, 2),)] * 2
+
+
+def test_a_sparsity_counts_the_neurons_of_all_gates() -> None:
+    model = gated_model(((16, 8, 8, 8),))
+    structure = hl.Neuron(multiple=1, minimum=1, equal=False)
+    rule = Rule.of("magnitude", structure, "per_matrix")
+    for sparsity, left in ((0.5, 20), (0.25, 20), (0.6, 16)):  # what is gone stays gone
+        prune_model(ScoreSource(model), rule, "test", sparsity=sparsity)
+        assert [sum(widths) for (widths,) in widths_by_gate(hl.shrink(model))] == [left, left]
+    with pytest.raises(ValueError, match="`equal` must be True or False, got 'no'"):
+        hl.Neuron(equal="no")
+
+
+def widths_by_gate(model: keras.Model) -> list[tuple[Any, ...]]:
+    layer = model.layers[0]
+    return [each.cell.gate_widths for each in (layer.forward_layer, layer.backward_layer)]
+
+
+def test_training_gates_of_different_widths_keeps_dormant_weights_zero() -> None:
+    model = gated_model(((5, 2, 4, 3),))
+    x, y = data()
+    before = {k: (k.variable.numpy(), k.mask.numpy()) for k in hl.masked_kernels(model)}
+    model.train_on_batch(x, y)
+    for kernel, (weights, mask) in before.items():
+        assert not kernel.variable.numpy()[~mask].any()
+        assert (kernel.variable.numpy() != weights).any(), kernel
+        np.testing.assert_array_equal(kernel.mask.numpy(), mask)
 
 
 @pytest.mark.parametrize("score", ["saliency", "gradient", "random"])
@@ -184,7 +242,8 @@ def test_grow_and_prune_narrows_gates_first_and_thins_them_after() -> None:
     gp = hl.GrowAndPrune((x, y), None, pruning, threshold=1e9, train_epochs=1, verbose=0)
     model.fit(x, y, validation_data=(x, y), epochs=10, callbacks=[gp], verbose=0)
     # 32 to 16 by the first iteration; of so few connections the others leave some neurons none.
-    assert all(np.max(entry) <= 16 for (entry,) in widths(hl.shrink(model, verify_with=x)))
+    left = widths_by_gate(hl.shrink(model, verify_with=x))
+    assert all(width <= 16 for (gates,) in left for width in gates)
     connections = [record["connections_after"] for record in gp.history]
     assert connections[1] / connections[0] <= 0.5
     assert connections[2] / connections[1] <= 0.5

@@ -48,7 +48,7 @@ def language_model() -> keras.Model:
             [
                 keras.Input((None,), dtype="int32", name="words"),
                 hl.MaskedEmbedding(11, 6),
-                hl.HLSTM(5, hidden_units=(7, 6), return_sequences=True, name="first"),
+                hl.HLSTM(5, hidden_units=(7, (6, 3, 5, 2)), return_sequences=True, name="first"),
                 layers.Dropout(0.3),
                 hl.MaskedGRU(4, return_sequences=True, name="second"),
                 layers.LayerNormalization(),

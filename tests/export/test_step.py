@@ -39,7 +39,7 @@ SEQUENCE = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
 
 
 def test_stacked_cells_nested_models_and_wrappers_step() -> None:
-    cells = [hl.HLSTMCell(3, hidden_units=5), keras.layers.GRUCell(2)]
+    cells = [hl.HLSTMCell(3, hidden_units=((5, 3, 1, 2),)), keras.layers.GRUCell(2)]
     nested = keras.Sequential(
         [keras.Input((None, 2)), layers.LSTM(3, return_sequences=True, name="inner")]
     )

@@ -22,7 +22,7 @@ from tests.export import models
 from tests.export.test_step import Leaky
 
 layers = keras.layers
-WHILE = 119  # of tflite.BuiltinOperator
+WHILE, SPLIT_V = 119, 102  # of tflite.BuiltinOperator
 
 
 def sequential(*parts: keras.Layer, shape: tuple[int | None, ...] = (None, 4)) -> keras.Model:
@@ -64,6 +64,9 @@ def softmax_gates(x: Any) -> Any:
 
 MODELS: dict[str, Callable[[], keras.Model]] = {
     "hlstm": lambda: sequential(hl.HLSTM(3, hidden_units=(5, 4), return_sequences=True)),
+    "gates_of_different_widths": lambda: sequential(
+        both(hl.HLSTM(3, hidden_units=((5, 2, 1, 4), (2, 3, 3, 1)), return_sequences=True))
+    ),
     "hlstm_without_bias": lambda: sequential(
         hl.HLSTM(3, use_bias=False, return_sequences=True), layers.Dense(2)
     ),
@@ -189,6 +192,19 @@ def test_a_forward_model_has_one_step(words: Any) -> None:
     assert set(runner.signatures) == {"project", "step", "initial_state"}
     assert runner.signatures["project"] == {"inputs": ["words"], "outputs": ["frames_first"]}
     assert "outputs" in runner.signatures["step"]["outputs"]
+
+
+def test_gates_of_different_widths_step_in_the_interpreter(tmp_path: Path) -> None:
+    model = sequential(hl.HLSTM(6, hidden_units=((5, 2, 1, 4),), return_sequences=True))
+    export_tflite(model, tmp_path / "model.tflite", form="step")
+    runner = StepRunner(tmp_path / "model.tflite")
+    sequence = np.random.default_rng(0).normal(size=(1, 7, 4)).astype("float32")
+    expected = model(sequence, training=False)
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(runner(sequence), expected, atol=1e-5)
+    # XNNPACK has no split into unequal parts: it would run the step in two pieces.
+    codes = flatbuffer_utils.read_model(str(runner.path)).operatorCodes
+    assert SPLIT_V not in {max(code.builtinCode, code.deprecatedBuiltinCode) for code in codes}
 
 
 def test_no_file_has_a_loop_inside(recognizer: Any, words: Any) -> None:

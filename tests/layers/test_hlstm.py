@@ -438,6 +438,10 @@ def test_gates_of_different_widths_have_variables_of_their_own() -> None:
     for gate in gates:
         np.testing.assert_array_equal(getattr(cell, f"output_bias_{gate}"), gate == "forget")
         assert not getattr(cell, f"bias_{gate}").numpy().any()
+    with pytest.raises(AttributeError, match="has no `kernel`; each gate has one of its own"):
+        _ = cell.kernel
+    with pytest.raises(AttributeError, match="has no `kernel` before it is built"):
+        _ = hl.HLSTMCell(4).kernel
 
 
 def test_to_matrices_gives_each_gate_s_inputs_by_outputs() -> None:

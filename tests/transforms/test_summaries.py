@@ -123,6 +123,18 @@ def test_an_hlstm_is_counted_gate_by_gate() -> None:
     ))  # fmt: skip
 
 
+def test_gates_of_different_widths_are_kernels_of_their_own() -> None:
+    layer = hl.HLSTM(2, hidden_units=((4, 5, 1, 2),), masked=False)
+    data = _counts(keras.Sequential([keras.Input((None, 3)), layer])).to_dict()
+    kernels = [part for part in data["layers"][0]["parts"] if part["kind"] == "kernel"]
+    assert [part["name"] for part in kernels] == list(layer.cell.kernel_names)
+    assert [part["shape"] for part in kernels[:4]] == [[3, 4], [3, 5], [3, 1], [3, 2]]
+    assert not any("parts" in part for part in kernels)
+    assert data["places"] == (3 + 2 + 2) * (4 + 5 + 1 + 2)
+    assert data["flops"] == 2 * data["connections"]
+    assert data["biases"] == (4 + 5 + 1 + 2) + 4 * 2
+
+
 @pytest.mark.parametrize(
     ("layer", "gates"), [(layers.LSTM, 4), (layers.GRU, 3), (layers.SimpleRNN, 0)]
 )
