@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MEMORY_BLOCK = 256 << 20
-"""More than the caches of a server core hold."""
+COLD_BYTES = 64 << 20
+"""What is read before a cold call: more than the caches of a server core hold."""
 
-_SECONDS = 0.5
+_SECONDS = 1.0
 """How long each size is read; the best of many short readings counts, on a busy machine too."""
 
 
@@ -50,7 +50,25 @@ def cache_rate(size: int) -> float:
 
 def memory_rate() -> float:
     """Bytes a second at which one core reads what is in no cache."""
-    return _rate(_MEMORY_BLOCK)
+    for _ in range(0 if _memory_seconds else 10):
+        empty_caches()
+    return COLD_BYTES / min(_memory_seconds)
+
+
+def empty_caches() -> None:
+    """Reads so much other memory that nothing else is left in the caches."""
+    began = time.perf_counter()
+    _other_memory().max()
+    _memory_seconds.append(time.perf_counter() - began)
+
+
+_memory_seconds: list[float] = []
+"""How long each emptying took; on a busy machine only the best of many says what memory gives."""
+
+
+@functools.cache
+def _other_memory() -> np.ndarray:
+    return np.ones(COLD_BYTES, np.uint8)
 
 
 @functools.cache

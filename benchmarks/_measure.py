@@ -12,14 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from _floor import Weights, memory_rate
+from _floor import Weights, empty_caches, memory_rate
 from _progress import Progress
 
 Run = Callable[[], Any]
-COLD_BYTES = 64 << 20
-"""Read before a cold call: more than the caches of a server core hold."""
-
 _PACKAGES = "tensorflow keras ai-edge-litert tf-keras onnxruntime torch openvino numpy".split()
 
 
@@ -61,13 +57,12 @@ def compare(
         weights: What some runs read, for the floor beside them.
         frames: By how much to divide a run's time, where it is not one.
     """
-    other = np.ones(COLD_BYTES // 8)
     times: dict[str, list[float]] = {name: [] for name in runs}
     progress = Progress(f"timing, {'cold' if cold else 'hot'} caches", rounds + 2)
     for number in range(rounds + 2):
         for name, run in runs.items():
             if cold:
-                other.sum()
+                empty_caches()
                 spent = _seconds(run)
             else:
                 run()
@@ -162,7 +157,7 @@ def surroundings() -> str:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    load = f", {os.getloadavg()[0]:.1f} processes running" if hasattr(os, "getloadavg") else ""
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"One core reads memory at {bandwidth() / 1e9:.1f} GB/s{load}; {', '.join(versions)}."
 
 
