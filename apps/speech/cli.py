@@ -161,7 +161,7 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
         default=unset,
         metavar="STRUCTURE",
         help="what the iterations remove, the last of these from then on: connection, neuron"
-        " (hidden neurons of the gates), row, column, 1x16, 2:4...",
+        " (filters, hidden neurons of the gates), unit (of the states), row, column, 1x16, 2:4...",
     )
     group.add_argument("--retrain-epochs", type=_count(1), default=unset)
     group.add_argument("--retrain-rate", type=float, default=unset, help="peak learning rate")

@@ -27,7 +27,8 @@ class GrowAndPruneRecipe:
         growth_score: "gradient", or "random" to see what the gradient is worth.
         step: Share of the existing connections (or neurons) that a pruning iteration removes.
         structures: What the pruning iterations remove, one each and the last of them from then on:
-            "connection", "neuron" (hidden neurons of the gates), or another that `hl.Pruning` has.
+            "connection", "neuron" (filters and hidden neurons of the gates), "unit" (of the
+            recurrent states), or another that `hl.Pruning` has.
         retrain_epochs: Epochs of retraining after each.
         retrain_rate: Peak learning rate of retraining; it falls to zero in each iteration.
         threshold: Validation WER, as a share, that each iteration has to meet. None: no worse than

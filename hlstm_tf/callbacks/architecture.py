@@ -10,10 +10,10 @@ import numpy as np
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import (
     Distribution,
-    Neuron,
     PerMatrix,
     Score,
     Structure,
+    Whole,
     edit_masks,
     get_distribution,
     get_score,
@@ -24,8 +24,9 @@ from hlstm_tf.sparsity import (
 )
 
 from .epoch_gradients import EpochGradients
-from .gate_neurons import cascade_gates, fold_constants, prune_gate_neurons
+from .gate_neurons import cascade_gates, fold_constants
 from .growth_score import DenseGradients, require_masked_kernels
+from .whole_neurons import prune_wholes
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 
@@ -50,9 +51,9 @@ class Rule:
     ) -> "Rule":
         """Makes a rule from names or objects; raises `ValueError` for a name unknown."""
         rule = cls(get_score(score), get_structure(structure), get_distribution(distribution))
-        if isinstance(rule.structure, Neuron) and rule.distribution != PerMatrix():
+        if isinstance(rule.structure, Whole) and rule.distribution != PerMatrix():
             raise ValueError(
-                "structure='neuron' narrows each hidden layer by itself: distribution must be "
+                f"structure='{rule.structure}' narrows each layer by itself: distribution must be "
                 f"'per_matrix'; got {distribution!r}."
             )
         return rule
@@ -79,10 +80,10 @@ def check_during(during: str, rule: Rule, training: bool, share: float) -> None:
 
 def check_grows(rule: Rule) -> Rule:
     """Returns a rule that growth can go by; raises a `ValueError` for another."""
-    if isinstance(rule.structure, Neuron):
+    if isinstance(rule.structure, Whole):
         raise ValueError(
-            "growth's structure cannot be 'neuron', which is for pruning; choose 'connection', "
-            "'row', 'column' or a block."
+            f"growth's structure cannot be '{rule.structure}', which is for pruning; choose "
+            "'connection', 'row', 'column' or a block."
         )
     return rule
 
@@ -216,9 +217,9 @@ def prune_model(
     """
     scores = source.scores(rule, event, where)
     kernels = list(scores)
-    if isinstance(rule.structure, Neuron):
+    if isinstance(rule.structure, Whole):
         masks = {k: keras.ops.convert_to_numpy(k.mask) for k in kernels}
-        edits = prune_gate_neurons(masks, scores, rule.structure, ratio, sparsity)
+        edits = prune_wholes(source.model, masks, scores, rule.structure, ratio, sparsity)
     else:
         edits = _pruned(kernels, scores, rule, ratio, sparsity)
     optimizer = source.model.optimizer

@@ -1,15 +1,18 @@
 """Hidden neurons of H-LSTM gates: what lost its inputs or its outputs goes, function unchanged."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 from keras import ops
 
-from hlstm_tf.layers import HLSTMCell
+from hlstm_tf.layers import GATES, HLSTMCell
+from hlstm_tf.layers.gate_variables import assign_by_gate, values_by_gate
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import Neuron, cascade, prune_neurons
+from hlstm_tf.sparsity import Neuron, cascade, neuron_strength, prune_neurons
 
 Masks = Mapping[MaskedKernel, np.ndarray]
+Gate = list[np.ndarray]
+"""A matrix `(inputs, outputs)` for each kernel of one gate, from input to output."""
 
 
 def cascade_gates(masks: Masks) -> dict[MaskedKernel, np.ndarray]:
@@ -30,52 +33,70 @@ def cascade_gates(masks: Masks) -> dict[MaskedKernel, np.ndarray]:
     for cell, kernels in _cells(masks):
         if not _can_fold(cell):
             continue
-        axes = _axes(kernels)
-        swept |= _joined(kernels, [cascade(gate, axes) for gate in _by_gate(kernels, masks)])
+        gates = _masks_by_gate(kernels, masks)
+        swept |= _joined(kernels, [cascade(gate, _axes(gate)) for gate in gates])
     return swept
 
 
 def prune_gate_neurons(
     masks: Masks, scores: Masks, structure: Neuron, ratio: float | None, sparsity: float | None
 ) -> dict[MaskedKernel, np.ndarray]:
-    """Removes the weakest hidden neurons of H-LSTM gates; each gate keeps equally many.
+    """Removes the weakest hidden neurons of H-LSTM gates.
 
     Args:
         masks: Masks of kernels, in their own shapes; those of other layers are passed over.
         scores: Scores of the same kernels, as matrices `(gates, inputs, outputs)`.
-        structure: What widths are rounded to.
+        structure: What widths are rounded to, and whether the four gates keep equally many.
         ratio: The part of each hidden layer's living neurons to remove, or
         sparsity: the part of all its neurons that is to be gone.
 
     Returns:
-        The new masks of the H-LSTM cells' kernels, in their own shapes.
-
-    Raises:
-        ValueError: No H-LSTM cell with hidden layers is among them.
+        The new masks of the H-LSTM cells' kernels, in their own shapes; empty where there is none.
     """
     edits: dict[MaskedKernel, np.ndarray] = {}
-    for _, kernels in _cells(masks):
-        axes = _axes(kernels)
-        gates = _by_gate(kernels, masks)
-        scored = [[scores[kernel][gate] for kernel in kernels] for gate in range(len(gates))]
-        for axis in range(1, len(kernels) - 1):
-            alive = [_alive(gate, axes, axis) for gate in gates]
-            if sparsity is None:
-                assert ratio is not None
-                width = structure.narrowed(max(int(each.sum()) for each in alive), ratio)
-            else:
-                width = structure.narrowed(alive[0].size, sparsity)
+    for cell, kernels in _cells(masks):
+        gates = _masks_by_gate(kernels, masks)
+        scored = _by_gate([scores[kernel] for kernel in kernels])
+        axes = _axes(gates[0])
+        for axis in range(1, len(cell.hidden_units) + 1):
+            pairs = zip(gates, scored, strict=True)
+            layer = [neuron_strength(gate, score, axes, axis) for gate, score in pairs]
+            widths = _widths_left(layer, structure, ratio, sparsity)
             gates = [
                 prune_neurons(gate, score, axes, axis, width)
-                for gate, score in zip(gates, scored, strict=True)
+                for gate, score, width in zip(gates, scored, widths, strict=True)
             ]
         edits |= _joined(kernels, gates)
-    if not edits:
-        raise ValueError(
-            "structure='neuron' prunes hidden neurons of H-LSTM gates, and the model has no masked "
-            "HLSTM with hidden layers; choose 'connection', 'row', 'column' or a block."
-        )
     return edits
+
+
+def _widths_left(
+    layer: Sequence[tuple[np.ndarray, np.ndarray]],
+    structure: Neuron,
+    ratio: float | None,
+    sparsity: float | None,
+) -> list[int]:
+    """How many neurons each gate of a hidden layer keeps.
+
+    Args:
+        layer: For each gate its neurons' strength, and which of them are alive.
+        structure: As in `prune_gate_neurons`, and so are the two that follow.
+        ratio: Of the living.
+        sparsity: Of all.
+    """
+    if sparsity is None:
+        assert ratio is not None
+        sizes, part = [int(alive.sum()) for _, alive in layer], ratio
+    else:
+        sizes, part = [alive.size for _, alive in layer], sparsity
+    if structure.equal:
+        return [structure.narrowed(max(sizes), part)] * len(sizes)
+    stay = round(sum(sizes) * (1 - part))
+    strengths = [np.where(alive, strength, -np.inf) for strength, alive in layer]
+    gate_of = np.repeat(np.arange(len(sizes)), [each.size for each in strengths])
+    strongest = np.argsort(-np.concatenate(strengths), kind="stable")[:stay]
+    wanted = np.bincount(gate_of[strongest], minlength=len(sizes))
+    return [structure.rounded(int(w), size) for w, size in zip(wanted, sizes, strict=True)]
 
 
 def fold_constants(masks: Masks, swept: Masks) -> None:
@@ -89,53 +110,65 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
         swept: What `cascade_gates` made of them.
     """
     for cell, kernels in _cells({kernel: masks[kernel] for kernel in swept}):
-        if cell.bias is None:
+        if not cell.use_bias:
             continue
-        hears = _hears(kernels[0], swept) | _hears(kernels[1], swept)
-        bias = cell.bias
-        for kernel in kernels[2:]:
-            outgoing = kernel.to_matrices(masks[kernel]).any(axis=2)
-            next_bias = getattr(cell, kernel.name.replace("kernel", "bias"))
-            if (outgoing & ~hears).any():
-                constant = ops.convert_to_numpy(cell.hidden_activation(ops.convert_to_tensor(bias)))
-                weights = kernel.to_matrices(kernel.variable).astype(np.float64)
-                values = np.where(hears, 0.0, constant)
-                shift = np.einsum("gj,gjo->go", values, weights)
-                next_bias.assign(ops.convert_to_numpy(next_bias) + shift.astype(np.float32))
-            hears = _hears(kernel, swept)
-            bias = next_bias
+        before, after = _masks_by_gate(kernels, masks), _masks_by_gate(kernels, swept)
+        weights = _by_gate([kernel.to_matrices(kernel.variable) for kernel in kernels])
+        hears = [_hears(gate[0]) | _hears(gate[1]) for gate in after]
+        biases = values_by_gate(cell, "bias")
+        for place, (_, name) in enumerate(cell.later_layers, start=2):
+            mute = [_speaks(g[place]) & ~hear for g, hear in zip(before, hears, strict=True)]
+            following = values_by_gate(cell, name)
+            if any(gate.any() for gate in mute):
+                constants = _constants(cell, biases, mute)
+                following = [
+                    bias + (constant @ gate[place].astype(np.float64)).astype(np.float32)
+                    for bias, constant, gate in zip(following, constants, weights, strict=True)
+                ]
+                assign_by_gate(cell, name, following)
+            biases, hears = following, [_hears(gate[place]) for gate in after]
 
 
-def _hears(kernel: MaskedKernel, masks: Masks) -> np.ndarray:
-    """Which neurons, `(gates, outputs)`, have a connection from this kernel."""
-    return np.asarray(kernel.to_matrices(masks[kernel]).any(axis=1))
+def _constants(
+    cell: HLSTMCell, biases: list[np.ndarray], mute: list[np.ndarray]
+) -> list[np.ndarray]:
+    """What each gate's mute neurons put out, which hear nothing; zero for all others."""
+    values = [cell.hidden_activation(ops.convert_to_tensor(bias[None]))[0] for bias in biases]
+    return [
+        np.where(which, ops.convert_to_numpy(value), 0.0)
+        for which, value in zip(mute, values, strict=True)
+    ]
 
 
-def _axes(kernels: list[MaskedKernel]) -> list[tuple[Hashable, Hashable]]:
+def _hears(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any(axis=0))
+
+
+def _speaks(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any(axis=1))
+
+
+def _axes(gate: Gate) -> list[tuple[Hashable, Hashable]]:
     """The axes of a gate's matrices: the input and the state feed hidden layer 1, and so on."""
-    return [("inputs", 1), ("state", 1)] + [(k, k + 1) for k in range(1, len(kernels) - 1)]
+    return [("inputs", 1), ("state", 1)] + [(k, k + 1) for k in range(1, len(gate) - 1)]
 
 
-def _by_gate(kernels: list[MaskedKernel], masks: Masks) -> list[list[np.ndarray]]:
-    stacked = [kernel.to_matrices(masks[kernel]) for kernel in kernels]
-    return [[matrices[gate] for matrices in stacked] for gate in range(kernels[0].gates)]
+def _masks_by_gate(kernels: list[MaskedKernel], masks: Masks) -> list[Gate]:
+    return _by_gate([kernel.to_matrices(masks[kernel]) for kernel in kernels])
 
 
-def _joined(
-    kernels: list[MaskedKernel], gates: list[list[np.ndarray]]
-) -> dict[MaskedKernel, np.ndarray]:
+def _by_gate(stacks: list[np.ndarray]) -> list[Gate]:
+    """Sorts the matrices of a cell's kernels by gate, whether kernels hold four gates or one."""
+    matrices = [matrix for stack in stacks for matrix in stack]
+    return [matrices[gate :: len(GATES)] for gate in range(len(GATES))]
+
+
+def _joined(kernels: list[MaskedKernel], gates: list[Gate]) -> dict[MaskedKernel, np.ndarray]:
+    matrices = (matrix for place in zip(*gates, strict=True) for matrix in place)
     return {
-        kernel: kernel.from_matrices(np.stack([gate[place] for gate in gates]))
-        for place, kernel in enumerate(kernels)
+        kernel: kernel.from_matrices(np.stack([next(matrices) for _ in range(kernel.gates)]))
+        for kernel in kernels
     }
-
-
-def _alive(
-    gate: list[np.ndarray], axes: list[tuple[Hashable, Hashable]], axis: Hashable
-) -> np.ndarray:
-    sides = [mask.any(axis=0) for mask, pair in zip(gate, axes, strict=True) if pair[1] == axis]
-    sides += [mask.any(axis=1) for mask, pair in zip(gate, axes, strict=True) if pair[0] == axis]
-    return np.asarray(np.logical_or.reduce(sides))
 
 
 def _cells(masks: Masks) -> Iterator[tuple[HLSTMCell, list[MaskedKernel]]]:
@@ -152,6 +185,6 @@ def _cells(masks: Masks) -> Iterator[tuple[HLSTMCell, list[MaskedKernel]]]:
 
 def _can_fold(cell: HLSTMCell) -> bool:
     """Whether a neuron without inputs can go: its constant is zero, or there is a bias for it."""
-    if cell.bias is not None:
+    if cell.use_bias:
         return True
     return float(cell.hidden_activation(ops.zeros(()))) == 0.0

@@ -81,10 +81,11 @@ class Pruning:
             "until_threshold": it stops at the first epoch that meets the threshold. Full training
             costs more time and prunes further, since the next iteration starts from a better model.
         score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "random" or a `Score`.
-        structure: "connection", "row", "column", "neuron" (hidden neurons of H-LSTM gates, which
-            `shrink` then removes: see `hl.Neuron`), a block as "1x4", a pattern as "2:4", or a
-            `Structure`. A tuple gives the first iterations one each, and the last of it to all
-            that follow: ("neuron", "connection") narrows the gates, then thins what is left.
+        structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
+            recurrent states, which `shrink` then removes: see `hl.Neuron` and `hl.Unit`), a block
+            as "1x4", a pattern as "2:4", or a `Structure`. A tuple gives the first iterations one
+            each, and the last of it to all that follow: ("unit", "neuron", "connection") narrows
+            the states, then the gates, and thins what is left.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
         learning_rate: Learning rate of the retraining epochs. Default `None`: the optimizer's own
             goes on, a schedule of it included. A number holds for all of them. A callable takes the

@@ -37,9 +37,9 @@ class MagnitudePruning(keras.callbacks.Callback):
             schedules count so).
         frequency: Epochs or steps from one pruning to the next, where `schedule` is a number.
         score: "magnitude", "gradient", "saliency", "momentum", "random" or a `Score`.
-        structure: "connection", "row", "column", "neuron" (hidden neurons of H-LSTM gates; the
-            sparsity is then the part of them that is gone), a block as "1x4", a pattern as "2:4",
-            or a `Structure`.
+        structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
+            recurrent states; the sparsity is then the part of them that is gone), a block as "1x4",
+            a pattern as "2:4", or a `Structure`.
         distribution: "per_matrix", "global", "erk", or a `Distribution`.
         data: The training set, where the score needs a gradient.
         batch_size: How arrays are batched for scoring.

@@ -8,6 +8,7 @@ graph does nothing with them but multiply.
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import keras
@@ -60,15 +61,13 @@ def _splitter(cell: keras.Layer) -> Callable[[Any], SplitCell] | None:
 
 def _split_hlstm(cell: HLSTMCell) -> SplitCell:
     def project(sequence: Any) -> Any:
-        gates = cell.project(sequence, cell.gate_weights())
-        return ops.reshape(gates, (*ops.shape(gates)[:2], 4 * cell.hidden_units[0]))
+        return cell.project(sequence, cell.gate_weights())
 
     def prepare() -> Step:
         weights = cell.gate_weights()
-        recurrent = ops.reshape(weights.recurrent_kernel, (cell.units, -1))
 
         def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            gates = _activated(cell.hidden_activation, frame + ops.matmul(states[0], recurrent))
+            gates = _activated(cell, frame + ops.matmul(states[0], weights.recurrent_kernel))
             for layer, (kernels, biases) in enumerate(weights.deeper):
                 if layer:
                     gates = [cell.hidden_activation(gate) for gate in gates]
@@ -80,11 +79,21 @@ def _split_hlstm(cell: HLSTMCell) -> SplitCell:
     return SplitCell(project, prepare)
 
 
-def _activated(activation: Any, gates: Any) -> list[Any]:
+def _activated(cell: HLSTMCell, gates: Any) -> list[Any]:
     """The four gates side by side in the last axis, activated and apart."""
+    activation = cell.hidden_activation
     if is_elementwise(activation):  # one operation in place of four
-        return ops.split(activation(gates), 4, axis=-1)
-    return [activation(gate) for gate in ops.split(gates, 4, axis=-1)]
+        return _apart(cell, activation(gates))
+    return [activation(gate) for gate in _apart(cell, gates)]
+
+
+def _apart(cell: HLSTMCell, gates: Any) -> list[Any]:
+    widths = cell.gate_widths[0]
+    if len(set(widths)) == 1:
+        return ops.split(gates, 4, axis=-1)
+    ends = accumulate(widths)
+    # XNNPACK takes slices, but no split into unequal parts: that would cut the step in two.
+    return [gates[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
 
 
 def _split_lstm(cell: keras.layers.LSTMCell) -> SplitCell:

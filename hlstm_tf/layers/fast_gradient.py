@@ -14,10 +14,11 @@ def has_fast_gradient(cell: keras.layers.LSTMCell) -> bool:
     """Whether the recurrence covers the cell.
 
     It does not cover recurrent dropout, whose masks differ from gate to gate; activations that are
-    not known to be elementwise; and compute dtypes other than float32.
+    not known to be elementwise; compute dtypes other than float32; and gates of different widths.
     """
     return (
-        cell.compute_dtype == "float32"
+        getattr(cell, "has_equal_gates", True)
+        and cell.compute_dtype == "float32"
         and cell.recurrent_dropout == 0
         and all(map(is_elementwise, _activations(cell)))
     )
@@ -36,10 +37,10 @@ def gate_networks(
     """
     dropped = cell.get_hidden_dropout_masks(projected) if training else None
     return GateNetworks(
-        recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
+        recurrent=weights.recurrent_kernel,
         kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
         biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
-        dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
+        dropped=tuple(dropped or ()),
     )
 
 
@@ -59,8 +60,8 @@ def run_with_fast_gradient(
     Args:
         cell: A cell for which `has_fast_gradient` is true; its activations are used.
         networks: The cell's gates; without kernels they are a plain LSTM's.
-        projected: `(batch, time, 4, H1)`: the input's share of the first layer of the gates, biases
-            included; H1 is `units` for a plain LSTM.
+        projected: `(batch, time, 4 * H1)`: the input's share of the first layer of the gates,
+            biases included; H1 is `units` for a plain LSTM.
         states: `[h, c]`, each `(batch, units)`.
         mask: `(batch, time)` or `(batch, time, 1)`, or `None`.
         go_backwards: Whether time runs from the end.
@@ -70,12 +71,7 @@ def run_with_fast_gradient(
     Returns:
         The last output, all outputs (one, without `return_sequences`), and the last states.
     """
-    batch, length = tf.shape(projected)[0], projected.shape[1]
-    time_major = tf.transpose(projected, [1, 0, 2, 3])
-    width = projected.shape[2] * projected.shape[3]
-    steps = tf.shape(projected)[1] if length is None else length
-    time_major = tf.reshape(time_major, [steps, batch, width])
-    time_major.set_shape([length, projected.shape[0], width])
+    time_major = tf.transpose(projected, [1, 0, 2])
     valid = None if mask is None else time_major_mask(mask)
     if go_backwards:
         time_major = tf.reverse(time_major, [0])
@@ -89,10 +85,6 @@ def run_with_fast_gradient(
 def _activations(cell: keras.layers.LSTMCell) -> Activations:
     hidden = getattr(cell, "hidden_activation", keras.activations.linear)
     return Activations(hidden, cell.recurrent_activation, cell.activation)
-
-
-def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(mask, [-1, mask.shape[1] * mask.shape[2]])
 
 
 def _mask_outputs(h: tf.Tensor, valid: tf.Tensor, zero_output_for_mask: bool) -> tf.Tensor:

@@ -28,7 +28,7 @@ def gate_initializer(initializer: Any, gate_axis: int, stream: str) -> Callable[
     def initialize(shape: Any, dtype: Any = None) -> Any:
         one_gate = tuple(size for position, size in enumerate(shape) if position != gate_axis)
         gates = [
-            _of_gate(initializer, f"{stream}/{gate}")(one_gate, dtype=dtype)
+            one_gate_initializer(initializer, gate, stream)(one_gate, dtype=dtype)
             for gate in range(shape[gate_axis])
         ]
         return ops.stack(gates, axis=gate_axis)
@@ -36,7 +36,14 @@ def gate_initializer(initializer: Any, gate_axis: int, stream: str) -> Callable[
     return initialize
 
 
-def _of_gate(initializer: Any, stream: str) -> Any:
+def one_gate_initializer(initializer: Any, gate: int, stream: str) -> Any:
+    """Returns the initializer of one gate's own matrix or vector.
+
+    Args:
+        initializer: A Keras initializer or a callable `(shape, dtype) -> tensor`.
+        gate: The gate's number; each has random numbers of its own.
+        stream: As in `gate_initializer`.
+    """
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer
     config = initializer.get_config()
@@ -47,7 +54,7 @@ def _of_gate(initializer: Any, stream: str) -> Any:
     seed = config["seed"] if config["seed"] is not None else getattr(initializer, "seed", None)
     if not isinstance(seed, int):
         return initializer
-    derived = zlib.crc32(f"{seed}/{stream}".encode()) & 0x7FFFFFFF
+    derived = zlib.crc32(f"{seed}/{stream}/{gate}".encode()) & 0x7FFFFFFF
     return type(initializer).from_config({**config, "seed": derived})
 
 

@@ -11,6 +11,7 @@ from hlstm_tf.layers.fast_gradient import (
     has_fast_gradient,
     run_with_fast_gradient,
 )
+from hlstm_tf.layers.gate_widths import FourWidths, HiddenUnits, widths_config
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.scan import scan
 
@@ -41,13 +42,15 @@ class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
     numbers. With hidden layers the effective kernels and the input's share of the first hidden
     layer are computed once a call, outside the loop over time; and in training the backward pass
     through the loop is written by hand (`hlstm_tf.layers.recurrence`) wherever the compute dtype is
-    float32, the activations are elementwise and there is no recurrent dropout. Other cases take
-    plain loops; all give the same numbers.
+    float32, the activations are elementwise, the gates equally wide and there is no recurrent
+    dropout. Other cases take plain loops; all give the same numbers.
 
     Args:
         units: Width of the state and the output.
         hidden_units: Width of the gates' hidden layers: an int, a tuple with an entry a layer, or
-            `()` for none. Default `None`: one hidden layer as wide as `units`.
+            `()` for none. An entry is an int or, for gates of different widths, four of them:
+            input, forget, cell and output gate. Default `None`: one hidden layer as wide as
+            `units`.
         hidden_activation: Activation of the hidden layers; ReLU by default.
         hidden_dropout: Fraction of each hidden layer dropped in training.
         *args: `keras.layers.LSTM`'s arguments after `units`, in its order.
@@ -80,7 +83,7 @@ class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
     def __init__(
         self,
         units: int,
-        hidden_units: int | tuple[int, ...] | None = None,
+        hidden_units: int | tuple[int | FourWidths, ...] | None = None,
         hidden_activation: Any = "relu",
         hidden_dropout: float = 0.0,
         *args: Any,
@@ -137,7 +140,7 @@ class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
             )
 
     @property
-    def hidden_units(self) -> tuple[int, ...]:
+    def hidden_units(self) -> HiddenUnits:
         """Widths of the gates' hidden layers."""
         return self.cell.hidden_units
 
@@ -163,7 +166,7 @@ class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "hidden_units": list(self.hidden_units),
+            "hidden_units": widths_config(self.hidden_units),
             "hidden_activation": keras.activations.serialize(self.hidden_activation),
             "hidden_dropout": self.hidden_dropout,
             "masked": self.masked,

@@ -1,26 +1,29 @@
 """The H-LSTM cell: an LSTM whose four gates are small networks with hidden layers."""
 
-from collections.abc import Callable
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from hlstm_tf.layers.effective import EffectiveKernel
-from hlstm_tf.layers.gatewise import gate_constraint, gate_initializer, gate_regularizer
+from hlstm_tf.layers.gate_variables import (
+    add_gate_weight,
+    gate_axis,
+    gate_weights_of,
+    variable_names,
+)
+from hlstm_tf.layers.gate_widths import FourWidths, as_hidden_units, four_widths, widths_config
 from hlstm_tf.layers.masking import MaskedLayer
-
-GATES = ("input", "forget", "cell", "output")
 
 
 class GateWeights(NamedTuple):
-    """The weights of the gate networks as one call uses them: masked, cast, split by gate.
+    """The weights of the gate networks as one call uses them: masked and cast.
 
     Attributes:
-        kernel: `(inputs, 4, H1)`.
-        recurrent_kernel: `(units, 4, H1)`.
-        bias: `(4, H1)` or `None`.
+        kernel: `(inputs, sum of H1)`: the four gates side by side.
+        recurrent_kernel: `(units, sum of H1)`.
+        bias: `(sum of H1,)` or `None`.
         deeper: For each layer after the first, its four kernels `(fan_in, fan_out)` and its four
             biases `(fan_out,)` or `None`; the last one gives the gates before their activation.
     """
@@ -56,10 +59,16 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
     and `output_bias (4, units)`; and for each kernel a boolean `NAME_mask` of its shape. The forget
     gate's output bias starts at one with `unit_forget_bias`, all others at `bias_initializer`.
 
+    Where the gates of any hidden layer differ in width, each gate has variables of its own, plain
+    matrices and vectors: `kernel_input (inputs, H1 of that gate)`, `kernel_forget`, `kernel_cell`,
+    `kernel_output`, `recurrent_kernel_input` ... `output_bias_output (units,)`.
+
     Args:
         units: Width of the state and the output.
         hidden_units: Width of the gates' hidden layers: an int for one layer, a tuple with an entry
-            a layer, `()` for none. Default `None`: one hidden layer as wide as `units`.
+            a layer, `()` for none. An entry is an int or, for gates of different widths, four of
+            them: input, forget, cell and output gate. Default `None`: one hidden layer as wide as
+            `units`.
         hidden_activation: Activation of the hidden layers. ReLU by default: its zeros save
             work at inference; leaky ReLU while connections grow, so that no gradient is cut off.
         hidden_dropout: Fraction of each hidden layer dropped in training, one choice a sequence as
@@ -88,6 +97,10 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
     >>> h, states = cell(np.ones((2, 3), "float32"), [np.zeros((2, 4), "float32")] * 2)
     >>> h.shape, cell.hidden_kernel_2.shape
     (TensorShape([2, 4]), TensorShape([4, 6, 5]))
+    >>> cell = hl.HLSTMCell(4, hidden_units=((6, 5, 2, 1),))
+    >>> cell.build((None, 3))
+    >>> cell.kernel_forget.shape, cell.output_kernel_forget.shape
+    (TensorShape([3, 5]), TensorShape([5, 4]))
     """
 
     kernel = EffectiveKernel()
@@ -96,7 +109,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
     def __init__(
         self,
         units: int,
-        hidden_units: int | tuple[int, ...] | None = None,
+        hidden_units: int | tuple[int | FourWidths, ...] | None = None,
         hidden_activation: Any = "relu",
         hidden_dropout: float = 0.0,
         *args: Any,
@@ -104,7 +117,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         **kwargs: Any,
     ) -> None:
         super().__init__(units, *args, **kwargs)
-        self.hidden_units = _as_widths(hidden_units, units)
+        self.hidden_units = as_hidden_units(hidden_units, units)
         self.hidden_activation = hidden_activation
         self.hidden_dropout = _as_dropout(hidden_dropout)
         self.masked = bool(self.hidden_units) if masked is None else masked
@@ -126,12 +139,31 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         self.__dict__["_hidden_activation"] = keras.activations.get(activation)
 
     @property
+    def gate_widths(self) -> tuple[FourWidths, ...]:
+        """For each hidden layer the widths of its four gates."""
+        return tuple(map(four_widths, self.hidden_units))
+
+    @property
+    def has_equal_gates(self) -> bool:
+        """Whether the gates are equally wide in every hidden layer, and share their variables."""
+        return all(isinstance(entry, int) for entry in self.hidden_units)
+
+    @property
+    def later_layers(self) -> tuple[tuple[str, str], ...]:
+        """For each layer of the gates after the first the names of its kernel and its bias."""
+        if not self.hidden_units:
+            return ()
+        hidden = range(2, len(self.hidden_units) + 1)
+        return (
+            *((f"hidden_kernel_{k}", f"hidden_bias_{k}") for k in hidden),
+            ("output_kernel", "output_bias"),
+        )
+
+    @property
     def kernel_names(self) -> tuple[str, ...]:
         """The names of the kernels, in the order their variables are made."""
-        if not self.hidden_units:
-            return ("kernel", "recurrent_kernel")
-        deeper = tuple(f"hidden_kernel_{k}" for k in range(2, len(self.hidden_units) + 1))
-        return ("kernel", "recurrent_kernel", *deeper, "output_kernel")
+        names = ("kernel", "recurrent_kernel", *(kernel for kernel, _ in self.later_layers))
+        return tuple(each for name in names for each in variable_names(self, name))
 
     def build(self, input_shape: Any) -> None:
         if not self.hidden_units:
@@ -139,72 +171,53 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             if self.masked:
                 self._add_masks(self.kernel_names, gates=4)
             return
-        self._build_first_layer(input_shape[-1])
-        widths = (*self.hidden_units, self.units)
-        for k in range(2, len(widths) + 1):
-            last = k == len(widths)
-            name, bias_name = (
-                ("output_kernel", "output_bias")
-                if last
-                else (f"hidden_kernel_{k}", f"hidden_bias_{k}")
-            )
-            self._add_gate_kernel(name, (4, widths[k - 2], widths[k - 1]), gate_axis=0)
-            self._add_gate_bias(bias_name, widths[k - 1], forget_one=last and self.unit_forget_bias)
+        for weight in gate_weights_of(self, input_shape[-1]):
+            add_gate_weight(self, weight)
         if self.masked:
-            self._add_masks(self.kernel_names[:2], gates=4)
-            self._add_masks(self.kernel_names[2:], gates=4, gates_first=True)
-
-    def _build_first_layer(self, input_dim: int) -> None:
-        width = self.hidden_units[0]
-        self._add_gate_kernel("kernel", (input_dim, 4, width), gate_axis=1)
-        self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel",
-            shape=(self.units, 4, width),
-            initializer=gate_initializer(self.recurrent_initializer, 1, "recurrent_kernel"),
-            regularizer=gate_regularizer(self.recurrent_regularizer, 1),
-            constraint=gate_constraint(self.recurrent_constraint, 1),
-        )
-        self._add_gate_bias("bias", width, forget_one=False)
-
-    def _add_gate_kernel(self, name: str, shape: tuple[int, int, int], gate_axis: int) -> None:
-        kernel = self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=gate_initializer(self.kernel_initializer, gate_axis, name),
-            regularizer=gate_regularizer(self.kernel_regularizer, gate_axis),
-            constraint=gate_constraint(self.kernel_constraint, gate_axis),
-        )
-        setattr(self, name, kernel)
-
-    def _add_gate_bias(self, name: str, width: int, forget_one: bool) -> None:
-        if not self.use_bias:
-            setattr(self, name, None)
-            return
-        initializer = gate_initializer(self.bias_initializer, 0, name)
-        bias = self.add_weight(
-            name=name,
-            shape=(4, width),
-            initializer=_forget_gate_at_one(initializer) if forget_one else initializer,
-            regularizer=gate_regularizer(self.bias_regularizer, 0),
-            constraint=gate_constraint(self.bias_constraint, 0),
-        )
-        setattr(self, name, bias)
+            gates = 4 if self.has_equal_gates else 1
+            for name in self.kernel_names:
+                self._add_masks((name,), gates, gates_first=gates > 1 and gate_axis(name) == 0)
 
     def gate_weights(self) -> GateWeights:
         """The weights as a forward pass uses them, computed once for a whole sequence."""
-        deeper = []
-        for name in self.kernel_names[2:]:
-            bias = getattr(self, name.replace("kernel", "bias"))
-            deeper.append(
-                (
-                    ops.unstack(self.effective(name), 4, axis=0),
-                    None if bias is None else ops.unstack(ops.convert_to_tensor(bias), 4, axis=0),
-                )
-            )
-        bias = None if self.bias is None else ops.convert_to_tensor(self.bias)
+        deeper = [
+            (self._of_gates(kernel), self._of_gates(bias) if self.use_bias else None)
+            for kernel, bias in self.later_layers
+        ]
         return GateWeights(
-            self.effective("kernel"), self.effective("recurrent_kernel"), bias, tuple(deeper)
+            self._side_by_side("kernel"),
+            self._side_by_side("recurrent_kernel"),
+            self._side_by_side("bias") if self.use_bias else None,
+            tuple(deeper),
         )
+
+    def _values(self, name: str) -> list[Any]:
+        """What the variables of a weight are to a forward pass: one tensor, or one a gate."""
+        names = variable_names(self, name)
+        if "bias" in name:
+            return [ops.convert_to_tensor(getattr(self, each)) for each in names]
+        return [self.effective(each) for each in names]
+
+    def _of_gates(self, name: str) -> list[Any]:
+        values = self._values(name)
+        return ops.unstack(values[0], 4, axis=gate_axis(name)) if len(values) == 1 else values
+
+    def _side_by_side(self, name: str) -> Any:
+        values = self._values(name)
+        if len(values) > 1:
+            return ops.concatenate(values, axis=-1)
+        # The gates of the first layer lie beside its outputs already.
+        return ops.reshape(values[0], (*values[0].shape[:-2], -1))
+
+    def split_gates(self, values: Any, layer: int = 0) -> list[Any]:
+        """The four gates' parts of what lies side by side in the last axis.
+
+        Args:
+            values: `(..., sum of the widths)`.
+            layer: Of which hidden layer the widths are, from 0.
+        """
+        widths = self.gate_widths[layer]
+        return tf.split(values, 4 if len(set(widths)) == 1 else widths, axis=-1)
 
     def project(self, inputs: Any, weights: GateWeights, training: bool = False) -> Any:
         """The input's share of the first hidden layer, biases included.
@@ -215,19 +228,19 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             training: Whether input dropout acts.
 
         Returns:
-            `(..., 4, H1)`.
+            `(..., sum of H1)`: the four gates side by side.
         """
         masks = self.get_dropout_mask(_first_step(inputs)) if training else None
-        projected = _gate_matmul(inputs, weights.kernel, masks)
+        projected = self._first_product(inputs, weights.kernel, masks)
         return projected if weights.bias is None else projected + weights.bias
 
     def step(
         self, projected: Any, states: Any, weights: GateWeights, training: bool = False
     ) -> tuple[Any, list[Any]]:
-        """One step from the projected input `(batch, 4, H1)` and the states `[h, c]`."""
+        """One step from the projected input `(batch, sum of H1)` and the states `[h, c]`."""
         h, c = states[0], states[1]
         masks = self.get_recurrent_dropout_mask(h) if training else None
-        hidden = projected + _gate_matmul(h, weights.recurrent_kernel, masks)
+        hidden = projected + self._first_product(h, weights.recurrent_kernel, masks)
         i, f, g, o = self._gate_networks(hidden, weights, training)
         c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
         h = self.recurrent_activation(o) * self.activation(c)
@@ -235,15 +248,26 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
 
     def _gate_networks(self, first: Any, weights: GateWeights, training: bool) -> list[Any]:
         dropped = self.get_hidden_dropout_masks(first) if training else None
-        values = ops.unstack(first, 4, axis=-2)
+        values = self.split_gates(first)
         for layer, (kernels, biases) in enumerate(weights.deeper):
             values = [self.hidden_activation(value) for value in values]
             if dropped is not None:
-                values = [v * dropped[layer][:, gate] for gate, v in enumerate(values)]
+                masks = self.split_gates(dropped[layer], layer)
+                values = [v * mask for v, mask in zip(values, masks, strict=True)]
             values = [ops.matmul(v, kernel) for v, kernel in zip(values, kernels, strict=True)]
             if biases is not None:
                 values = [v + bias for v, bias in zip(values, biases, strict=True)]
         return values
+
+    def _first_product(self, values: Any, kernel: Any, masks: Any) -> Any:
+        """`(..., n)` times `(n, sum of H1)`, with dropout masks: none, one, or one a gate."""
+        if isinstance(masks, list):
+            gates = zip(masks, self.split_gates(kernel), strict=True)
+            products = [ops.matmul(values * _over_time(m, values), each) for m, each in gates]
+            return ops.concatenate(products, axis=-1)
+        if masks is not None:
+            values = values * _over_time(masks, values)
+        return ops.matmul(values, kernel)
 
     def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
         with self.effective_kernels():
@@ -260,7 +284,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         return super().get_dropout_mask(step_input)
 
     def get_hidden_dropout_masks(self, step_input: Any) -> list[Any] | None:
-        """For each hidden layer a mask `(batch, 4, Hk)`, the same for all steps of a sequence.
+        """For each hidden layer a mask `(batch, sum of Hk)`, the same for all steps of a sequence.
 
         Args:
             step_input: Any tensor whose first axis is the batch, in the compute dtype.
@@ -269,11 +293,11 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             batch = ops.shape(step_input)[0]
             self._hidden_dropout_masks = [
                 keras.random.dropout(
-                    ops.ones((batch, 4, width), dtype=step_input.dtype),
+                    ops.ones((batch, sum(widths)), dtype=step_input.dtype),
                     rate=self.hidden_dropout,
                     seed=self.seed_generator,
                 )
-                for width in self.hidden_units
+                for widths in self.gate_widths
             ]
         return self._hidden_dropout_masks
 
@@ -284,25 +308,12 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "hidden_units": list(self.hidden_units),
+            "hidden_units": widths_config(self.hidden_units),
             "hidden_activation": keras.activations.serialize(self.hidden_activation),
             "hidden_dropout": self.hidden_dropout,
             "masked": self.masked,
             "implementation": self.implementation,
         }
-
-
-def _as_widths(hidden_units: Any, units: int) -> tuple[int, ...]:
-    if hidden_units is None:
-        return (units,)
-    widths = hidden_units if isinstance(hidden_units, (tuple, list)) else (hidden_units,)
-    for width in widths:
-        if isinstance(width, bool) or not isinstance(width, Integral) or width <= 0:
-            raise ValueError(
-                "hidden_units must be a positive integer, a tuple of them (one a hidden layer), or "
-                f"() for none; got {hidden_units!r}."
-            )
-    return tuple(int(width) for width in widths)
 
 
 def _as_dropout(hidden_dropout: Any) -> float:
@@ -318,33 +329,8 @@ def _as_dropout(hidden_dropout: Any) -> float:
     return fraction
 
 
-def _forget_gate_at_one(initializer: Callable[..., Any]) -> Callable[..., Any]:
-    forget = GATES.index("forget")
-
-    def initialize(shape: Any, dtype: Any = None) -> Any:
-        gates = ops.unstack(initializer(shape, dtype=dtype), shape[0])
-        gates[forget] = ops.ones(shape[1:], dtype=dtype)
-        return ops.stack(gates)
-
-    return initialize
-
-
 def _first_step(inputs: Any) -> Any:
     return inputs if len(inputs.shape) == 2 else inputs[:, 0]
-
-
-def _gate_matmul(values: Any, kernel: Any, masks: Any) -> Any:
-    """`(..., n)` times `(n, 4, H)`, with dropout masks `(batch, n)`: none, one, or one a gate."""
-    if isinstance(masks, list):
-        gates = [
-            ops.matmul(values * _over_time(mask, values), kernel[:, gate])
-            for gate, mask in enumerate(masks)
-        ]
-        return ops.stack(gates, axis=-2)
-    if masks is not None:
-        values = values * _over_time(masks, values)
-    fused = ops.matmul(values, ops.reshape(kernel, (kernel.shape[0], -1)))
-    return ops.reshape(fused, (*ops.shape(values)[:-1], 4, kernel.shape[2]))
 
 
 def _over_time(mask: Any, values: Any) -> Any:

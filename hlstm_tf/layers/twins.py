@@ -248,14 +248,12 @@ class MaskedLSTM(CellLayer, keras.layers.LSTM, _MaskedCellRNN):
             )
 
     def _project(self, sequences: Any, training: bool) -> Any:
-        """The input's share of the gates, `(batch, time, 4, units)`, for all steps at once."""
+        """The input's share of the gates, `(batch, time, 4 * units)`, for all steps at once."""
         dropped = self.cell.get_dropout_mask(sequences[:, 0]) if training else None
         if dropped is not None:
             sequences = sequences * dropped[:, None]
         gates = ops.matmul(sequences, self.cell.kernel)
-        if self.cell.bias is not None:
-            gates = gates + self.cell.bias
-        return ops.reshape(gates, (*ops.shape(gates)[:2], 4, self.units))
+        return gates if self.cell.bias is None else gates + self.cell.bias
 
 
 @_register

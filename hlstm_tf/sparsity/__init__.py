@@ -10,12 +10,21 @@ from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_to
 from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
 from .edits import edit_masks
 from .many import grow_all, grow_all_to, prune_all, prune_all_to
-from .neurons import cascade, connect_neurons, dead_inputs, dead_outputs, prune_neurons
+from .naming import get_structure
+from .neurons import (
+    cascade,
+    connect_neurons,
+    dead_inputs,
+    dead_outputs,
+    neuron_strength,
+    prune_neurons,
+)
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import SCORES, Score, get_score
 from .seeds import seed_mask, seed_masks
-from .structures import NM, Block, Column, Connection, Neuron, Row, Structure, get_structure
+from .structures import NM, Block, Column, Connection, Row, Structure
+from .wholes import Neuron, Unit, Whole
 
 __all__ = [
     "ERK",
@@ -37,6 +46,8 @@ __all__ = [
     "Schedule",
     "Score",
     "Structure",
+    "Unit",
+    "Whole",
     "as_schedule",
     "cascade",
     "connect_neurons",
@@ -53,6 +64,7 @@ __all__ = [
     "grow_to_together",
     "grow_together",
     "kept_count",
+    "neuron_strength",
     "percentile",
     "prune",
     "prune_all",

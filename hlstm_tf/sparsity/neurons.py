@@ -15,7 +15,14 @@ import numpy as np
 from .checks import check_mask, check_matrices, check_rng
 from .structures import CONNECTION, Structure
 
-__all__ = ["cascade", "connect_neurons", "dead_inputs", "dead_outputs", "prune_neurons"]
+__all__ = [
+    "cascade",
+    "connect_neurons",
+    "dead_inputs",
+    "dead_outputs",
+    "neuron_strength",
+    "prune_neurons",
+]
 
 
 def dead_inputs(mask: np.ndarray) -> np.ndarray:
@@ -179,8 +186,7 @@ def prune_neurons(
 ) -> list[np.ndarray]:
     """Remove all connections of the weakest neurons of an axis until `width` of them are alive.
 
-    A neuron is alive if it has a connection. It counts by the sum of its existing connections'
-    scores, incoming and outgoing; of equals the first stays.
+    Which are weak and alive `neuron_strength` says; of equals the first stays.
 
     Args:
         masks: Boolean matrices (inputs, outputs).
@@ -198,6 +204,45 @@ def prune_neurons(
     >>> prune_neurons([first, second], scores, [("x", "h"), ("h", "y")], "h", 2)[0]
     array([[False,  True,  True]])
     """
+    strength, alive = neuron_strength(masks, scores, axes, axis)
+    # The dead rank last, whatever their score: they are not among the `width`.
+    order = np.argsort(np.where(alive, -strength, np.inf), kind="stable")
+    gone = np.zeros(alive.size, dtype=bool)
+    gone[order[width:]] = True
+    result = []
+    for mask, pair in zip(masks, axes, strict=True):
+        kept = np.array(mask, dtype=bool)
+        if pair[0] == axis:
+            kept[gone] = False
+        if pair[1] == axis:
+            kept[:, gone] = False
+        result.append(kept)
+    return result
+
+
+def neuron_strength(
+    masks: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    axes: Sequence[tuple[Hashable, Hashable]],
+    axis: Hashable,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the neurons of an axis count, and which of them are alive.
+
+    A neuron is alive if it has a connection. It counts by the sum of its existing connections'
+    scores, incoming and outgoing.
+
+    Args:
+        masks: Boolean matrices (inputs, outputs).
+        scores: Real matrices of the same shapes, not negative.
+        axes: As in `cascade`.
+        axis: The neurons.
+
+    >>> masks = [np.array([[True, False]]), np.array([[True], [False]])]
+    >>> scores = [np.array([[1.0, 3.0]]), np.array([[3.0], [9.0]])]
+    >>> strength, alive = neuron_strength(masks, scores, [("x", "h"), ("h", "y")], "h")
+    >>> strength.tolist(), alive.tolist()
+    ([4.0, 0.0], [True, False])
+    """
     masks, scores = check_matrices(masks, scores)
     size = _axis_sizes(masks, axes)[axis]
     strength, alive = np.zeros(size), np.zeros(size, dtype=bool)
@@ -206,19 +251,7 @@ def prune_neurons(
             if pair[side] == axis:
                 strength += np.where(mask, score, 0.0).sum(axis=across)
                 alive |= mask.any(axis=across)
-    # The dead rank last, whatever their score: they are not among the `width`.
-    order = np.argsort(np.where(alive, -strength, np.inf), kind="stable")
-    gone = np.zeros(size, dtype=bool)
-    gone[order[width:]] = True
-    result = []
-    for mask, pair in zip(masks, axes, strict=True):
-        kept = mask.copy()
-        if pair[0] == axis:
-            kept[gone] = False
-        if pair[1] == axis:
-            kept[:, gone] = False
-        result.append(kept)
-    return result
+    return strength, alive
 
 
 def _sweep(

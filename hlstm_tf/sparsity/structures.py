@@ -15,7 +15,6 @@ Two conventions meet here, so both are spelled out:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,10 +28,8 @@ __all__ = [
     "Block",
     "Column",
     "Connection",
-    "Neuron",
     "Row",
     "Structure",
-    "get_structure",
 ]
 
 _POOLINGS = ("mean", "max", "l2")
@@ -302,77 +299,3 @@ class Column(Structure):
 
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         return shape[0], 1
-
-
-@dataclass(frozen=True)
-class Neuron(Structure):
-    """A hidden neuron of an H-LSTM gate, with all its connections: for pruning.
-
-    It spans several matrices, so the rules on one matrix do not take it; `prune_neurons` says what
-    goes. Connections of other layers are left alone. Only neurons that are gone make a layer
-    faster (`hl.shrink`), and engines are fastest at widths that are multiples of eight: the four
-    gates keep equally many, a multiple.
-
-    Args:
-        multiple: Each hidden layer's width is rounded to the nearest multiple of it; 8 by default,
-            the lanes of a vector register of float32.
-        minimum: Width that stays at least; 8 by default.
-
-    >>> Neuron().narrowed(96, 0.4), Neuron(multiple=1, minimum=1).narrowed(96, 0.4)
-    (56, 58)
-    """
-
-    multiple: int = 8
-    minimum: int = 8
-
-    def __post_init__(self) -> None:
-        check_count(self.multiple, "multiple")
-        check_count(self.minimum, "minimum")
-
-    def __str__(self) -> str:
-        return "neuron"
-
-    def narrowed(self, width: int, ratio: float) -> int:
-        """Return how many of `width` neurons stay when the part `ratio` goes."""
-        rounded = self.multiple * round(width * (1 - ratio) / self.multiple)
-        return min(width, max(rounded, self.minimum))
-
-    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
-        raise ValueError(
-            "structure 'neuron' spans several matrices: it prunes the gates of H-LSTM layers. To "
-            "grow, or to prune a matrix, choose 'connection', 'row', 'column' or a block."
-        )
-
-
-def get_structure(name: str | Structure) -> Structure:
-    """Return the structure of that name; a structure comes back as it is.
-
-    Args:
-        name: "connection", "row", "column", "neuron", a pattern such as "2:4" (2 of every 4), or
-            a block such as "1x4", with or without the word "block" before it.
-
-    Raises:
-        ValueError: If there is no structure of that name.
-
-    >>> get_structure("block 1x16"), get_structure("2:4")
-    (Block(rows=1, cols=16, pooling='mean'), NM(n=2, m=4))
-    """
-    if isinstance(name, Structure):
-        return name
-    text = name.strip().lower() if isinstance(name, str) else ""
-    simple: dict[str, Structure] = {
-        "connection": Connection(),
-        "row": Row(),
-        "column": Column(),
-        "neuron": Neuron(),
-    }
-    if text in simple:
-        return simple[text]
-    if match := re.fullmatch(r"(?:block[ _-]?)?(\d+)x(\d+)", text):
-        return Block(int(match[1]), int(match[2]))
-    if match := re.fullmatch(r"(\d+):(\d+)", text):
-        return NM(int(match[1]), int(match[2]))
-    raise ValueError(
-        f"`structure` must be a Structure or one of 'connection', 'row', 'column', 'neuron', "
-        f"a block such as '1x4' or a pattern such as '2:4', got {name!r}"
-    )

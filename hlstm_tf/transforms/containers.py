@@ -36,12 +36,14 @@ class Graph:
         uses: For each layer its output's uses.
         fixed: Layers whose output must stay as wide as it is.
         often: Layers that are called several times.
+        driven: Recurrent layers that are given their first states.
     """
 
     layers: dict[str, keras.Layer]
     uses: dict[str, list[Use]] = field(default_factory=dict)
     fixed: set[str] = field(default_factory=set)
     often: set[str] = field(default_factory=set)
+    driven: set[str] = field(default_factory=set)
 
     def groups(self, workshop: Workshop, shared: set[int]) -> Iterator[NeuronGroup]:
         """Yields the neuron groups of the model.
@@ -52,7 +54,7 @@ class Graph:
         """
         self.fixed |= {name for name, layer in self.layers.items() if id(layer) in shared}
         for name, layer in self.layers.items():
-            if name in self.fixed:
+            if name in self.fixed or name in self.driven:
                 continue
             writer = writer_of(layer, workshop)
             if writer is None:
@@ -121,6 +123,8 @@ def _functional(graph: Graph, config: dict[str, Any], entries: list[Entry]) -> G
         for node in nodes:
             arguments = node.get("args", [])
             data = _history(arguments[0]) if arguments else None
+            if _takes_states(graph.layers.get(name), arguments, node.get("kwargs", {})):
+                graph.driven.add(name)
             for source in _histories([arguments[1:], node.get("kwargs", {})]):
                 graph.uses.setdefault(source[0], []).append(Use(name, False))
             if data is not None:
@@ -130,6 +134,16 @@ def _functional(graph: Graph, config: dict[str, Any], entries: list[Entry]) -> G
                     graph.uses.setdefault(source[0], []).append(Use(name, False))
     graph.fixed.update(_output_names(config.get("output_layers")))
     return graph
+
+
+def _takes_states(
+    layer: keras.Layer | None, arguments: list[Any], keywords: dict[str, Any]
+) -> bool:
+    if not isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        return False
+    # A list in place of the data holds the states behind it.
+    given = [arguments[1:2], keywords.get("initial_state"), arguments[:1]]
+    return len(list(_histories(given))) > 1
 
 
 def _history(value: Any) -> tuple[str, int, int] | None:

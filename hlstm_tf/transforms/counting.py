@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.layers import HLSTMCell, MaskedLayer
+from hlstm_tf.layers import GATES, HLSTMCell, MaskedLayer
+from hlstm_tf.layers.gate_variables import gate_axis
 from hlstm_tf.transforms.flops import positions
 
 _GATES: tuple[tuple[type[keras.Layer], tuple[str, ...]], ...] = (
-    (keras.layers.LSTMCell, ("input", "forget", "cell", "output")),
+    (keras.layers.LSTMCell, GATES),
     (keras.layers.GRUCell, ("update", "reset", "candidate")),
 )
 
@@ -193,13 +194,17 @@ def _count_other(variable: keras.Variable) -> Part:
 def _by_gate(
     layer: keras.Layer, name: str, *arrays: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yields each gate's name and its matrix of every array; nothing where there are no gates."""
+    """Yields each gate's name and its matrix of every array; nothing where there are no gates.
+
+    A kernel that belongs to one gate has its gate in its name.
+    """
     names = next((names for cls, names in _GATES if isinstance(layer, cls)), ())
     if not names:
         return
+    if isinstance(layer, HLSTMCell) and not layer.has_equal_gates:
+        return
     if isinstance(layer, HLSTMCell) and layer.hidden_units:
-        axis = 1 if name in ("kernel", "recurrent_kernel") else 0
-        split = [np.moveaxis(array, axis, 0) for array in arrays]
+        split = [np.moveaxis(array, gate_axis(name), 0) for array in arrays]
     else:
         split = [np.stack(np.split(array, len(names), axis=-1)) for array in arrays]
     for index, gate in enumerate(names):

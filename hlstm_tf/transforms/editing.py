@@ -19,15 +19,10 @@ class Edited:
         arguments: New values of constructor arguments.
     """
 
-    def __init__(self, layer: keras.Layer, names: tuple[str, ...]) -> None:
+    def __init__(self, layer: keras.Layer, arrays: dict[str, np.ndarray]) -> None:
         self.layer = layer
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays = arrays
         self.arguments: dict[str, Any] = {}
-        for name in names:
-            variable = getattr(layer, name, None)
-            if variable is not None:
-                array = keras.ops.convert_to_numpy(variable)
-                self.arrays[name] = array.astype(np.float64)
 
     def select(self, name: str, axis: int, indices: np.ndarray) -> None:
         """Keeps only `indices` along an axis of a weight, where the layer has that weight."""
@@ -35,17 +30,41 @@ class Edited:
             self.arrays[name] = np.take(self.arrays[name], indices, axis=axis)
 
 
-class Workshop:
-    """The layers being worked on, each once, however many neuron groups it belongs to."""
+Values = Callable[[keras.Layer, str], np.ndarray | None]
+"""What to work on in place of a layer's variable of that name; `None` where there is nothing."""
 
-    def __init__(self) -> None:
+
+def weight(layer: keras.Layer, name: str) -> np.ndarray | None:
+    """A layer's weight by attribute name, in float64; `None` where it has none."""
+    variable = getattr(layer, name, None)
+    return None if variable is None else keras.ops.convert_to_numpy(variable).astype(np.float64)
+
+
+class Workshop:
+    """The layers being worked on, each once, however many neuron groups it belongs to.
+
+    Args:
+        values: What is worked on: the weights, or other arrays of their shapes. Zeroes are written
+            into them in place; only taking neurons out makes new arrays.
+    """
+
+    def __init__(self, values: Values = weight) -> None:
+        self.value = values
         self._edited: dict[int, Edited] = {}
         self.touched: set[int] = set()
 
     def open(self, layer: keras.Layer, *names: str) -> Edited:
         """Returns the working copy of a layer; the first call says which weights it has."""
         self.touched.add(id(layer))
-        return self._edited.setdefault(id(layer), Edited(layer, names))
+        if id(layer) not in self._edited:
+            found = {name: self.value(layer, name) for name in names}
+            arrays = {name: array for name, array in found.items() if array is not None}
+            self._edited[id(layer)] = Edited(layer, arrays)
+        return self._edited[id(layer)]
+
+    def open_whole(self, layer: keras.Layer) -> Edited:
+        """Returns the working copy of a layer with all the trainable weights it has itself."""
+        return self.open(layer, *(variable.name for variable in layer._trainable_variables))
 
     def arguments(self, layer: keras.Layer) -> dict[str, Any]:
         """The new constructor arguments of a layer."""

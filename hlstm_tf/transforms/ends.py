@@ -6,8 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.layers import GATES, HLSTMCell
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
+from hlstm_tf.transforms.gates import open_gates
 from hlstm_tf.transforms.groups import Reader, Writer, merged
+from hlstm_tf.transforms.states import state_writer_of
+from hlstm_tf.transforms.twins import keras_class
 
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -17,8 +21,10 @@ _CELLS = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCel
 def writer_of(layer: keras.Layer, workshop: Workshop) -> Writer | None:
     """Returns the end of a layer whose neurons can be taken out; `None` where there is none."""
     layer = _unwrapped(layer)
-    if type(layer) is keras.layers.Embedding and _is_plain(layer):
+    if keras_class(layer) is keras.layers.Embedding and _is_plain(layer):
         return EmbeddingWriter(workshop.open(layer, "embeddings"))
+    if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+        return state_writer_of(layer, workshop) if _is_known(layer) else None
     if not _is_matrix_layer(layer) or not is_elementwise(layer.activation):
         return None
     argument = "units" if isinstance(layer, _DENSE) else "filters"
@@ -42,7 +48,10 @@ def reader_of(layer: keras.Layer, workshop: Workshop) -> Reader | None:
         cell = cell.cells[0]  # the others read the one before them
     if not isinstance(cell, _CELLS) or not _is_known(cell):
         return None
-    return CellReader(workshop.open(cell, *_own_weights(cell)))
+    if isinstance(cell, HLSTMCell) and cell.hidden_units:
+        edited = open_gates(cell, workshop)
+        return ManyReaders([CellReader(edited, f"kernel_{g}", f"bias_{g}") for g in GATES])
+    return CellReader(workshop.open_whole(cell))
 
 
 def _unwrapped(layer: keras.Layer) -> keras.Layer:
@@ -59,21 +68,17 @@ def _is_plain(layer: Any) -> bool:
 
 
 def _is_matrix_layer(layer: Any) -> bool:
-    if type(layer) in _DENSE:
+    if keras_class(layer) in _DENSE:
         return _is_plain(layer)
     return (
-        type(layer) in _CONVOLUTIONS
+        keras_class(layer) in _CONVOLUTIONS
         and _is_plain(layer)
         and layer.groups == 1
         and layer.data_format == "channels_last"
     )
 
 
-def _own_weights(cell: keras.Layer) -> tuple[str, ...]:
-    return tuple(variable.name for variable in cell._trainable_variables)
-
-
-class MatrixWriter:
+class MatrixWriter(Writer):
     """The units of a dense layer, or the filters of a convolution: the kernel's last axis."""
 
     def __init__(self, edited: Edited, argument: str, activation: Callable[[Any], Any]) -> None:
@@ -89,6 +94,10 @@ class MatrixWriter:
         depends = np.any(kernel != 0, axis=tuple(range(kernel.ndim - 1)))
         return apply(self._activation, np.where(depends, np.nan, bias))
 
+    def incoming(self) -> np.ndarray:
+        kernel = self._edited.arrays["kernel"]
+        return np.asarray(kernel.sum(axis=tuple(range(kernel.ndim - 1))))
+
     def silence(self, dead: np.ndarray) -> bool:
         changed = False
         for name in ("kernel", "bias"):
@@ -102,7 +111,7 @@ class MatrixWriter:
         self._edited.arguments[self._argument] = len(indices)
 
 
-class EmbeddingWriter:
+class EmbeddingWriter(Writer):
     """The columns of an embedding's table; a column is constant if all its entries are equal."""
 
     def __init__(self, edited: Edited) -> None:
@@ -115,6 +124,9 @@ class EmbeddingWriter:
     def constants(self) -> np.ndarray:
         table = self._edited.arrays["embeddings"]
         return np.where((table == table[0]).all(axis=0), table[0], np.nan)
+
+    def incoming(self) -> np.ndarray:
+        return np.asarray(self._edited.arrays["embeddings"].sum(axis=0))
 
     def silence(self, dead: np.ndarray) -> bool:
         return _zero(self._edited.arrays["embeddings"], (..., dead))
@@ -139,6 +151,10 @@ class MatrixReader:
     def reads(self) -> np.ndarray:
         kernel = self._edited.arrays["kernel"]
         return (kernel != 0).any(axis=(*range(kernel.ndim - 2), -1))
+
+    def outgoing(self) -> np.ndarray:
+        kernel = self._edited.arrays["kernel"]
+        return np.asarray(kernel.sum(axis=(*range(kernel.ndim - 2), -1)))
 
     def absorb(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
@@ -165,21 +181,24 @@ class MatrixReader:
 
 
 class CellReader:
-    """The inputs of a recurrent cell: the rows of its `kernel`."""
+    """The inputs of a recurrent cell, or of a gate of it: the rows of its kernel."""
 
-    def __init__(self, edited: Edited) -> None:
-        self._edited = edited
+    def __init__(self, edited: Edited, kernel: str = "kernel", bias: str = "bias") -> None:
+        self._edited, self._kernel, self._bias = edited, kernel, bias
 
     @property
     def rows(self) -> int:
-        return self._edited.arrays["kernel"].shape[0]
+        return self._edited.arrays[self._kernel].shape[0]
 
     def reads(self) -> np.ndarray:
         return (self._flat() != 0).any(axis=1)
 
+    def outgoing(self) -> np.ndarray:
+        return self._flat().sum(axis=1)
+
     def absorb(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
-        bias = self._edited.arrays.get("bias")
+        bias = self._edited.arrays.get(self._bias)
         if bias is None:
             constant &= values == 0
         if not constant.any():
@@ -190,18 +209,18 @@ class CellReader:
             target = bias[0] if isinstance(self._edited.layer, keras.layers.GRUCell) else bias
             target = bias if bias.size == share.size else target
             target += share.reshape(target.shape)
-        self._edited.arrays["kernel"][constant] = 0
+        self._edited.arrays[self._kernel][constant] = 0
         return True
 
     def keep(self, indices: np.ndarray, width: int) -> None:
-        self._edited.select("kernel", 0, merged(indices, width, self.rows))
+        self._edited.select(self._kernel, 0, merged(indices, width, self.rows))
 
     def _flat(self) -> np.ndarray:
-        return self._edited.arrays["kernel"].reshape(self.rows, -1)
+        return self._edited.arrays[self._kernel].reshape(self.rows, -1)
 
 
 class ManyReaders:
-    """Several readers of the same rows, as the two directions of a bidirectional layer are."""
+    """Several readers of the same rows: the directions of a bidirectional layer, a cell's gates."""
 
     def __init__(self, readers: list[Reader]) -> None:
         self._readers = readers
@@ -212,6 +231,9 @@ class ManyReaders:
 
     def reads(self) -> np.ndarray:
         return np.logical_or.reduce([reader.reads() for reader in self._readers])
+
+    def outgoing(self) -> np.ndarray:
+        return np.sum([reader.outgoing() for reader in self._readers], axis=0)
 
     def absorb(self, values: np.ndarray) -> bool:
         changed = False

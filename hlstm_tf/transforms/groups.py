@@ -1,14 +1,15 @@
 """Neuron groups: the neurons that one layer puts out, and everything that reads them.
 
-The core of `shrink`. A group is a writer (a dense layer's units, a convolution's filters, the
-hidden layer of a gate) and a tree of what its output goes through (passages) until it is read
+The core of `shrink`, and of pruning by neuron, which does the same to the masks. A group is a
+writer (a dense layer's units, a convolution's filters, the hidden layer of a gate, the state of a
+recurrent layer) and a tree of what its output goes through (passages) until it is read
 (readers). Two rules, applied until nothing changes, find every dead neuron of a model, and both
 keep the function:
 
 * a neuron that puts out the same value whatever the input (all its incoming weights are zero) is
   read as a constant: the constant's share goes into the readers' biases, and they stop reading it;
 * a neuron that nobody reads needs no incoming weights and no bias: they become zero, which may
-  leave neurons before it unread.
+  leave neurons before it unread. Units of a state that only dead units read are dead together.
 
 Then the neurons that nobody reads are taken out of every array that has a place for them.
 
@@ -16,6 +17,7 @@ Positions may be merged with channels on the way (a Flatten, a Reshape): a reade
 multiple of the writer's width, and its row r belongs to neuron r modulo that width.
 """
 
+import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,19 +25,42 @@ from typing import Protocol
 import numpy as np
 
 
-class Writer(Protocol):
+class Writer(abc.ABC):
     """The end of a layer that puts out neurons."""
 
+    is_state: bool = False
+    """Whether the neurons are the units of a recurrent layer's state."""
+
     @property
+    @abc.abstractmethod
     def width(self) -> int:
         """How many neurons it puts out."""
 
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Widths of runs of neurons that have to stay equally many; one run in most layers."""
+        return (self.width,)
+
+    @abc.abstractmethod
     def constants(self) -> np.ndarray:
         """Each neuron's output where it does not depend on the input, else NaN; `(width,)`."""
 
+    def alive(self, read: np.ndarray) -> np.ndarray:
+        """Whether a neuron is needed, given whether others read it; `(width,)` both.
+
+        A layer whose neurons read each other (a state) needs more of them than are read outside.
+        """
+        return read
+
+    @abc.abstractmethod
+    def incoming(self) -> np.ndarray:
+        """Sum of all that the arrays hold for what feeds a neuron, biases apart; `(width,)`."""
+
+    @abc.abstractmethod
     def silence(self, dead: np.ndarray) -> bool:
         """Zeroes what feeds the neurons flagged; tells whether anything was not zero before."""
 
+    @abc.abstractmethod
     def keep(self, indices: np.ndarray) -> None:
         """Takes out all neurons but these."""
 
@@ -59,6 +84,9 @@ class Reader(Protocol):
 
     def reads(self) -> np.ndarray:
         """Whether a row has a weight that is not zero; `(rows,)`."""
+
+    def outgoing(self) -> np.ndarray:
+        """Sum of all that the arrays hold for a row; `(rows,)`."""
 
     def absorb(self, values: np.ndarray) -> bool:
         """Moves the share of constant rows into the bias and zeroes them, where that is exact.
@@ -104,18 +132,32 @@ class NeuronGroup:
         return self.writer.silence(~self.living()) or changed
 
     def living(self) -> np.ndarray:
-        """Whether anybody reads a neuron; `(width,)`."""
+        """Whether anybody needs a neuron; `(width,)`."""
         width = self.writer.width
         read = [branch.reader.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
-        return np.logical_or.reduce(read)
+        return self.writer.alive(np.logical_or.reduce(read))
+
+    def strength(self) -> np.ndarray:
+        """Sum of all that the arrays hold for a neuron, before and after it; `(width,)`."""
+        width = self.writer.width
+        after = [
+            branch.reader.outgoing().reshape(-1, width).sum(axis=0) for branch in self.branches
+        ]
+        return self.writer.incoming() + np.sum(after, axis=0)
+
+    def remove(self, gone: np.ndarray) -> None:
+        """Zeroes what feeds the neurons flagged and what reads them; `(width,)`."""
+        self.writer.silence(gone)
+        nothing = np.where(gone, 0.0, np.nan)
+        for branch in self.branches:
+            branch.reader.absorb(np.tile(nothing, branch.reader.rows // len(nothing)))
 
     def compact(self) -> int:
-        """Takes out the neurons that nobody reads, but never the last one; tells how many."""
+        """Takes out the neurons that nobody needs, but never the last one; tells how many."""
         width = self.writer.width
-        kept = np.flatnonzero(self.living())
+        kept = _topped_up(self.living(), self.writer.parts)
         if kept.size == width:
             return 0
-        kept = kept if kept.size else np.zeros(1, dtype=np.intp)
         self.writer.keep(kept)
         for branch in self.branches:
             branch.reader.keep(kept, width)
@@ -137,6 +179,20 @@ def settle_all(groups: Sequence[NeuronGroup]) -> None:
         changed = False
         for group in groups:
             changed |= group.settle()
+
+
+def _topped_up(living: np.ndarray, parts: Sequence[int]) -> np.ndarray:
+    """Indices of the living and of as few dead as make each part equally wide, and not empty.
+
+    >>> _topped_up(np.array([True, True, False, False, True, False]), (3, 3))
+    array([0, 1, 3, 4])
+    """
+    runs = np.split(living, np.cumsum(parts)[:-1])
+    width = max(1, *(int(run.sum()) for run in runs))
+    # A stable sort puts the living first; then each run's choice goes back into its order.
+    chosen = [np.sort(np.argsort(~run, kind="stable")[:width]) for run in runs]
+    starts = np.cumsum([0, *parts[:-1]])
+    return np.concatenate([start + run for start, run in zip(starts, chosen, strict=True)])
 
 
 def merged(indices: np.ndarray, width: int, rows: int) -> np.ndarray:

@@ -1,25 +1,19 @@
 """Takes dead neurons out of a model physically, and keeps its function."""
 
-from collections import Counter
 from typing import Any
 
 import keras
 
-from hlstm_tf.layers import HLSTM, HLSTMCell, masked_kernels
-from hlstm_tf.transforms.containers import graph_of
+from hlstm_tf.layers import masked_kernels
+from hlstm_tf.transforms.discovery import gate_compactors, layer_groups
 from hlstm_tf.transforms.editing import Workshop
-from hlstm_tf.transforms.gates import GateCompactor
-from hlstm_tf.transforms.groups import NeuronGroup, settle_all
-from hlstm_tf.transforms.rewriting import (
-    Entry,
-    check_model,
-    copy_state,
-    rebuild,
-    rewrite,
-    write_entry,
-)
+from hlstm_tf.transforms.groups import settle_all
+from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.stripping import strip
 from hlstm_tf.transforms.verification import check_same_function
+
+# Their cells' arguments are their own.
+_WITH_OWN_CELL = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 
 
 def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
@@ -31,15 +25,19 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     followed through the whole model, both ways.
 
     Neurons are: the hidden neurons of H-LSTM gates, units of dense layers, filters of
-    convolutions and columns of embeddings, wherever their output reaches only dense layers,
-    convolutions and recurrent layers, on the way through activations, dropout, pooling, padding,
-    cropping, upsampling, Flatten, Reshape and batch normalization; in Sequential and functional
-    models and in those nested in them. A custom layer is passed through if it has the attribute
+    convolutions, columns of embeddings and units of a recurrent layer's state (h and c together),
+    wherever their output reaches only dense layers, convolutions and recurrent layers, on the way
+    through activations, dropout, pooling, padding, cropping, upsampling, Flatten, Reshape and batch
+    normalization; in Sequential and functional models and in those nested in them. A unit of a
+    state is dead if only dead units read it. States that are handed over (`stateful`,
+    `return_state`, `initial_state`) keep their width, and the two directions of a bidirectional
+    layer stay equally wide. A custom layer is passed through if it has the attribute
     `neuronwise = True`, by which it states that it treats every feature of the last axis by
     itself, gives zero for zero and has no weights. The output of the model, of a layer called
     several times and of any other layer keeps its width, and every layer keeps at least one
-    neuron. H-LSTM gates share their variables, so a hidden layer becomes as wide as its widest
-    gate. A constant that padding with zeros would make different at a border is left where it is.
+    neuron. Each H-LSTM gate becomes as wide as its own living neurons: `hidden_units` then has an
+    entry of four widths where they differ. A constant that padding with zeros would make different
+    at a border is left where it is.
 
     Masks are stripped first. The model given is left as it is; the new one is not compiled. It has
     the same function in inference; trained further it differs where dropout or the statistics of
@@ -69,7 +67,8 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     """
     check_model(model)
     plain = strip(model) if masked_kernels(model) else model
-    workshop, groups, gates = _neurons(plain)
+    workshop = Workshop()
+    groups, gates = layer_groups(plain, workshop), gate_compactors(plain, workshop)
     settle_all([*groups, *(group for compactor in gates for group in compactor.groups)])
     for group in groups:
         group.compact()
@@ -86,32 +85,8 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     return new
 
 
-def _neurons(model: keras.Model) -> tuple[Workshop, list[NeuronGroup], list[GateCompactor]]:
-    """Finds every group of neurons that can be taken out, and a place to work on their weights."""
-    workshop = Workshop()
-    graphs = []
-    places: Counter[int] = Counter()
-
-    def look(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
-        places[id(layer)] += 1
-        graph = graph_of(layer, entry)
-        if graph is not None:
-            graphs.append(graph)
-        return entry
-
-    rewrite(write_entry(model), model, look)
-    shared = {key for key, count in places.items() if count > 1}
-    groups = [group for graph in graphs for group in graph.groups(workshop, shared)]
-    cells = {id(layer): layer for layer in model._flatten_layers() if _has_hidden_layers(layer)}
-    return workshop, groups, [GateCompactor(cell, workshop) for cell in cells.values()]
-
-
-def _has_hidden_layers(layer: keras.Layer) -> bool:
-    return isinstance(layer, HLSTMCell) and bool(layer.hidden_units)
-
-
 def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:
-    owner = layer.cell if isinstance(layer, HLSTM) else layer
+    owner = layer.cell if isinstance(layer, _WITH_OWN_CELL) else layer
     entry = {**entry, "config": {**entry["config"], **workshop.arguments(owner)}}
     if any(id(inner) in workshop.touched for inner in layer._flatten_layers()):
         # It holds the shapes of before; the model around builds its layers anew.

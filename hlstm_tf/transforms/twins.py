@@ -20,6 +20,7 @@ _TWINS: tuple[type[keras.Layer], ...] = (
     layers.MaskedSimpleRNNCell,
 )
 _BY_KERAS_NAME = {cls.__name__.removeprefix("Masked"): cls for cls in _TWINS}
+_KERAS_CLASS = {cls: getattr(keras.layers, name) for name, cls in _BY_KERAS_NAME.items()}
 _BY_TWIN_NAME = {keras.saving.get_registered_name(cls): cls for cls in _TWINS}
 _HLSTM = frozenset(
     keras.saving.get_registered_name(cls) for cls in (layers.HLSTM, layers.HLSTMCell)
@@ -65,6 +66,15 @@ def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
         "class_name": twin.__name__.removeprefix("Masked"),
         "registered_name": None,
     }
+
+
+def keras_class(layer: keras.Layer) -> type[keras.Layer]:
+    """Returns the class of a layer, of a masked twin its Keras layer's.
+
+    >>> keras_class(layers.MaskedDense(3)).__name__
+    'Dense'
+    """
+    return _KERAS_CLASS.get(type(layer), type(layer))
 
 
 def _is_altered(layer: Any) -> bool:

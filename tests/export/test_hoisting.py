@@ -37,7 +37,7 @@ def loops(function: Any) -> int:
 @pytest.mark.parametrize(
     "layer",
     [
-        lambda: hl.HLSTM(3, hidden_units=(5, 4), return_sequences=True),
+        lambda: hl.HLSTM(3, hidden_units=(5, (4, 3, 1, 2)), return_sequences=True),
         lambda: hl.HLSTM(3, hidden_units=(), go_backwards=True),
         lambda: layers.LSTM(3, use_bias=False, return_sequences=True, zero_output_for_mask=True),
         lambda: layers.GRU(3, go_backwards=True, return_sequences=True),

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 
+GATES = ("input", "forget", "cell", "output")
+
 
 def prune_at_random(model: keras.Layer, seed: int = 0, keep: float = 0.5) -> dict[str, np.ndarray]:
     """Makes about half of all connections dormant; returns the masks by path."""
@@ -139,7 +141,7 @@ def hlstm_oracle(
         initial_state: `[h, c]`.
         hidden_activation: The hidden layers' activation.
         dropped: Dropout masks of the inputs, the recurrence (broadcast over gates:
-            `(4, batch, n)`) and of each hidden layer (`(batch, 4, Hk)`).
+            `(4, batch, n)`) and of each hidden layer (one `(batch, Hk)` a gate).
 
     Returns:
         All outputs `(batch, time, units)` in the order computed, and the last h and c.
@@ -163,7 +165,7 @@ def hlstm_oracle(
             for k, (w, b) in enumerate(deeper):
                 value = hidden_activation(value)
                 if dropped is not None and dropped[2]:
-                    value = value * dropped[2][k][:, gate]
+                    value = value * dropped[2][k][gate]
                 value = value @ w + b
             z.append(value)
         i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), np.tanh(z[2]), sigmoid(z[3])
@@ -178,22 +180,27 @@ def hlstm_oracle(
 
 def _gate_stack(cell: Any, gate: int) -> tuple[Any, Any, Any, list[tuple[Any, Any]]]:
     def of_gate(name: str, axis: int) -> np.ndarray:
+        own = f"{name}_{GATES[gate]}"
+        name, is_own = (own, True) if hasattr(cell, own) else (name, False)
         variable = getattr(cell, name)
         mask = getattr(cell, f"{name}_mask", None)
         value = variable.numpy().astype("float64")
         value = value if mask is None else value * mask.numpy()
+        if is_own:
+            return value
         if value.ndim == 2 and axis == 1:  # a Keras LSTM's fused gates
             return np.split(value, 4, axis=1)[gate]
         return value.take(gate, axis)
 
     def bias_of_gate(name: str) -> np.ndarray | float:
-        variable = getattr(cell, name)
-        if variable is None:
+        if not cell.use_bias:
             return 0.0
-        return variable.numpy().astype("float64").reshape(4, -1)[gate]
+        own = getattr(cell, f"{name}_{GATES[gate]}", None)
+        if own is not None:
+            return own.numpy().astype("float64")
+        return getattr(cell, name).numpy().astype("float64").reshape(4, -1)[gate]
 
-    deeper = [
-        (of_gate(name, 0), bias_of_gate(name.replace("kernel", "bias")))
-        for name in cell.kernel_names[2:]
-    ]
+    layers = len(cell.hidden_units)
+    names = [*(f"hidden_kernel_{k}" for k in range(2, layers + 1)), *["output_kernel"][:layers]]
+    deeper = [(of_gate(name, 0), bias_of_gate(name.replace("kernel", "bias"))) for name in names]
     return of_gate("kernel", 1), of_gate("recurrent_kernel", 1), bias_of_gate("bias"), deeper

@@ -81,6 +81,9 @@ class Case:
 
 CASES = {
     "HLSTM": Case(hl.HLSTM, {"units": 3, "hidden_units": (4, 2), "return_sequences": True}),
+    "HLSTM-gates-of-different-widths": Case(
+        hl.HLSTM, {"units": 3, "hidden_units": ((6, 4, 3, 5),), "hidden_activation": "tanh"}
+    ),
     "HLSTM-no-hidden-layers": Case(hl.HLSTM, {"units": 3, "hidden_units": (), "masked": True}),
     "HLSTMCell": Case(hl.HLSTMCell, {"units": 3, "hidden_units": 4}),
     "MaskedLSTM": Case(hl.MaskedLSTM, {"units": 3}),

@@ -1,5 +1,7 @@
 """The H-LSTM against its equations in NumPy, and its loops against one another."""
 
+import itertools
+import json
 from typing import Any
 
 import keras
@@ -20,6 +22,7 @@ from tests.layers.helpers import (
 
 BATCH, TIME, INPUTS, UNITS = 3, 5, 2, 4
 HIDDEN = [(), (5,), (5, 3)]
+UNEQUAL: tuple[Any, ...] = (5, (4, 1, 3, 2))
 # One padded at the end, one at the start and in the middle, one with no valid step at all.
 PADDING = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool)
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -49,7 +52,7 @@ def call_arguments(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "initial_state": states}
 
 
-def make_layer(hidden_units: tuple[int, ...], **arguments: Any) -> hl.HLSTM:
+def make_layer(hidden_units: tuple[Any, ...], **arguments: Any) -> hl.HLSTM:
     """A layer with every output, biases that are not zero and half of its connections dormant."""
     arguments = {"return_sequences": True, "return_state": True, "masked": True, **arguments}
     layer = hl.HLSTM(UNITS, hidden_units, bias_initializer="random_normal", **arguments)
@@ -71,6 +74,23 @@ def test_outputs_and_states_are_those_of_the_equations(
     assert np.abs(expected[0]).max() > 0.05
 
 
+@pytest.mark.parametrize("variant", ["no_bias", "backwards_padded", "initial_state"])
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_gates_of_different_widths_follow_the_equations(variant: str, training: bool) -> None:
+    arguments, call = VARIANTS[variant]
+    layer, x, call = make_layer(UNEQUAL, **arguments), sequences(), call_arguments(call)
+    expected = hlstm_oracle(layer, x, **call)
+    assert_all_close(layer(x, training=training, **call), expected, atol=2e-6)
+    assert np.abs(expected[0]).max() > 0.05
+
+
+def test_a_new_layer_with_gates_of_different_widths_follows_the_equations() -> None:
+    layer = hl.HLSTM(UNITS, UNEQUAL, return_sequences=True, return_state=True, masked=False)
+    outputs = layer(sequences())
+    assert_all_close(outputs, hlstm_oracle(layer, sequences()), atol=2e-6)
+    assert np.abs(outputs[0]).max() > 0.05
+
+
 @pytest.mark.parametrize("hidden_units", HIDDEN, ids=str)
 @pytest.mark.parametrize("variant", ["plain", "padded", "padded_zero_output", "backwards_padded"])
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
@@ -87,11 +107,17 @@ def test_the_last_output_alone_is_the_last_of_all_outputs(
 
 @pytest.mark.parametrize(
     ("hidden_units", "variant"),
-    [((), "padded"), ((5,), "padded"), ((5,), "no_bias"), *(((5, 3), v) for v in VARIANTS)],
+    [
+        ((), "padded"),
+        ((5,), "padded"),
+        ((5,), "no_bias"),
+        *(((5, 3), v) for v in VARIANTS),
+        (UNEQUAL, "backwards_padded"),
+    ],
     ids=str,
 )
 def test_every_loop_gives_the_plain_loop_s_outputs_and_gradients(
-    hidden_units: tuple[int, ...], variant: str
+    hidden_units: tuple[Any, ...], variant: str
 ) -> None:
     arguments, call = VARIANTS[variant]
     layer, x, call = make_layer(hidden_units, **arguments), sequences(), call_arguments(call)
@@ -123,10 +149,17 @@ DROPOUTS = {
 }
 
 
-@pytest.mark.parametrize("hidden_units", HIDDEN[1:], ids=str)
-@pytest.mark.parametrize("dropout", DROPOUTS)
+@pytest.mark.parametrize(
+    ("hidden_units", "dropout"),
+    [
+        *itertools.product(HIDDEN[1:], DROPOUTS),
+        (UNEQUAL, "all"),
+        (UNEQUAL, "inputs_per_gate"),
+    ],
+    ids=str,
+)
 def test_dropout_drops_the_same_places_at_every_step(
-    hidden_units: tuple[int, ...], dropout: str
+    hidden_units: tuple[Any, ...], dropout: str
 ) -> None:
     layer, x = make_layer(hidden_units, seed=3, **DROPOUTS[dropout]), sequences()
     dropped = drawn_dropout(layer, x)
@@ -139,7 +172,10 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """The masks that a new cell with the layer's seed draws, in the shapes of the oracle."""
     cell = hl.HLSTMCell.from_config(layer.cell.get_config())
     inputs = cell.get_dropout_mask(x[:, 0])
-    hidden = numpy(cell.get_hidden_dropout_masks(x[:, 0]) or [])
+    hidden = [
+        numpy(cell.split_gates(mask, layer))
+        for layer, mask in enumerate(cell.get_hidden_dropout_masks(x[:, 0]) or [])
+    ]
     recurrent = cell.get_recurrent_dropout_mask(tf.ones((BATCH, UNITS)))
 
     def per_gate(masks: Any, width: int) -> np.ndarray:
@@ -147,7 +183,7 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
         return np.stack(numpy(masks) if isinstance(masks, list) else numpy(masks) * 4)
 
     masks = per_gate(inputs, INPUTS), per_gate(recurrent, UNITS), hidden
-    assert any((mask == 0).any() for mask in [*masks[:2], *hidden])
+    assert any((mask == 0).any() for mask in [*masks[:2], *itertools.chain(*hidden)])
     return masks
 
 
@@ -180,7 +216,7 @@ def test_dropout_differs_from_call_to_call_and_follows_the_seed() -> None:
 def test_hidden_dropout_keeps_the_expected_hidden_layer() -> None:
     cell = hl.HLSTMCell(2, 400, hidden_dropout=0.25, seed=1)
     [mask] = cell.get_hidden_dropout_masks(tf.ones((20, 3)))
-    assert tuple(mask.shape) == (20, 4, 400)
+    assert tuple(mask.shape) == (20, 4 * 400)
     np.testing.assert_allclose(np.unique(mask), [0, 1 / 0.75])
     assert abs(mask.numpy().mean() - 1) < 0.02
 
@@ -322,6 +358,8 @@ def failing(x: Any) -> Any:
         ({"hidden_units": 3.5}, r"hidden_units must be .* got 3\.5\."),
         ({"hidden_units": (4, True)}, "hidden_units must be"),
         ({"hidden_units": "12"}, "hidden_units must be .* got '12'"),
+        ({"hidden_units": ((4, 3, 2),)}, r"one of them or four \(input, .* got \(\(4, 3, 2\),\)"),
+        ({"hidden_units": (5, (4, 3, 2, 0))}, "hidden_units must be"),
         ({"hidden_dropout": 1.0}, r"hidden_dropout must be .* got 1\.0\."),
         ({"hidden_dropout": -0.1}, "hidden_dropout must be .* got -0.1"),
         ({"hidden_dropout": "a lot"}, "hidden_dropout must be .* got 'a lot'"),
@@ -346,6 +384,17 @@ def test_widths_may_be_numpy_integers_and_lists() -> None:
     assert hl.HLSTMCell.from_config(cell.get_config()).hidden_units == (3, 2)
 
 
+def test_a_layer_may_have_four_widths_and_four_equal_ones_are_one() -> None:
+    cell = hl.HLSTMCell(4, hidden_units=[6, [np.int64(5), 2, 3, 1], (4, 4, 4, 4)])
+    assert cell.hidden_units == (6, (5, 2, 3, 1), 4)
+    assert cell.gate_widths == ((6, 6, 6, 6), (5, 2, 3, 1), (4, 4, 4, 4))
+    assert not cell.has_equal_gates
+    assert json.loads(json.dumps(cell.get_config()["hidden_units"])) == [6, [5, 2, 3, 1], 4]
+    assert hl.HLSTMCell.from_config(cell.get_config()).hidden_units == cell.hidden_units
+    assert hl.HLSTMCell(4, hidden_units=((4, 4, 4, 4), 3)).has_equal_gates
+    assert hl.HLSTMCell(4, hidden_units=()).has_equal_gates
+
+
 def test_variables_have_the_documented_names_shapes_and_order() -> None:
     cell = hl.HLSTMCell(4, hidden_units=(6, 5))
     cell.build((None, 3))
@@ -366,6 +415,29 @@ def test_variables_have_the_documented_names_shapes_and_order() -> None:
     assert not cell.bias.numpy().any()
     assert not cell.hidden_bias_2.numpy().any()
     assert [kernel.gates for kernel in hl.masked_kernels(cell)] == [4] * 4
+
+
+def test_gates_of_different_widths_have_variables_of_their_own() -> None:
+    cell = hl.HLSTMCell(4, hidden_units=(2, (6, 5, 3, 1)))
+    cell.build((None, 3))
+    gates = {"input": 6, "forget": 5, "cell": 3, "output": 1}
+    shapes: list[tuple[str, tuple[int, ...]]] = [
+        *((f"kernel_{gate}", (3, 2)) for gate in gates),
+        *((f"recurrent_kernel_{gate}", (4, 2)) for gate in gates),
+        *((f"bias_{gate}", (2,)) for gate in gates),
+        *((f"hidden_kernel_2_{gate}", (2, width)) for gate, width in gates.items()),
+        *((f"hidden_bias_2_{gate}", (width,)) for gate, width in gates.items()),
+        *((f"output_kernel_{gate}", (width, 4)) for gate, width in gates.items()),
+        *((f"output_bias_{gate}", (4,)) for gate in gates),
+    ]
+    kernels = [(name, shape) for name, shape in shapes if "kernel" in name]
+    masks = [(f"{name}_mask", shape) for name, shape in kernels]
+    assert [(v.name, tuple(v.shape)) for v in cell.weights] == [*shapes, *masks]
+    assert cell.kernel_names == tuple(name for name, _ in kernels)
+    assert [kernel.gates for kernel in hl.masked_kernels(cell)] == [1] * 16
+    for gate in gates:
+        np.testing.assert_array_equal(getattr(cell, f"output_bias_{gate}"), gate == "forget")
+        assert not getattr(cell, f"bias_{gate}").numpy().any()
 
 
 def test_to_matrices_gives_each_gate_s_inputs_by_outputs() -> None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 import hlstm_tf as hl
 from hlstm_tf.layers.effective import in_force
 from tests.layers.helpers import (
+    GATES,
     assert_all_equal,
     assert_dormant_are_zero,
     masks_of,
@@ -248,6 +249,27 @@ def test_each_gate_of_each_kernel_is_drawn_on_its_own(initializer: Any) -> None:
     assert len({tuple(bias) for bias in biases}) == 4
 
 
+@pytest.mark.parametrize("seed", [3, None], ids=["seed", "unseeded"])
+def test_a_gate_is_drawn_the_same_whatever_the_widths_of_the_others(seed: int | None) -> None:
+    initializer = keras.initializers.GlorotUniform(seed=seed)
+    arguments = {"kernel_initializer": initializer, "recurrent_initializer": initializer}
+    equal, unequal = (
+        hl.HLSTMCell(6, widths, bias_initializer="random_normal", seed=1, **arguments)
+        for widths in (5, ((5, 4, 5, 5),))
+    )
+    equal.build((None, 3))
+    unequal.build((None, 3))
+    for name in ("kernel", "recurrent_kernel", "output_kernel"):
+        for gate, matrix in enumerate(equal._masked[name].to_matrices(getattr(equal, name))):
+            own = getattr(unequal, f"{name}_{GATES[gate]}").numpy()
+            if GATES[gate] == "forget":
+                assert own.shape[1 if name != "output_kernel" else 0] == 4
+            else:
+                np.testing.assert_array_equal(own, matrix)
+    biases = [getattr(unequal, f"bias_{gate}").numpy() for gate in GATES if gate != "forget"]
+    assert len({tuple(bias) for bias in biases}) == 3
+
+
 def test_orthogonal_gates_are_orthogonal() -> None:
     cell = hlstm_cell()
     for gate in range(4):
@@ -268,10 +290,11 @@ def frobenius_norm(matrix: Any) -> Any:
     return tf.norm(tf.convert_to_tensor(matrix))
 
 
-def test_constraints_and_regularizers_see_one_gate_at_a_time() -> None:
+@pytest.mark.parametrize("hidden_units", [(5, 3), (5, (3, 2, 1, 4))], ids=str)
+def test_constraints_and_regularizers_see_one_gate_at_a_time(hidden_units: Any) -> None:
     cell = hl.HLSTMCell(
         4,
-        hidden_units=(5, 3),
+        hidden_units=hidden_units,
         kernel_constraint=keras.constraints.MaxNorm(0.1, axis=0),
         recurrent_constraint=keras.constraints.UnitNorm(axis=0),
         kernel_regularizer=frobenius_norm,
@@ -280,13 +303,14 @@ def test_constraints_and_regularizers_see_one_gate_at_a_time() -> None:
     for kernel in hl.masked_kernels(cell):
         constrained = kernel.to_matrices(kernel.variable.constraint(kernel.variable))
         norms = np.linalg.norm(constrained, axis=1)
-        if kernel.name == "recurrent_kernel":
+        if kernel.name.startswith("recurrent_kernel"):
             np.testing.assert_allclose(norms, 1, rtol=1e-4)
         else:
             assert norms.max() <= 0.1001
     expected = sum(
         float(cell.kernel_regularizer(matrix))
-        for name in ("kernel", "hidden_kernel_2", "output_kernel")
-        for matrix in cell._masked[name].to_matrices(getattr(cell, name))
+        for kernel in hl.masked_kernels(cell)
+        if not kernel.name.startswith("recurrent_kernel")
+        for matrix in kernel.to_matrices(kernel.variable)
     )
     assert float(sum(cell.losses)) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,133 @@
+"""Pruning of whole neurons: with all that feeds them and all that reads them, across layers."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.sparsity import Neuron, Whole
+from hlstm_tf.transforms.discovery import layer_groups
+from hlstm_tf.transforms.editing import Values, Workshop, weight
+from hlstm_tf.transforms.groups import NeuronGroup
+
+from .gate_neurons import prune_gate_neurons
+
+Arrays = Mapping[MaskedKernel, np.ndarray]
+
+
+def prune_wholes(
+    model: keras.Model,
+    masks: Arrays,
+    scores: Arrays,
+    structure: Whole,
+    ratio: float | None,
+    sparsity: float | None,
+) -> dict[MaskedKernel, np.ndarray]:
+    """Removes the weakest neurons, or units of recurrent states, of every layer that can lose them.
+
+    A neuron counts by the sum of the scores of its existing connections, before it and after it.
+    Where a layer writes or reads neurons through a kernel without a mask, they stay.
+
+    Args:
+        model: The model that the kernels belong to.
+        masks: All its masks, in the kernels' own shapes.
+        scores: Scores of the same kernels, as matrices `(gates, inputs, outputs)`.
+        structure: What is removed, and what widths are rounded to.
+        ratio: The part of each layer's living neurons to remove, or
+        sparsity: the part of all its neurons that is to be gone.
+
+    Returns:
+        The masks without them, of all kernels.
+
+    Raises:
+        ValueError: The model has no such neurons.
+    """
+    pruned, found = dict(masks), False
+    if not isinstance(structure, Neuron) or structure.of != "gates":
+        pruned, found = _prune_layers(model, pruned, scores, structure, ratio, sparsity)
+    if isinstance(structure, Neuron) and structure.of != "layers":
+        gates = prune_gate_neurons(pruned, scores, structure, ratio, sparsity)
+        pruned |= gates
+        found |= bool(gates)
+    if not found:
+        raise ValueError(
+            f"structure='{structure}' found nothing to prune in model {model.name!r}: it needs "
+            f"{_WANTED[structure.name]}, read by layers with masks only. Choose 'connection', "
+            "'row', 'column' or a block."
+        )
+    return pruned
+
+
+_WANTED = {
+    "neuron": "a masked HLSTM with hidden layers, or masked dense layers or convolutions",
+    "unit": "a masked recurrent layer that does not return its state",
+}
+
+
+def _prune_layers(
+    model: keras.Model,
+    masks: Arrays,
+    scores: Arrays,
+    structure: Whole,
+    ratio: float | None,
+    sparsity: float | None,
+) -> tuple[dict[MaskedKernel, np.ndarray], bool]:
+    """The masks after pruning between layers, and whether there was anything to prune."""
+    worth = {k: np.where(masks[k], k.from_matrices(scores[k]), 0.0) for k in masks}
+    # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
+    left = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
+    counts, strengths = Workshop(_in_place_of(left)), Workshop(_in_place_of(worth))
+    states = structure.name == "unit"
+    found = False
+    for group, scored in zip(
+        layer_groups(model, counts), layer_groups(model, strengths), strict=True
+    ):
+        connections = group.strength()
+        if group.writer.is_state != states or np.isnan(connections).any():
+            continue
+        found = True
+        group.remove(
+            _weakest(group, scored.strength(), connections > 0, structure, ratio, sparsity)
+        )
+    return {kernel: array != 0 for kernel, array in left.items()}, found
+
+
+def _weakest(
+    group: NeuronGroup,
+    strength: np.ndarray,
+    alive: np.ndarray,
+    structure: Whole,
+    ratio: float | None,
+    sparsity: float | None,
+) -> np.ndarray:
+    """Flags the neurons to remove; parts that have to stay equally wide lose down to one width."""
+    edges = np.cumsum(group.writer.parts)[:-1]
+    parts = np.split(alive, edges)
+    width = max(structure.left(int(part.sum()), part.size, ratio, sparsity) for part in parts)
+    gone = []
+    for values, part in zip(np.split(strength, edges), parts, strict=True):
+        # Of equals the first stay; the dead come last, whatever their score.
+        order = np.argsort(np.where(part, -values, np.inf), kind="stable")
+        flags = np.zeros(part.size, dtype=bool)
+        flags[order[width:]] = True
+        gone.append(flags)
+    return np.concatenate(gone)
+
+
+def _in_place_of(arrays: Arrays) -> Values:
+    """Has a workshop work on arrays in place of the kernels.
+
+    A kernel without a mask is all NaN: a sum that it is part of says so. Biases are left out.
+    """
+    by_place = {(id(kernel.layer), kernel.name): array for kernel, array in arrays.items()}
+
+    def value(layer: keras.Layer, name: str) -> np.ndarray | None:
+        known = by_place.get((id(layer), name))
+        if known is not None:
+            return known
+        own = weight(layer, name)
+        is_bias = "bias" in name
+        return None if own is None or is_bias else np.full_like(own, np.nan)
+
+    return value

@@ -1,0 +1,130 @@
+"""Neurons as what comes and goes: structures that span several matrices.
+
+Only what is physically gone makes a layer faster, and a neuron goes only with all its connections,
+those before it and those after it. `hlstm_tf.shrink` then takes it out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .checks import check_count
+from .structures import Structure
+
+__all__ = ["Neuron", "Unit", "Whole"]
+
+
+@dataclass(frozen=True)
+class Whole(Structure):
+    """What the structures of neurons have in common: widths that engines like.
+
+    The rules on one matrix do not take them, and they are for pruning: a neuron without
+    connections hears nothing and has no gradient to grow by.
+
+    Args:
+        multiple: A layer's width is rounded to the nearest multiple of it; 8 by default, the lanes
+            of a vector register of float32: one neuron more costs as much as eight
+            (`benchmarks/width_sweep.py` shows it for your machine).
+        minimum: Width that stays at least; 8 by default.
+    """
+
+    name: ClassVar[str]
+    multiple: int = 8
+    minimum: int = 8
+
+    def __post_init__(self) -> None:
+        check_count(self.multiple, "multiple")
+        check_count(self.minimum, "minimum")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def left(self, alive: int, size: int, ratio: float | None, sparsity: float | None) -> int:
+        """Return how many of `alive` neurons, of `size` places, stay.
+
+        Args:
+            ratio: The part of the living that is to go, or
+            sparsity: the part of all that is to be gone.
+
+        >>> Neuron().left(80, 96, ratio=0.2, sparsity=None), Unit().left(80, 96, None, 0.5)
+        (64, 48)
+        """
+        if sparsity is not None:
+            return min(alive, self.narrowed(size, sparsity))
+        assert ratio is not None
+        return self.narrowed(alive, ratio)
+
+    def narrowed(self, width: int, ratio: float) -> int:
+        """Return how many of `width` neurons stay when the part `ratio` goes."""
+        return self.rounded(width * (1 - ratio), width)
+
+    def rounded(self, wanted: float, width: int) -> int:
+        """Return how many of `width` neurons stay where `wanted` would do.
+
+        >>> Neuron().rounded(21, 64), Neuron().rounded(3, 64), Neuron().rounded(21, 22)
+        (24, 8, 22)
+        """
+        multiple = self.multiple * round(wanted / self.multiple)
+        return min(width, max(multiple, self.minimum))
+
+    def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
+        raise ValueError(
+            f"structure '{self}' spans several matrices: it is for pruning whole models. To grow, "
+            "or to prune a matrix, choose 'connection', 'row', 'column' or a block."
+        )
+
+
+@dataclass(frozen=True)
+class Neuron(Whole):
+    """A neuron with all its connections, before it and after it: for pruning.
+
+    Neurons are the hidden neurons of H-LSTM gates, the units of dense layers, the filters of
+    convolutions and the columns of embeddings, wherever `hlstm_tf.shrink` could take them out and
+    all that feeds or reads them has masks. The units of recurrent states are `Unit`'s. A neuron
+    counts by the sum of its connections' scores.
+
+    Args:
+        multiple: A layer's width is rounded to the nearest multiple of it; 8 by default.
+        minimum: Width that stays at least; 8 by default.
+        equal: Whether the four gates of an H-LSTM layer keep equally many (a gate that is narrower
+            keeps all it has). Otherwise the weakest neurons of all four go, and each gate's width
+            is rounded by itself.
+        of: "all"; "gates", hidden neurons of H-LSTM gates only; or "layers", all others only.
+
+    Raises:
+        ValueError: An argument is none of these.
+
+    >>> Neuron().narrowed(96, 0.4), Neuron(multiple=1, minimum=1).narrowed(96, 0.4)
+    (56, 58)
+    """
+
+    name: ClassVar[str] = "neuron"
+    equal: bool = True
+    of: str = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.equal, bool):
+            raise ValueError(f"`equal` must be True or False, got {self.equal!r}")
+        if self.of not in ("all", "gates", "layers"):
+            raise ValueError(f"`of` must be 'all', 'gates' or 'layers', got {self.of!r}")
+
+
+@dataclass(frozen=True)
+class Unit(Whole):
+    """A unit of a recurrent layer's state: h and c together, wherever it is made or read.
+
+    With it go its part of every gate, the recurrent connections that read it and those of the
+    layers after: for pruning of LSTM, GRU, simple recurrent and H-LSTM layers whose output reaches
+    layers with masks only. The two directions of a bidirectional layer stay equally wide.
+
+    Args:
+        multiple: A layer's width is rounded to the nearest multiple of it; 8 by default.
+        minimum: Width that stays at least; 8 by default.
+
+    >>> str(Unit()), Unit(minimum=32).narrowed(64, 0.9)
+    ('unit', 32)
+    """
+
+    name: ClassVar[str] = "unit"
