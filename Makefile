@@ -23,7 +23,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3.12 python3 python 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format types contracts check bench wheel clean
+.PHONY: help install demo test lint format types contracts check bench results wheel clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
@@ -68,11 +68,10 @@ contracts: $(STAMP) ## Which package may import which (import-linter)
 check: lint types contracts ## lint, types and contracts
 
 bench: $(STAMP) ## The benchmarks, in their short form
-	@found=; for script in benchmarks/*.py; do \
-		case "$$script" in */_*|'benchmarks/*.py') continue;; esac; found=1; \
-		echo "== $$script --quick"; $(BIN)/python "$$script" --quick || exit 1; \
-	done; \
-	if [ -z "$$found" ]; then echo "make: there is no benchmark in benchmarks/" >&2; exit 2; fi
+	$(BIN)/python benchmarks/run_all.py --quick
+
+results: $(STAMP) ## The benchmarks in full, written to benchmarks/RESULTS.md (25 minutes)
+	$(BIN)/python benchmarks/run_all.py --markdown benchmarks/RESULTS.md --plot benchmarks/width_sweep.png
 
 wheel: $(STAMP) ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m build

@@ -1,21 +1,22 @@
 """Timing that holds up on a busy machine: rounds in turn, medians, ratios within a round."""
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from _floor import Weights, empty_caches, memory_rate
+from _progress import Progress
 
 Run = Callable[[], Any]
-COLD_BYTES = 64 << 20
-"""Read before a cold call: more than the caches of a server core hold."""
+_PACKAGES = "tensorflow keras ai-edge-litert tf-keras onnxruntime torch openvino numpy".split()
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Row:
         us: Median microseconds of a run.
         ratio: How often faster than the reference, median of the rounds.
         low, high: Its middle half.
+        floor: Microseconds in which its weights can be read, where they are known.
     """
 
     name: str
@@ -34,9 +36,17 @@ class Row:
     ratio: float
     low: float
     high: float
+    floor: float | None = None
 
 
-def compare(runs: Mapping[str, Run], reference: str, rounds: int, cold: bool = False) -> list[Row]:
+def compare(
+    runs: Mapping[str, Run],
+    reference: str,
+    rounds: int,
+    cold: bool = False,
+    weights: Mapping[str, Weights] | None = None,
+    frames: Mapping[str, int] | None = None,
+) -> list[Row]:
     """Times every run in turn, round after round.
 
     Args:
@@ -44,23 +54,27 @@ def compare(runs: Mapping[str, Run], reference: str, rounds: int, cold: bool = F
         reference: The one that ratios are taken against.
         rounds: How often.
         cold: Whether other memory is read before each run, so that nothing is in the caches.
+        weights: What some runs read, for the floor beside them.
+        frames: By how much to divide a run's time, where it is not one.
     """
-    other = np.ones(COLD_BYTES // 8)
     times: dict[str, list[float]] = {name: [] for name in runs}
+    progress = Progress(f"timing, {'cold' if cold else 'hot'} caches", rounds + 2)
     for number in range(rounds + 2):
         for name, run in runs.items():
             if cold:
-                other.sum()
+                empty_caches()
                 spent = _seconds(run)
             else:
                 run()
                 spent = min(_seconds(run) for _ in range(3))
             if number >= 2:  # the first rounds plan memory and compile
-                times[name].append(spent)
+                times[name].append(spent / (frames or {}).get(name, 1))
+        progress.advance()
     rows = []
     for name, values in times.items():
         ratios = sorted(peer / mine for mine, peer in zip(values, times[reference], strict=True))
         quarter = len(ratios) // 4
+        known = (weights or {}).get(name)
         rows.append(
             Row(
                 name,
@@ -68,33 +82,49 @@ def compare(runs: Mapping[str, Run], reference: str, rounds: int, cold: bool = F
                 statistics.median(ratios),
                 ratios[quarter],
                 ratios[-1 - quarter],
+                None if known is None else known.floor_us(cold),
             )
         )
     return rows
 
 
-def try_peers(peers: Mapping[str, Callable[[], Run]]) -> dict[str, Run]:
-    """Prepares each peer; one whose package is missing is named and left out."""
+def try_peers(
+    peers: Mapping[str, Callable[[], Run]], left_out: list[str] | None = None
+) -> dict[str, Run]:
+    """Prepares each peer; one whose package is missing is named and left out.
+
+    Args:
+        peers: By name, what prepares it.
+        left_out: Gets a line for each that is left out.
+    """
     ready = {}
+    progress = Progress("preparing peers", len(peers))
     for name, prepare in peers.items():
         try:
             ready[name] = prepare()
         except ImportError as error:
-            print(f"  left out: {name} ({error.name or error} is not installed)", flush=True)
+            line = f"left out: {name} ({error.name or error} is not installed)"
+            print(f"  {line}", flush=True)
+            if left_out is not None:
+                left_out.append(line)
+        progress.advance()
     return ready
 
 
-def show(title: str, rows: list[Row], reference: str) -> str:
+def show(title: str, rows: Sequence[Row], reference: str) -> str:
     """Prints and returns a Markdown table."""
+    floors = any(row.floor is not None for row in rows)
     lines = [
         f"\n### {title}\n",
-        f"| | us | x faster than {reference} | middle half |",
-        "|---|--:|--:|---|",
-        *(
-            f"| {row.name} | {row.us:,.1f} | {row.ratio:.2f} | {row.low:.2f}-{row.high:.2f} |"
-            for row in rows
-        ),
+        f"| | us | x faster than {reference} | middle half |" + " floor, us |" * floors,
+        "|---|--:|--:|---|" + "--:|" * floors,
     ]
+    for row in rows:
+        floor = "" if row.floor is None else f"{row.floor:,.1f}"
+        lines.append(
+            f"| {row.name} | {row.us:,.1f} | {row.ratio:.2f} | {row.low:.2f}-{row.high:.2f} |"
+            + f" {floor} |" * floors
+        )
     text = "\n".join(lines)
     print(text, flush=True)
     return text
@@ -107,37 +137,86 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
         flags = next((line for line in lines if line.startswith("flags")), "").split()
-        wide = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "amx_int8") if flag in flags]
+        wide = [
+            flag
+            for flag in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
+            if flag in flags
+        ]
         name = f"{models[0] if models else name} ({', '.join(wide)})"
     return (
-        f"{name}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+        f"{name}, {os.cpu_count()} cores{_caches()}, {platform.system()}, "
+        f"Python {platform.python_version()}"
     )
+
+
+def surroundings() -> str:
+    """A line more: what memory gives, what else is running, and the packages' versions."""
+    versions = []
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"One core reads memory at {bandwidth() / 1e9:.1f} GB/s{load}; {', '.join(versions)}."
 
 
 def bandwidth() -> float:
     """Bytes a second at which one core reads memory that is in no cache."""
-    block = np.ones(256 << 17)  # 256 MB
-    return block.nbytes / min(_seconds(block.sum) for _ in range(5))
+    return memory_rate()
 
 
-def options(description: str) -> argparse.Namespace:
-    """The options that the latency benchmarks share."""
-    parser = argparse.ArgumentParser(
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all these benchmarks share."""
+    made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows here as well")
-    parser.add_argument("--markdown", metavar="FILE", type=Path, help="and the tables here")
-    return parser.parse_args()
+    made.add_argument("--quick", action="store_true", help="the short form")
+    made.add_argument("--json", metavar="FILE", type=Path, help="write the rows here as well")
+    made.add_argument("--markdown", metavar="FILE", type=Path, help="and the tables here")
+    return made
 
 
-def write(given: argparse.Namespace, tables: Mapping[str, list[Row]], text: str) -> None:
-    """Writes what `options` asked for."""
+def options(description: str | None) -> argparse.Namespace:
+    """Reads the command line by `parser`."""
+    return parser(description).parse_args()
+
+
+def write(
+    given: argparse.Namespace,
+    tables: Mapping[str, Sequence[Any]],
+    text: str,
+    left_out: Sequence[str] = (),
+) -> None:
+    """Writes what `options` asked for.
+
+    Args:
+        given: The options.
+        tables: Rows, which are dataclasses, by title.
+        text: The tables in Markdown.
+        left_out: Lines of `try_peers`.
+    """
     if given.json:
         rows = {title: [asdict(row) for row in rows] for title, rows in tables.items()}
-        given.json.write_text(json.dumps({"machine": machine(), "tables": rows}, indent=1))
+        about = {"machine": machine(), "surroundings": surroundings(), "left_out": list(left_out)}
+        given.json.write_text(json.dumps({**about, "tables": rows}, indent=1))
     if given.markdown:
-        given.markdown.write_text(f"{machine()}\n{text}\n", encoding="utf-8")
+        missing = "".join(f"\n- {line}" for line in left_out)
+        given.markdown.write_text(
+            f"{machine()}. {surroundings()}\n{text}\n{missing}\n".rstrip() + "\n", encoding="utf-8"
+        )
+
+
+def _caches() -> str:
+    """The data caches of a core, as Linux lists them."""
+    sizes = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind, level, size = (
+            (index / name).read_text().strip() for name in ("type", "level", "size")
+        )
+        if kind != "Instruction":
+            sizes[level] = size
+    return "".join(f", L{level} {size}" for level, size in sizes.items())
 
 
 def _seconds(run: Run) -> float:

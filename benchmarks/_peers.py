@@ -4,7 +4,9 @@ Each function returns something to call that runs once, and takes the sizes of a
 Missing packages raise `ImportError`; the benchmarks name them and go on.
 """
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from _floor import Weights
 
 import hlstm_tf as hl
 
 Run = Callable[[], Any]
 SCRATCH = Path(tempfile.mkdtemp(prefix="hlstm_bench_"))
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
 
 def sequence(steps: int, inputs: int) -> np.ndarray:
@@ -45,6 +49,35 @@ def tflite(model: keras.Model, form: str, quantization: str | None) -> Path:
     path = SCRATCH / f"{len(list(SCRATCH.iterdir()))}.tflite"
     hl.export_tflite(model, path, form=form, quantization=quantization)
     return path
+
+
+def tflite_weights(path: Path, steps: int = 1) -> Weights:
+    """What a file of ours reads: of the step form, or of a loop in the graph."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    keys = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+    graphs = {key.SignatureKey().decode(): key.SubgraphIndex() for key in keys}
+
+    def size(graph: int) -> int:
+        tensors = model.Subgraphs(graph)
+        return sum(
+            model.Buffers(tensors.Tensors(i).Buffer()).DataLength()
+            for i in range(tensors.TensorsLength())
+        )
+
+    if "step" in graphs:
+        # A step by itself does not project.
+        return Weights(size(graphs["step"]), size(graphs["project"]) if steps > 1 else 0, steps)
+    inner = [i for i in range(model.SubgraphsLength()) if i not in graphs.values()]
+    return Weights(sum(map(size, inner)), size(graphs["serve"]), steps)
+
+
+def layer_weights(layer: keras.Layer, steps: int) -> Weights:
+    """What a recurrent layer reads in float32 where the input's kernel is taken out of the loop."""
+    once = layer.cell.kernel.shape
+    rest = sum(int(np.prod(each.shape)) for each in layer.weights) - int(np.prod(once))
+    return Weights(4 * rest, 4 * int(np.prod(once)), steps)
 
 
 def whole_sequence(path: Path, frames: np.ndarray) -> Run:
@@ -162,10 +195,35 @@ def openvino_lstm(units: int, inputs: int, frames: np.ndarray, layers: int) -> R
     return lambda: compiled([time_major])
 
 
-def saved_model(model: keras.Model, frames: np.ndarray) -> Run:
-    """A SavedModel's signature `serve`, as TensorFlow Serving calls it."""
-    folder = SCRATCH / f"{len(list(SCRATCH.iterdir()))}" / "1"
-    hl.export_saved_model(model, folder, step=False, warmup=False)
-    serve = tf.saved_model.load(os.fspath(folder)).signatures["serve"]
+def saved_model(model: keras.Model, frames: np.ndarray, compiled: bool | None = None) -> Run:
+    """A SavedModel of ours, as TensorFlow Serving calls it.
+
+    Args:
+        model: The model.
+        frames: What it is called with.
+        compiled: `None` for the signature of any length; else for that of the frames' length,
+            whether XLA compiles it.
+    """
+    folder = _new_folder()
+    lengths = [] if compiled is None else [frames.shape[1]]
+    hl.export_saved_model(
+        model, folder, lengths=lengths, jit_compile=bool(compiled), step=False, warmup=False
+    )
+    signatures = tf.saved_model.load(os.fspath(folder)).signatures
+    serve = signatures[f"serve_{lengths[0]}" if lengths else "serve"]
     batch = tf.constant(frames)
     return lambda: serve(frames=batch)
+
+
+def keras_saved_model(model: keras.Model, frames: np.ndarray) -> Run:
+    """The SavedModel that Keras itself exports."""
+    folder = _new_folder()
+    model.export(os.fspath(folder), format="tf_saved_model", verbose=False)
+    serve = tf.saved_model.load(os.fspath(folder)).signatures["serving_default"]
+    batch = tf.constant(frames)
+    (name,) = serve.structured_input_signature[1]
+    return lambda: serve(**{name: batch})
+
+
+def _new_folder() -> Path:
+    return SCRATCH / f"{len(list(SCRATCH.iterdir()))}" / "1"

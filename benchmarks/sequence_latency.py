@@ -5,7 +5,9 @@
 
 The compact H-LSTM in step form, its loop over time in Python and counted, against layers of the
 same width: Keras's LSTM in either form, TFLite's fused LSTM operation (which only Keras 2 models
-convert to), ONNX Runtime, torch and OpenVINO, as far as they are installed; and as SavedModels.
+convert to), ONNX Runtime, torch and OpenVINO, as far as they are installed. And as SavedModels:
+Keras's own, ours of any length, and ours of this length with and without XLA. "Floor" is the time
+in which the weights can be read, those of a step at every step.
 """
 
 import os
@@ -20,55 +22,102 @@ from functools import partial
 
 import _measure
 import _peers
+import keras
+import numpy as np
+from _floor import Weights
+from _progress import Progress
 
-REFERENCE = "LSTM, LiteRT fused, int8 weights"
-FALLBACK = "LSTM, LiteRT loop, int8 weights"
+FUSED = "LSTM, LiteRT fused, int8 weights"
+LOOP = "LSTM, LiteRT loop, int8 weights"
+KERAS = "LSTM, SavedModel of Keras"
+Runs = dict[str, _peers.Run]
 
 
-def litert(units: int, hidden: int, steps: int) -> dict[str, _peers.Run]:
-    """Both layers in LiteRT, in both forms."""
-    frames = _peers.sequence(steps, units)
-    lstm = _peers.recurrent_model(_peers.lstm_layers(units, 1), units)
-    compact = _peers.recurrent_model(_peers.hlstm_layers(units, hidden), units)
-    wide = _peers.recurrent_model(_peers.hlstm_layers(units, units), units)
-    name = f"H-LSTM, hidden {hidden}"
-    models = {
-        f"{name}, LiteRT step, int8 weights": (compact, "step", "dynamic"),
-        f"{name}, LiteRT step, float32": (compact, "step", None),
-        f"{name}, LiteRT loop, int8 weights": (compact, "sequence", "dynamic"),
-        f"H-LSTM, hidden {units}, LiteRT step, int8 weights": (wide, "step", "dynamic"),
+def litert(models: dict[str, keras.Model], frames: np.ndarray) -> tuple[Runs, dict[str, Weights]]:
+    """The models in LiteRT, in both forms."""
+    compact, wide, lstm = models
+    forms = {
+        f"{compact}, LiteRT step, int8 weights": (compact, "step", "dynamic"),
+        f"{compact}, LiteRT step, float32": (compact, "step", None),
+        f"{compact}, LiteRT loop, int8 weights": (compact, "sequence", "dynamic"),
+        f"{wide}, LiteRT step, int8 weights": (wide, "step", "dynamic"),
         "LSTM, LiteRT step, int8 weights": (lstm, "step", "dynamic"),
-        FALLBACK: (lstm, "sequence", "dynamic"),
+        LOOP: (lstm, "sequence", "dynamic"),
         "LSTM, LiteRT loop, float32": (lstm, "sequence", None),
     }
-    runs = {
-        label: _peers.whole_sequence(_peers.tflite(*what), frames) for label, what in models.items()
+    runs: Runs = {}
+    weights: dict[str, Weights] = {}
+    progress = Progress("exporting to LiteRT", len(forms))
+    for label, (name, form, quantization) in forms.items():
+        path = _peers.tflite(models[name], form, quantization)
+        runs[label] = _peers.whole_sequence(path, frames)
+        weights[label] = _peers.tflite_weights(path, frames.shape[1])
+        progress.advance()
+    return runs, weights
+
+
+def saved_models(
+    models: dict[str, keras.Model], frames: np.ndarray
+) -> tuple[Runs, dict[str, Weights]]:
+    """The compact model and the LSTM as SavedModels."""
+    compact, _, lstm = models
+    runs: Runs = {KERAS: _peers.keras_saved_model(models[lstm], frames)}
+    weights: dict[str, Weights] = {}
+    kinds = {"SavedModel": None, "SavedModel, fixed length": False, "SavedModel, XLA": True}
+    progress = Progress("exporting SavedModels", 2 * len(kinds))
+    for name in (compact, lstm):
+        for kind, compiled in kinds.items():
+            runs[f"{name}, {kind}"] = _peers.saved_model(models[name], frames, compiled)
+            layer = models[name].layers[0]
+            weights[f"{name}, {kind}"] = _peers.layer_weights(layer, frames.shape[1])
+            progress.advance()
+    return runs, weights
+
+
+def peers(units: int, frames: np.ndarray, left_out: list[str]) -> Runs:
+    """What else runs an LSTM, as far as it is installed."""
+    given = (units, units, frames)
+    prepare: dict[str, Callable[[], _peers.Run]] = {
+        FUSED: partial(_peers.fused_tflite_lstm, *given),
+        "LSTM, ONNX Runtime int8": partial(_peers.onnx_lstm, *given, 1, True),
+        "LSTM, ONNX Runtime float32": partial(_peers.onnx_lstm, *given, 1, False),
+        "LSTM, torch": partial(_peers.torch_lstm, *given, 1),
+        "LSTM, OpenVINO": partial(_peers.openvino_lstm, *given, 1),
     }
-    runs[f"{name}, SavedModel"] = _peers.saved_model(compact, frames)
-    runs["LSTM, SavedModel"] = _peers.saved_model(lstm, frames)
-    return runs
+    return _measure.try_peers(prepare, left_out)
 
 
 def main() -> None:
-    """Runs the benchmark and prints its table."""
+    """Runs the benchmark and prints its tables."""
     given = _measure.options(__doc__)
     units, hidden, steps = (256, 24, 50) if given.quick else (800, 80, 150)
     frames = _peers.sequence(steps, units)
-    runs = litert(units, hidden, steps)
-    others: dict[str, Callable[[], _peers.Run]] = {
-        REFERENCE: partial(_peers.fused_tflite_lstm, units, units, frames),
-        "LSTM, ONNX Runtime int8": partial(_peers.onnx_lstm, units, units, frames, 1, True),
-        "LSTM, ONNX Runtime float32": partial(_peers.onnx_lstm, units, units, frames, 1, False),
-        "LSTM, torch": partial(_peers.torch_lstm, units, units, frames, 1),
-        "LSTM, OpenVINO": partial(_peers.openvino_lstm, units, units, frames, 1),
+    models = {
+        name: _peers.recurrent_model(layers, units)
+        for name, layers in (
+            (f"H-LSTM, hidden {hidden}", _peers.hlstm_layers(units, hidden)),
+            (f"H-LSTM, hidden {units}", _peers.hlstm_layers(units, units)),
+            ("LSTM", _peers.lstm_layers(units, 1)),
+        )
     }
-    runs |= _measure.try_peers(others)
-    reference = REFERENCE if REFERENCE in runs else FALLBACK
+    left_out: list[str] = []
+    engines, weights = litert(models, frames)
+    engines |= peers(units, frames, left_out)
+    tensorflow, more = saved_models(models, frames)
+    weights |= more
     print(_measure.machine())
-    rows = _measure.compare(runs, reference, 5 if given.quick else 15)
-    title = f"{steps} steps, {units} units, batch 1, one thread"
-    text = _measure.show(title, rows, reference)
-    _measure.write(given, {title: rows}, text)
+    tables, text = {}, ""
+    for kind, runs, reference in (
+        ("engines", engines, FUSED if FUSED in engines else LOOP),
+        ("SavedModels", tensorflow, KERAS),
+    ):
+        for cold in (False, True):
+            rows = _measure.compare(runs, reference, 5 if given.quick else 15, cold, weights)
+            caches = "cold caches" if cold else "hot caches"
+            title = f"{steps} steps, {units} units, batch 1, one thread, {kind}, {caches}"
+            tables[title] = rows
+            text += "\n" + _measure.show(title, rows, reference)
+    _measure.write(given, tables, text, left_out)
 
 
 if __name__ == "__main__":

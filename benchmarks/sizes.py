@@ -13,15 +13,36 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-import argparse
+from dataclasses import dataclass
 
+import _measure
 import _peers
 import keras
 import numpy as np
+from _progress import Progress
 
 import hlstm_tf as hl
 
 SPARSITY = 0.9
+KINDS = {"float32": None, "int8": "dynamic"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A line of the table.
+
+    Attributes:
+        model: What was done to the model.
+        weights: Their type in the file.
+        connections: Weights that are not dormant, biases apart.
+        bytes, gzipped: Of the file.
+    """
+
+    model: str
+    weights: str
+    connections: int
+    bytes: int
+    gzipped: int
 
 
 def masked(units: int) -> keras.Model:
@@ -49,21 +70,39 @@ def models(units: int) -> dict[str, keras.Model]:
     }
 
 
+def sizes(units: int) -> list[Size]:
+    """Exports each model in each precision."""
+    found = []
+    built = models(units)
+    progress = Progress("exporting", len(built) * len(KINDS))
+    for name, model in built.items():
+        count = hl.summary(model, print_fn=None).to_dict()["connections"]
+        for kind, quantization in KINDS.items():
+            path = _peers.SCRATCH / "size.tflite"
+            file = hl.export_tflite(model, path, form="step", quantization=quantization)
+            found.append(Size(name, kind, count, file.bytes, file.gzipped))
+            progress.advance()
+    return found
+
+
 def main() -> None:
     """Exports and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="128 units")
-    units = 128 if parser.parse_args().quick else 512
-    print(f"H-LSTM, {units} units, TFLite step form\n")
-    print("| | weights | connections | bytes | gzipped |\n|---|---|--:|--:|--:|")
-    for name, model in models(units).items():
-        count = hl.summary(model, print_fn=None).to_dict()["connections"]
-        for kind, quantization in (("float32", None), ("int8", "dynamic")):
-            path = _peers.SCRATCH / "size.tflite"
-            found = hl.export_tflite(model, path, form="step", quantization=quantization)
-            print(f"| {name} | {kind} | {count:,} | {found.bytes:,} | {found.gzipped:,} |")
+    given = _measure.options(__doc__)
+    units = 128 if given.quick else 512
+    title = f"H-LSTM, {units} units, TFLite step form"
+    rows = sizes(units)
+    lines = [
+        f"\n### {title}\n",
+        "| | weights | connections | bytes | gzipped |",
+        "|---|---|--:|--:|--:|",
+        *(
+            f"| {r.model} | {r.weights} | {r.connections:,} | {r.bytes:,} | {r.gzipped:,} |"
+            for r in rows
+        ),
+    ]
+    text = "\n".join(lines)
+    print(text)
+    _measure.write(given, {title: rows}, text)
 
 
 if __name__ == "__main__":

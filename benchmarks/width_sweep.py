@@ -5,7 +5,8 @@
 
 Smaller is not always faster (arXiv 1901.10997 calls it latency hysteresis): float32 likes widths
 that fill its vector registers, and a step whose weights no longer fit a cache takes several times
-as long. What this prints for your machine is what to choose `hl.Neuron(multiple=...)` by.
+as long. What this prints for your machine is what to choose `hl.Neuron(multiple=...)` by. "Floor"
+is the time in which a step's weights can be read, from the caches or from memory.
 """
 
 import os
@@ -13,77 +14,115 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import _measure
 import _peers
+from _floor import Weights
+from _progress import Progress
 
 UNITS = 512
+WIDTHS = [*range(40, 58), 64, 80, 96, 112, 128, 160, 192, 256, 320, 384, 448, 512]
+QUICK = [32, 48, 49, 52, 56, 64]
 KINDS = {"float32": None, "int8 weights": "dynamic"}
 
 
-def sweep(widths: Sequence[int], rounds: int) -> dict[str, dict[int, float]]:
-    """Median microseconds of a step, by kind of weights and width."""
-    runs = {}
+@dataclass(frozen=True)
+class Point:
+    """A point of a curve.
+
+    Attributes:
+        weights: Their type.
+        caches: `hot` or `cold`.
+        width: Of the hidden layer.
+        us: Median microseconds of a step.
+        floor: Microseconds in which its weights can be read.
+    """
+
+    weights: str
+    caches: str
+    width: int
+    us: float
+    floor: float
+
+
+def exported(widths: Sequence[int]) -> dict[str, tuple[str, int, Path]]:
+    """The step form of each width in each precision, by a name."""
+    files = {}
+    progress = Progress("exporting", len(widths) * len(KINDS))
     for width in widths:
         model = _peers.recurrent_model(_peers.hlstm_layers(UNITS, width), UNITS)
         for kind, quantization in KINDS.items():
-            runs[kind, width] = _peers.one_step(_peers.tflite(model, "step", quantization))
-    times: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
-    for _ in range(rounds):
-        for key, run in runs.items():
-            run()
-            began = time.perf_counter()
-            for _ in range(10):
-                run()
-            times[key].append(1e5 * (time.perf_counter() - began))
-    return {
-        kind: {width: statistics.median(times[kind, width]) for width in widths} for kind in KINDS
+            path = _peers.tflite(model, "step", quantization)
+            files[f"{kind} {width}"] = kind, width, path
+            progress.advance()
+    return files
+
+
+def sweep(widths: Sequence[int], rounds: int) -> list[Point]:
+    """Times all of them in turn, with caches hot and cold."""
+    files = exported(widths)
+    runs = {name: _peers.one_step(path) for name, (*_, path) in files.items()}
+    weights: dict[str, Weights] = {
+        name: _peers.tflite_weights(path) for name, (*_, path) in files.items()
     }
+    points = []
+    for cold in (False, True):
+        for row in _measure.compare(runs, next(iter(runs)), rounds, cold, weights):
+            kind, width, _ = files[row.name]
+            points.append(Point(kind, "cold" if cold else "hot", width, row.us, row.floor or 0.0))
+    return points
 
 
-def plot(found: dict[str, dict[int, float]], path: Path) -> None:
-    """Draws the curves."""
+def table(points: Sequence[Point]) -> str:
+    """The points in Markdown, a line for each width."""
+    columns = list(dict.fromkeys((p.weights, p.caches) for p in points))
+    found = {(p.weights, p.caches, p.width): p for p in points}
+    heads = "".join(f" {weights}, {caches}, us | floor |" for weights, caches in columns)
+    lines = [f"| width |{heads}", "|--:|" + "--:|--:|" * len(columns)]
+    for width in dict.fromkeys(p.width for p in points):
+        here = [found[(*column, width)] for column in columns]
+        lines.append(f"| {width} |" + "".join(f" {p.us:.1f} | {p.floor:.1f} |" for p in here))
+    return "\n".join(lines)
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Draws the curves, caches hot on the left and cold on the right."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    for kind, values in found.items():
-        axes.plot(list(values), list(values.values()), marker=".", label=kind)
-    axes.set_xlabel(f"width of the hidden layer ({UNITS} units)")
-    axes.set_ylabel("microseconds a step, hot caches")
-    axes.set_ylim(bottom=0)
-    axes.legend()
+    figure, both = pyplot.subplots(1, 2, figsize=(10, 4))
+    for axes, caches in zip(both, ("hot", "cold"), strict=True):
+        for number, kind in enumerate(KINDS):
+            here = [p for p in points if p.weights == kind and p.caches == caches]
+            widths, color = [p.width for p in here], f"C{number}"
+            axes.plot(widths, [p.us for p in here], marker=".", color=color, label=kind)
+            axes.plot(widths, [p.floor for p in here], ":", color=color, label=f"{kind}, floor")
+        axes.set_xlabel(f"width of the hidden layer ({UNITS} units)")
+        axes.set_ylabel("microseconds a step")
+        axes.set_title(f"{caches} caches")
+        axes.set_ylim(bottom=0)
+        axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 
 def main() -> None:
     """Runs the sweep and prints its table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="six widths")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the curves")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures")
+    parser = _measure.parser(__doc__)
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the curves (matplotlib)")
     given = parser.parse_args()
-    fine = [*range(40, 58), 64, 80, 96, 112, 128, 160, 192, 256, 320, 384, 448, 512]
-    found = sweep([32, 48, 49, 52, 56, 64] if given.quick else fine, 11 if given.quick else 51)
-    print(_measure.machine())
-    print(f"{'width':>6}" + "".join(f"{kind:>16}" for kind in found))
-    for width in next(iter(found.values())):
-        print(f"{width:6d}" + "".join(f"{found[kind][width]:13.1f} us" for kind in found))
+    points = sweep(QUICK if given.quick else WIDTHS, 15 if given.quick else 51)
+    title = f"One step, {UNITS} units, batch 1, one thread, by the width of the hidden layer"
+    text = f"\n### {title}\n\n{table(points)}"
+    print(_measure.machine() + "\n" + text)
     if given.plot:
-        plot(found, given.plot)
-    if given.json:
-        given.json.write_text(json.dumps({"machine": _measure.machine(), "us": found}, indent=1))
+        plot(points, given.plot)
+    _measure.write(given, {title: points}, text)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.archive import Traced, serve_endpoint, trace, write_archive
+from hlstm_tf.export.archive import Traced, trace, write_archive
+from hlstm_tf.export.assets import checked_assets, write_assets
+from hlstm_tf.export.buckets import (
+    Bucket,
+    check_lengths,
+    trace_bucket,
+    verified_bucket,
+)
 from hlstm_tf.export.calibration import batches
 from hlstm_tf.export.files import check_free, replaced_folder
+from hlstm_tf.export.hoisting import trace_serving
 from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.preparation import plain_model
 from hlstm_tf.export.recurrences import NotSteppableError
@@ -26,7 +33,7 @@ from hlstm_tf.export.verification import (
     largest_error,
     reference_outputs,
 )
-from hlstm_tf.export.warmup import WARMUP_FILE, can_write_warmup, write_warmup
+from hlstm_tf.export.warmup import can_write_warmup, warmup_requests, write_warmup
 
 _log = logging.getLogger("hlstm_tf.export")
 
@@ -43,6 +50,8 @@ class SavedModelExport:
         error: Largest difference from the Keras model on the inputs it was compared on, as a
             fraction of the output's range.
         tolerance: What that error had to stay within.
+        buckets: The signatures of fixed length, shortest first: whether XLA compiles each, what
+            both forms took, its error, and whether shorter sequences may be padded for it.
     """
 
     path: Path
@@ -51,12 +60,15 @@ class SavedModelExport:
     states: tuple[str, ...]
     error: float
     tolerance: float
+    buckets: tuple[Bucket, ...] = ()
 
 
 def export_saved_model(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
+    lengths: Iterable[int] = (),
+    jit_compile: bool | None = False,
     step: bool | None = None,
     warmup: Any = None,
     verify_with: Any = None,
@@ -71,6 +83,8 @@ def export_saved_model(
     * `serve`, and as TF Serving's clients expect it `serving_default`: the whole model. Inputs have
       the names of the model's (`inputs` where it names none), so has a dictionary of outputs; one
       output is `outputs`, several are `output_0`, `output_1`...
+    * `serve_50` and so on for each of `lengths`: the same for sequences of that length exactly. The
+      number of steps is known, and XLA may compile the signature (see below).
     * `step`, for a model that runs forward in time: takes one frame `(batch, ...)` under the
       input's name and every state, `LAYER_h` and `LAYER_c`; returns the outputs for that frame and
       the new states under the same names. Frame by frame it gives what `serve` gives. Every frame
@@ -78,14 +92,44 @@ def export_saved_model(
     * `initial_state`, with it: takes `batch_size`, an int32, and returns the states before the
       first frame.
 
-    A bidirectional model, or one with convolutions over time, cannot step: it has `serve` alone,
-    and the log says why. The folder is written beside `path`, loaded again, compared with the Keras
-    model and only then renamed.
+    A bidirectional model, or one with convolutions over time, cannot step: it has no `step`, and
+    the log says why. In all signatures what a recurrent layer can compute for all frames at once is
+    taken out of its loop. The folder is written beside `path`, loaded again, compared with the
+    Keras model and only then renamed.
+
+    A client picks the shortest `serve_LENGTH` that its sequence fits into, and fills the sequence
+    up with zeros at the end:
+
+        length = min(each for each in (50, 100, 200) if each >= len(frames))  # none: use `serve`
+        padded = np.pad(frames, [(0, length - len(frames)), (0, 0)])
+        outputs = call(f"serve_{length}", {"features": padded[None]})["outputs"][0, :len(frames)]
+
+    Whether that gives what `serve` gives for the sequence by itself depends on the model; it is
+    tried out, and `Bucket.pads` says it. It does where every layer runs forward in time and there
+    is an output for each frame (what follows cannot change what came before), and where the model
+    takes the lengths as an input and masks what lies behind: the client then sends the true
+    lengths. It does not for bidirectional layers without a mask, for a single output after the last
+    frame without a mask, and mostly for convolutions over time: then `serve_LENGTH` is for
+    sequences of that length alone, and the log warns. Where a stride shortens time, outputs are to
+    be cut in proportion. Requests that TF Serving is to put into one batch must have one length:
+    that is what buckets are for, too.
+
+    XLA makes one program of a signature: about twice as fast as TensorFlow's loop for a compact
+    H-LSTM at batch 1, but not for every model, batch size and processor. It compiles when a
+    signature is first called with each batch size, a second or more, for which warm-up records of
+    one sample and of the batch are written; and TF Serving refuses such a signature on CPU unless
+    it is started with `--xla_cpu_compilation_enabled`. So it is not used unless asked for.
 
     Args:
         model: A built Sequential or functional model; masked layers may be in it.
         path: The folder of this version. TF Serving wants a number as its name, in a folder with
             the model's name: `saved_models/an4/1`.
+        lengths: Frames of the sequences that get a signature of their own: every open second axis
+            of the inputs is fixed to it. None by default.
+        jit_compile: Whether XLA compiles the signatures of `lengths`. Default `False`: they load
+            on every server. `True`: all of them. `None`: both forms of each are timed on this
+            machine with one sample, and XLA's is taken where it is at least 1.1 times as fast;
+            `SavedModelExport.buckets` says which were.
         step: Whether to add `step` and `initial_state`. Default `None`: where the model can step;
             `True` makes it an error if it cannot.
         warmup: Inputs that TF Serving is to run before the first request, in
@@ -104,7 +148,9 @@ def export_saved_model(
 
     Raises:
         TypeError: `model` is no Keras model.
-        ValueError: Samples do not fit the model's inputs, or `step=True` and it cannot step.
+        ValueError: Samples do not fit the model's inputs; `step=True` and it cannot step; a length
+            is not a positive integer, or the model takes one length only; `jit_compile=True` and
+            XLA cannot compile the model.
         VerificationError: The SavedModel does not compute what the model does. Nothing is left.
         FileExistsError: `path` exists and `overwrite` is false.
         ImportError: `warmup` is given and tensorflow-serving-api is not installed.
@@ -116,69 +162,89 @@ def export_saved_model(
     >>> model = keras.Sequential([
     ...     keras.Input((None, 3), name="features"),
     ...     hl.HLSTM(4, return_sequences=True, name="memory"), keras.layers.Dense(2)])
-    >>> result = hl.export_saved_model(model, os.path.join(tempfile.mkdtemp(), "toy", "1"))
+    >>> path = os.path.join(tempfile.mkdtemp(), "toy", "1")
+    >>> result = hl.export_saved_model(model, path, lengths=[8])
     >>> result.signatures, result.states
-    (('serve', 'step', 'initial_state'), ('memory_h', 'memory_c'))
+    (('serve', 'serve_8', 'step', 'initial_state'), ('memory_h', 'memory_c'))
+    >>> result.buckets[0].pads
+    True
     """
     path = Path(path)
     check_free(path, overwrite=overwrite)
     check_tolerance(tolerance)
     layout = input_layout(model)
+    lengths = check_lengths(lengths, layout, model.name)
     inputs = (
         layout.random(samples=2)
         if verify_with is None
         else layout.named(verify_with, "verify_with")
     )
     warmups = _warmup_inputs(layout, warmup, inputs)
-    assets = _checked_assets(extra_assets or {})
+    assets = checked_assets(extra_assets or {})
     expected = reference_outputs(model, layout, inputs)
     limit = compute_tolerance(model) if tolerance is None else tolerance
 
     plain = plain_model(model)
-    traced, form = _traced(plain, layout, step, limit)
+    served = trace_serving(plain, layout)
+    stepping, form = _traced_step(plain, layout, step, served["serve"], limit)
+    buckets, fixed = _traced_buckets(plain, layout, lengths, jit_compile)
+    traced = {**served, **fixed, **stepping}
     _warn_of_version(path)
     with replaced_folder(path, overwrite=overwrite) as folder:
         write_archive(plain, traced, folder)
-        error = _verified(folder, inputs, expected, limit, model.name)
-        _write_assets(folder, assets)
+        signatures = tf.saved_model.load(str(folder)).signatures
+        error = _verified(signatures["serve"], inputs, expected, limit, model.name)
+        buckets = [
+            verified_bucket(each, model, layout, inputs, signatures, limit) for each in buckets
+        ]
+        write_assets(folder, assets)
         if warmups:
-            write_warmup(folder, _requests(warmups, form), path.resolve().parent.name)
+            requests = warmup_requests(warmups, form, buckets, layout)
+            write_warmup(folder, requests, path.resolve().parent.name)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     states = () if form is None else tuple(form.states)
-    return SavedModelExport(path, size, tuple(traced), states, error, limit)
+    return SavedModelExport(path, size, tuple(traced), states, error, limit, tuple(buckets))
 
 
-def _traced(
-    model: keras.Model, layout: InputLayout, step: bool | None, tolerance: float
+def _traced_step(
+    model: keras.Model, layout: InputLayout, step: bool | None, serve: Any, tolerance: float
 ) -> tuple[Traced, StepModel | None]:
-    traced = trace([serve_endpoint(model, layout, None)])
     if step is False or (step is None and not is_recurrent(model)):
-        return traced, None
+        return {}, None
     try:
         form = step_model(model, layout)
         stepping = trace(form.endpoints())
-        check_step(traced["serve"], stepping["step"], form, layout, tolerance)
+        check_step(serve, stepping["step"], form, layout, tolerance)
     except NotSteppableError as reason:
         message = f"model {model.name!r} cannot run step by step: {reason}."
         if step:
             raise ValueError(message) from reason
-        _log.info("%s The SavedModel has the signature 'serve' alone.", message)
-        return traced, None
-    return {**traced, **stepping}, form
+        _log.info("%s The SavedModel has no signature 'step'.", message)
+        return {}, None
+    return stepping, form
+
+
+def _traced_buckets(
+    model: keras.Model, layout: InputLayout, lengths: Iterable[int], jit_compile: bool | None
+) -> tuple[list[Bucket], Traced]:
+    buckets: list[Bucket] = []
+    traced: Traced = {}
+    for length in lengths:
+        bucket, form = trace_bucket(model, layout, length, jit_compile)
+        buckets.append(bucket)
+        traced |= form
+    return buckets, traced
 
 
 def _verified(
-    folder: Path,
+    serve: Any,
     inputs: dict[str, np.ndarray],
     expected: dict[str, np.ndarray],
     limit: float,
     model: str,
 ) -> float:
-    """Loads the SavedModel and runs it; returns the largest error."""
-    loaded = tf.saved_model.load(str(folder))
-    outputs = loaded.signatures["serve"](
-        **{name: tf.constant(array) for name, array in inputs.items()}
-    )
+    """Runs the loaded SavedModel; returns the largest error."""
+    outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})
     actual = {name: value.numpy() for name, value in outputs.items()}
     error, output = largest_error(expected, actual)
     if not error <= limit:
@@ -203,53 +269,6 @@ def _warmup_inputs(
         )
         return []
     return [layout.named(batch, "warmup") for batch in batches(warmup)]
-
-
-def _requests(
-    warmups: list[dict[str, np.ndarray]], form: StepModel | None
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    for inputs in warmups:
-        yield "serve", inputs
-        if form is not None:
-            sequence = inputs[form.frame.name]
-            batch_size = np.array(len(sequence), np.int32)
-            states = {name: value.numpy() for name, value in form.zeros(batch_size).items()}
-            yield "initial_state", {"batch_size": batch_size}
-            yield "step", {form.frame.name: sequence[:, 0], **states}
-
-
-def _checked_assets(
-    assets: Mapping[str, bytes | str | os.PathLike[str]],
-) -> dict[str, bytes | Path]:
-    checked: dict[str, bytes | Path] = {}
-    for name, content in assets.items():
-        if Path(name).name != name or name in ("", ".", "..", WARMUP_FILE):
-            raise ValueError(
-                f"extra_assets: {name!r} must be a plain file name, other than {WARMUP_FILE!r}."
-            )
-        if isinstance(content, bytes):
-            checked[name] = content
-        elif isinstance(content, (str, os.PathLike)):
-            checked[name] = Path(content)
-            if not Path(content).is_file():
-                raise FileNotFoundError(
-                    f"extra_assets: {name!r} is to be a copy of {content}, which is no file."
-                )
-        else:
-            raise TypeError(
-                f"extra_assets: {name!r} must be bytes or a path; got {type(content).__name__}."
-            )
-    return checked
-
-
-def _write_assets(folder: Path, assets: dict[str, bytes | Path]) -> None:
-    extra = folder / "assets.extra"
-    for name, content in assets.items():
-        extra.mkdir(exist_ok=True)
-        if isinstance(content, bytes):
-            (extra / name).write_bytes(content)
-        else:
-            shutil.copyfile(content, extra / name)
 
 
 def _warn_of_version(path: Path) -> None:

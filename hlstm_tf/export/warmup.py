@@ -1,11 +1,15 @@
 """Warm-up records: requests that TF Serving plays before it lets the first client in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from hlstm_tf.export.buckets import Bucket, resized
+from hlstm_tf.export.layout import InputLayout
+from hlstm_tf.export.step import StepModel
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 
@@ -52,6 +56,36 @@ def write_warmup(
                 predict_log=prediction_log_pb2.PredictLog(request=request)
             )
             writer.write(log.SerializeToString())
+
+
+def warmup_requests(
+    batches: Iterable[Mapping[str, np.ndarray]],
+    form: StepModel | None,
+    buckets: Sequence[Bucket],
+    layout: InputLayout,
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The requests of each signature, by inputs of the whole model.
+
+    Args:
+        batches: Inputs by name.
+        form: The signatures `step` and `initial_state`, if there are any.
+        buckets: The signatures of fixed length; the inputs are cut or repeated for them.
+        layout: The model's inputs.
+    """
+    for batch in batches:
+        inputs = dict(batch)
+        yield "serve", inputs
+        for bucket in buckets:
+            whole = resized(layout, inputs, bucket.length)
+            if bucket.jit_compile:  # XLA compiles for each batch size by itself
+                yield bucket.signature, {name: value[:1] for name, value in whole.items()}
+            yield bucket.signature, whole
+        if form is not None:
+            sequence = inputs[form.frame.name]
+            batch_size = np.array(len(sequence), np.int32)
+            states = {name: value.numpy() for name, value in form.zeros(batch_size).items()}
+            yield "initial_state", {"batch_size": batch_size}
+            yield "step", {form.frame.name: sequence[:, 0], **states}
 
 
 def _proto(value: Any) -> Any:

@@ -205,7 +205,7 @@ def test_asking_for_a_step_that_cannot_be_is_an_error(
     with caplog.at_level(logging.INFO, "hlstm_tf"):
         result = export_saved_model(model, tmp_path / "m" / "1")
     assert result.signatures == ("serve",)
-    assert "its layer 'both' is bidirectional. The SavedModel has" in caplog.text
+    assert "its layer 'both' is bidirectional. The SavedModel has no signature" in caplog.text
 
 
 def test_a_step_can_be_left_out(tmp_path: Path) -> None:
