@@ -259,31 +259,39 @@ class _Step:
     ) -> tuple[Arrays, Arrays]:
         """Does what `loop_by_calls` does, where the first frame counts."""
         steps = next(iter(frames.values())).shape[1]
-        reads = [(self._view(self._inputs[name]), frames[name]) for name in frames]
-        carried = {
-            name: (self._view(self._inputs[name]), self._view(self._outputs[name]))
-            for name in states
-        }
         outputs = {name: self._view(i) for name, i in self._outputs.items() if name not in states}
         kept = {name: np.empty((1, steps, *v.shape[1:]), v.dtype) for name, v in outputs.items()}
-        writes = [(kept[name], view) for name, view in outputs.items()]
-        for name, (before, _) in carried.items():
-            before[...] = states[name]
-        pairs = list(carried.values())
+        before = {name: self._view(self._inputs[name]) for name in states}
+        for name, view in before.items():
+            view[...] = states[name]
+        reads = [(_memory(self._view(self._inputs[n])), _memory(frames[n])) for n in frames]
+        writes = [(_memory(kept[name]), _memory(view)) for name, view in outputs.items()]
+        pairs = [
+            (_memory(view), _memory(self._view(self._outputs[name])))
+            for name, view in before.items()
+        ]
         invoke = partial(self._engine.Invoke, self._graph)
         for t in range(steps):
             if valid is not None and not valid[t]:
-                for store, _ in writes:
-                    store[:, t] = store[:, t - 1]
+                for store, view in writes:
+                    size = len(view)
+                    store[t * size : (t + 1) * size] = store[(t - 1) * size : t * size]
                 continue
             for view, sequence in reads:
-                view[...] = sequence[:, t]
+                size = len(view)
+                view[:] = sequence[t * size : (t + 1) * size]
             invoke()
             for store, view in writes:
-                store[:, t] = view
-            for before, after in pairs:
-                before[...] = after
-        return kept, {name: before.copy() for name, (before, _) in carried.items()}
+                size = len(view)
+                store[t * size : (t + 1) * size] = view
+            for state, after in pairs:
+                state[:] = after
+        return kept, {name: view.copy() for name, view in before.items()}
 
     def _view(self, index: int) -> np.ndarray:
         return self._engine.tensor(self._interpreter, index, self._graph)
+
+
+def _memory(array: np.ndarray) -> memoryview:
+    """The bytes of an array: to copy some of them takes a fifth of the time that NumPy takes."""
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
