@@ -1,5 +1,6 @@
 """SavedModel and TFLite files, and the check that they compute what the model does."""
 
+from hlstm_tf.export.choice import Candidate
 from hlstm_tf.export.files import FileSize, file_size
 from hlstm_tf.export.saved_model import SavedModelExport, export_saved_model
 from hlstm_tf.export.step_runner import StepRunner, Stream, load_tflite
@@ -9,6 +10,7 @@ from hlstm_tf.export.verification import TOLERANCES, VerificationError
 
 __all__ = [
     "TOLERANCES",
+    "Candidate",
     "FileSize",
     "SavedModelExport",
     "StepRunner",

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+from hlstm_tf.export.block_sparse import FLOAT32, INT8, LARGEST_SHARE, Kernel, encode_blocks
 
+QUANTIZATIONS = (None, "float16", "dynamic", "int8", "sparse", "sparse_float32")
 
-def check_quantization(quantization: str | None) -> None:
-    """Raises a `ValueError` for a quantization that does not exist."""
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"quantization must be None, 'float16', 'dynamic' or 'int8'; got {quantization!r}."
-        )
+_SPARSE: dict[str | None, tuple[str | None, Kernel]] = {
+    "sparse": ("dynamic", INT8),
+    "sparse_float32": (None, FLOAT32),
+}
+"""The dense quantization that each sparse one is made from, and its product."""
 
 
 def convert(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:
@@ -26,12 +26,28 @@ def convert(folder: Path, signatures: list[str], quantization: str | None, model
     Args:
         folder: The SavedModel.
         signatures: Names of the signatures that the file is to have.
-        quantization: `None`, `"float16"` or `"dynamic"`.
+        quantization: One of `QUANTIZATIONS` but `"int8"`.
         model: The model's name, for errors.
 
     Raises:
-        ValueError: An operation has no builtin form.
+        ValueError: An operation has no builtin form; or the file was to be sparse, and no matrix is
+            made of blocks.
     """
+    if quantization not in _SPARSE:
+        return _converted(folder, signatures, quantization, model)
+    dense, kernel = _SPARSE[quantization]
+    content, rewritten = encode_blocks(_converted(folder, signatures, dense, model), kernel)
+    if not rewritten:
+        raise ValueError(
+            f"quantization={quantization!r} found no matrix of model {model!r} that is made of "
+            f"{kernel} blocks ({kernel.block} inputs of an output): with inputs in a multiple of "
+            f"{kernel.block}, and at most {LARGEST_SHARE:.0%} of its blocks not all zero. Prune it "
+            f"with structure='{kernel}', or use quantization={dense!r}."
+        )
+    return content
+
+
+def _converted(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=signatures)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantization is not None:

@@ -17,7 +17,7 @@ from hlstm_tf.export import StepRunner, TFLiteModel, export_tflite, load_tflite
 from hlstm_tf.export.host_loop import HostLoop
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.preparation import plain_model
-from hlstm_tf.export.step_form import _Graphs, step_form
+from hlstm_tf.export.step_form import Graphs, step_form
 from tests.export import models
 from tests.export.test_step import Leaky
 
@@ -110,7 +110,7 @@ def test_the_parts_compute_what_the_whole_does(kind: str) -> None:
     model = plain_model(MODELS[kind]())
     layout = input_layout(model)
     inputs = layout.random(samples=1, steps=9)
-    engine = _Graphs(step_form(model, layout))
+    engine = Graphs(step_form(model, layout))
     outputs = HostLoop(engine.names, engine).run(inputs)
     expected = keras.tree.flatten(model(layout.pack(inputs), training=False))
     for actual, value in zip(keras.tree.flatten(outputs), expected, strict=True):
@@ -136,7 +136,7 @@ def test_any_stack_runs_in_parts(kinds: list[str], two_ways: bool, sequences: bo
     model = plain_model(model)
     layout = input_layout(model)
     inputs = layout.random(samples=1, steps=6)
-    engine = _Graphs(step_form(model, layout))
+    engine = Graphs(step_form(model, layout))
     (actual,) = HostLoop(engine.names, engine).run(inputs).values()
     np.testing.assert_allclose(actual, model(inputs["x"], training=False), atol=1e-5)
 
