@@ -1,6 +1,6 @@
 """One model as TFLite files of several quantizations, each made, loaded again and compared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 from hlstm_tf.export.archive import serve_endpoint, trace, write_archive
 from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, recorded_calls
 from hlstm_tf.export.calibration_worker import Calls
-from hlstm_tf.export.conversion import convert
+from hlstm_tf.export.conversion import SPARSE, convert, sparsified
 from hlstm_tf.export.files import FileSize, file_size
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.preparation import full_precision, plain_model
@@ -68,6 +68,7 @@ class Source:
     expected: dict[str, np.ndarray]
     compute_tolerance: float
     tolerance: float | None
+    _dense: dict[str | None, bytes] = field(default_factory=dict)
 
     def attempt(self, quantization: str | None, path: Path) -> Attempt:
         """Writes the file, loads it as a user does, and compares.
@@ -89,11 +90,22 @@ class Source:
         return Attempt(quantization, path, file_size(path), error, limit)
 
     def _content(self, quantization: str | None) -> bytes:
-        if quantization != "int8":
-            return convert(self.folder, self.signatures, quantization, self.model)
-        return convert_int8(
-            self.folder, self.signatures, self.representative, self.trial, self.model
-        )
+        if quantization in SPARSE:
+            dense, _ = SPARSE[quantization]
+            return sparsified(self._converted(dense), quantization, self.model)
+        if quantization == "int8":
+            return convert_int8(
+                self.folder, self.signatures, self.representative, self.trial, self.model
+            )
+        return self._converted(quantization)
+
+    def _converted(self, quantization: str | None) -> bytes:
+        """Converted once: a sparse file is made from the dense one."""
+        if quantization not in self._dense:
+            self._dense[quantization] = convert(
+                self.folder, self.signatures, quantization, self.model
+            )
+        return self._dense[quantization]
 
     def _limit(self, quantization: str | None) -> float:
         if self.tolerance is not None:

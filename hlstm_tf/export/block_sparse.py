@@ -21,9 +21,6 @@ from ai_edge_litert import schema_py_generated as schema
 _SPARSE_VERSION = 8
 """The version of `FULLY_CONNECTED` with sparse weights, which XNNPACK does not take."""
 
-_MOST_BLOCKS = 255
-"""Blocks along the inputs: the int8 kernel counts and numbers them in a byte, without a check."""
-
 LARGEST_SHARE = 1 / 3
 """Share of blocks that are not zero up to which a matrix is rewritten.
 
@@ -47,17 +44,20 @@ class Kernel:
         block: Consecutive inputs of an output that are zero together or not.
         dtype: The weights' type.
         code: The same in the schema of TFLite files.
+        most: Blocks along the inputs that it can take; `None`: any number.
     """
 
     block: int
     dtype: type
     code: int
+    most: int | None = None
 
     def __str__(self) -> str:
         return f"1x{self.block}"
 
 
-INT8 = Kernel(16, np.int8, schema.TensorType.INT8)
+# The int8 kernel counts and numbers blocks in a byte, without a check.
+INT8 = Kernel(16, np.int8, schema.TensorType.INT8, most=255)
 FLOAT32 = Kernel(4, np.float32, schema.TensorType.FLOAT32)
 
 
@@ -65,8 +65,8 @@ def encode_blocks(content: bytes, kernel: Kernel) -> tuple[bytes, int]:
     """Rewrites the matrices of a dense TFLite file that are made of blocks.
 
     A matrix is rewritten where at most `LARGEST_SHARE` of its blocks hold anything but zeros, its
-    inputs come in whole blocks, 255 at most, and nothing but `FULLY_CONNECTED` on float32
-    activations uses it. All others stay as they are.
+    inputs come in whole blocks, no more than the product takes, and nothing but `FULLY_CONNECTED`
+    on float32 activations uses it. All others stay as they are.
 
     Args:
         content: The file.
@@ -126,7 +126,7 @@ def _matrix(model: Any, buffer: int, uses: list[_Use], kernel: Kernel) -> np.nda
         return None
     outputs, inputs = uses[0].weights.shape
     blocks, rest = divmod(int(inputs), kernel.block)
-    if rest or not 0 < blocks <= _MOST_BLOCKS:
+    if rest or not blocks or blocks > (kernel.most or blocks):
         return None
     weights: np.ndarray = np.asarray(data, np.uint8).view(kernel.dtype)
     return weights.reshape(int(outputs), blocks, kernel.block)

@@ -13,30 +13,26 @@ from hlstm_tf.export.block_sparse import FLOAT32, INT8, LARGEST_SHARE, Kernel, e
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8", "sparse", "sparse_float32")
 
-_SPARSE: dict[str | None, tuple[str | None, Kernel]] = {
+SPARSE: dict[str | None, tuple[str | None, Kernel]] = {
     "sparse": ("dynamic", INT8),
     "sparse_float32": (None, FLOAT32),
 }
 """The dense quantization that each sparse one is made from, and its product."""
 
 
-def convert(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:
-    """Converts signatures of a SavedModel; `int8` is `calibration.convert_int8`'s.
+def sparsified(content: bytes, quantization: str | None, model: str) -> bytes:
+    """A dense file with its matrices of blocks made sparse.
 
     Args:
-        folder: The SavedModel.
-        signatures: Names of the signatures that the file is to have.
-        quantization: One of `QUANTIZATIONS` but `"int8"`.
+        content: A file of the dense quantization that belongs to it.
+        quantization: One of `SPARSE`.
         model: The model's name, for errors.
 
     Raises:
-        ValueError: An operation has no builtin form; or the file was to be sparse, and no matrix is
-            made of blocks.
+        ValueError: No matrix is made of blocks.
     """
-    if quantization not in _SPARSE:
-        return _converted(folder, signatures, quantization, model)
-    dense, kernel = _SPARSE[quantization]
-    content, rewritten = encode_blocks(_converted(folder, signatures, dense, model), kernel)
+    dense, kernel = SPARSE[quantization]
+    content, rewritten = encode_blocks(content, kernel)
     if not rewritten:
         raise ValueError(
             f"quantization={quantization!r} found no matrix of model {model!r} that is made of "
@@ -47,7 +43,18 @@ def convert(folder: Path, signatures: list[str], quantization: str | None, model
     return content
 
 
-def _converted(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:
+def convert(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:
+    """Converts signatures of a SavedModel; `int8` is `calibration.convert_int8`'s.
+
+    Args:
+        folder: The SavedModel.
+        signatures: Names of the signatures that the file is to have.
+        quantization: `None`, `"float16"` or `"dynamic"`.
+        model: The model's name, for errors.
+
+    Raises:
+        ValueError: An operation has no builtin form.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=signatures)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantization is not None:

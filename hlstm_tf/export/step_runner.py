@@ -15,6 +15,7 @@ from hlstm_tf.export.tflite_model import (
     check_threads,
     one_line,
     open_interpreter,
+    signature_names,
     tensor_spec,
 )
 
@@ -150,7 +151,7 @@ def load_tflite(
         ValueError: The file is no TFLite file or is damaged, or `threads` is not positive.
     """
     path = Path(path)
-    if "initial_state" in open_interpreter(path, 1).get_signature_list():
+    if "initial_state" in signature_names(path):
         return StepRunner(path, threads=threads)
     return TFLiteModel(path, threads=threads or 1)
 

@@ -130,8 +130,8 @@ def export_tflite(
       block by block; the same numbers, smaller and, at 90 % or more, several times faster. Of a
       matrix at most a third of the blocks may be left, and its inputs must be a multiple of 16, at
       most 4,080; others stay dense. The file needs LiteRT, or TensorFlow Lite 2.17 or later.
-    * `"sparse_float32"`: the same with float32 weights and `structure="1x4"`: inputs in a multiple
-      of 4, at most 1,020.
+    * `"sparse_float32"`: the same with float32 weights and `structure="1x4"`, inputs in a multiple
+      of 4.
     * `"best"`: makes all of them, leaves out what is off tolerance, and keeps what is best
       `for_` this machine.
 

@@ -14,6 +14,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 import hlstm_tf as hl
 from hlstm_tf.export import StepRunner, TFLiteModel, export_tflite, load_tflite
+from hlstm_tf.export.calibration import recorded_calls
 from hlstm_tf.export.host_loop import HostLoop
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.preparation import plain_model
@@ -22,7 +23,8 @@ from tests.export import models
 from tests.export.test_step import Leaky
 
 layers = keras.layers
-WHILE = 119  # of tflite.BuiltinOperator
+FULLY_CONNECTED, WHILE = 9, 119  # of tflite.BuiltinOperator
+INT8 = 9  # of tflite.TensorType
 
 
 def sequential(*parts: keras.Layer, shape: tuple[int | None, ...] = (None, 4)) -> keras.Model:
@@ -217,6 +219,49 @@ def test_quantized_steps_stay_near(tmp_path: Path) -> None:
         assert result.bytes < part * plain.bytes
 
 
+def test_full_int8_is_calibrated_on_the_states_that_the_model_comes_to(tmp_path: Path) -> None:
+    model = sequential(both(layers.LSTM(16, return_sequences=True)), layers.Dense(3))
+    samples = np.random.default_rng(0).normal(size=(6, 9, 4)).astype("float32")
+    path = tmp_path / "model.tflite"
+    result = export_tflite(
+        model, path, form="step", quantization="int8", representative=samples, verify_with=samples
+    )
+    assert 0 < result.error < 0.05
+    runner = StepRunner(path)
+    assert runner(samples).dtype == np.float32
+    np.testing.assert_allclose(runner(samples), model(samples), atol=0.1)
+    file = flatbuffer_utils.read_model(str(path))
+    activations = {
+        graph.name.decode(): graph.tensors[operator.inputs[0]].type
+        for graph in file.subgraphs
+        for operator in graph.operators
+        if file.operatorCodes[operator.opcodeIndex].builtinCode == FULLY_CONNECTED
+    }
+    assert activations == dict.fromkeys(
+        ["project_1", "step_forward_lstm", "step_backward_lstm", "head"], INT8
+    )
+
+
+def test_what_is_recorded_is_what_keras_feeds_its_cell() -> None:
+    layer = layers.LSTM(3, return_sequences=True, return_state=True, name="lstm")
+    inputs = keras.Input((None, 4), name="x")
+    outputs, *states = layer(inputs)
+    model = keras.Model(inputs, outputs)
+    samples = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    traced = step_form(model, input_layout(model))
+    calls = recorded_calls(traced, [{"x": samples[:1]}, {"x": samples[1:]}])
+    assert [signature for signature, _ in calls] == ["initial_state"] + 2 * (
+        ["project"] + 5 * ["step"]
+    )
+    steps = [fed for signature, fed in calls if signature == "step"]
+    after = keras.Model(inputs, states)
+    for number, fed in enumerate(steps):
+        sample, frame = samples[number // 5 : number // 5 + 1], number % 5
+        h, c = after(sample[:, :frame]) if frame else (np.zeros((1, 3)),) * 2
+        np.testing.assert_allclose(fed["lstm_h"], h, atol=1e-6)
+        np.testing.assert_allclose(fed["lstm_c"], c, atol=1e-6)
+
+
 def test_a_stream_gives_what_the_whole_sequence_gives(words: Any) -> None:
     model, runner = words
     sentence = np.random.default_rng(0).integers(0, 11, (1, 9)).astype("int32")
@@ -330,7 +375,7 @@ def test_either_form_is_opened_as_what_it_is(words: Any, tmp_path: Path) -> None
     ("arguments", "message"),
     [
         ({"form": "loop"}, "form must be 'sequence' or 'step'; got 'loop'"),
-        ({"quantization": "int8"}, "form='step' takes the quantizations None, 'float16'"),
+        ({"quantization": "int8"}, "quantization='int8' needs representative"),
         ({"batch_size": 2}, "form='step' runs one sample at a time; got batch_size=2"),
     ],
 )
