@@ -24,8 +24,8 @@ _SPARSE_VERSION = 8
 LARGEST_SHARE = 1 / 3
 """Share of blocks that are not zero up to which a matrix is rewritten.
 
-Above it the dense product is the faster one: a block takes about as long in LiteRT's sparse kernels
-as three in XNNPACK's dense ones (`benchmarks/sparse_step.py`).
+Above it the dense product is the faster one: a block takes as long in LiteRT's sparse kernels as
+two (int8) or three (float32) in XNNPACK's dense ones (`benchmarks/sparse_step.py`).
 """
 
 
