@@ -68,7 +68,7 @@ class Source:
     expected: dict[str, np.ndarray]
     compute_tolerance: float
     tolerance: float | None
-    _dense: dict[str | None, bytes] = field(default_factory=dict)
+    _dense: dict[str | None, bytes] = field(default_factory=dict, init=False)
 
     def attempt(self, quantization: str | None, path: Path) -> Attempt:
         """Writes the file, loads it as a user does, and compares.
