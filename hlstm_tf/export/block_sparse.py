@@ -14,9 +14,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from hlstm_tf.export.flatbuffer import packed, parsed
 
 _SPARSE_VERSION = 8
 """The version of `FULLY_CONNECTED` with sparse weights, which XNNPACK does not take."""
@@ -75,7 +76,7 @@ def encode_blocks(content: bytes, kernel: Kernel) -> tuple[bytes, int]:
     Returns:
         The new file, and how many matrices were rewritten.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = parsed(content)
     rewritten = 0
     for buffer, uses in _uses(model).items():
         matrix = _matrix(model, buffer, uses, kernel)
@@ -90,7 +91,7 @@ def encode_blocks(content: bytes, kernel: Kernel) -> tuple[bytes, int]:
             use.operator.opcodeIndex = _sparse_opcode(model)
         model.buffers[buffer].data = matrix[filled].reshape(-1).view(np.uint8)
         rewritten += 1
-    return _packed(model), rewritten
+    return packed(model), rewritten
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,3 @@ def _sparse_opcode(model: Any) -> int:
     code.version = _SPARSE_VERSION
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
-
-
-def _packed(model: Any) -> bytes:
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

@@ -16,6 +16,7 @@ from hlstm_tf.export.calibration_worker import Calls, save_calls
 from hlstm_tf.export.conversion import conversion_error
 from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
 from hlstm_tf.export.layout import InputLayout
+from hlstm_tf.export.reversals import repair_reversals
 from hlstm_tf.export.step_form import Graphs
 
 Pieces = list[dict[str, np.ndarray]]
@@ -144,7 +145,7 @@ def convert_int8(
             raise conversion_error(model, (folder / "error.txt").read_text())
         if child.returncode != 0:
             raise ValueError(_crash(model, child, converted=(folder / "model.tflite").exists()))
-        return (folder / "model.tflite").read_bytes()
+        return repair_reversals((folder / "model.tflite").read_bytes())
 
 
 def _crash(model: str, child: "subprocess.CompletedProcess[str]", converted: bool) -> str:

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 import hlstm_tf as hl
 from hlstm_tf.export import TFLiteExport, export_tflite, load_tflite
 from hlstm_tf.export.block_sparse import FLOAT32, INT8, encode_blocks
+from hlstm_tf.export.flatbuffer import packed, parsed
 
 UNITS = 64
 FRAMES = np.random.default_rng(0).normal(size=(2, 11, 32)).astype("float32")
@@ -49,10 +50,6 @@ def export(
         return made[key]
 
     return once
-
-
-def parsed(content: bytes) -> Any:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
 
 
 def products(content: bytes) -> list[tuple[int, Any]]:
@@ -167,9 +164,7 @@ def test_weights_that_are_an_output_too_stay_dense(tmp_path: Path) -> None:
     [graph] = file.subgraphs
     [number] = [i for i, tensor in enumerate(graph.tensors) if list(tensor.shape) == [3, 16]]
     graph.outputs = np.append(graph.outputs, np.int32(number))
-    builder = schema.flatbuffers.Builder(0)
-    builder.Finish(file.Pack(builder), b"TFL3")
-    assert encode_blocks(bytes(builder.Output()), FLOAT32)[1] == 0
+    assert encode_blocks(packed(file), FLOAT32)[1] == 0
 
 
 @pytest.mark.parametrize(
