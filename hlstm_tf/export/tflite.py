@@ -124,7 +124,7 @@ def export_tflite(
     * `"int8"`: weights and activations, on ranges measured with `representative`; inputs, outputs
       and states stay float32. For convolutional and dense models. Of a recurrent model only in the
       form `step` (LiteRT cannot calibrate a loop over time): it is no faster there than
-      `"dynamic"`, and three to seven times less exact, as the states are rounded to 8 bits at each
+      `"dynamic"`, and four to six times less exact, as the states are rounded to 8 bits at each
       step. 16-bit activations would keep them, on kernels six to nine times slower.
     * `"sparse"`: `"dynamic"`, with matrices pruned by `structure="1x16"` stored and multiplied
       block by block: the same numbers, an eighth of the size and twice the speed at 90 %, a
