@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "sparse", "sparse_float32", "best")
 _SHOWN_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
 _USAGE_ERROR = 2
 
@@ -177,9 +177,17 @@ def _add_export(
         "--quantization",
         choices=QUANTIZATIONS,
         default="none",
-        help="of the TFLite file: none (float32), float16 weights, dynamic (int8 weights, the "
-        "smallest that needs no data), int8 (weights and activations; needs --representative). "
-        "Default: none",
+        help="of the TFLite file: none (float32), float16 weights, dynamic (int8 weights), int8 "
+        "(weights and activations; needs --representative), sparse (dynamic, with matrices pruned "
+        "in 1x16 blocks stored and multiplied block by block), sparse_float32 (the same in float32 "
+        "with 1x4 blocks), best (tries all and keeps the best --for this machine). Default: none",
+    )
+    export.add_argument(
+        "--for",
+        dest="for_",
+        choices=("latency", "size"),
+        help="what --quantization best is to be best for: latency (one sample, one thread; the "
+        "default), or size in bytes",
     )
     export.add_argument(
         "--form",
@@ -192,8 +200,8 @@ def _add_export(
         "--representative",
         metavar="FILE",
         type=Path,
-        help="inputs that calibrate int8, samples first: an array (.npy) or, for a model of "
-        "several inputs, one array each by name (.npz)",
+        help="inputs that calibrate int8 (best tries int8 where they are given), samples first: an "
+        "array (.npy) or, for a model of several inputs, one array each by name (.npz)",
     )
     export.add_argument(
         "--verify-with",

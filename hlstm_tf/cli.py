@@ -49,15 +49,19 @@ def export(args: argparse.Namespace) -> None:
         hl.export_saved_model(model, args.saved_model)
         print(f"{args.saved_model}: SavedModel written")
     if args.tflite:
-        hl.export_tflite(
+        written = hl.export_tflite(
             model,
             args.tflite,
             form=args.form or "sequence",
             quantization=quantization,
+            for_=args.for_,
             representative=representative,
             verify_with=verify_with,
         )
-        print(f"{args.tflite}: {args.tflite.stat().st_size:,} bytes, checked against the model")
+        for candidate in written.candidates:
+            kept = candidate.quantization == written.quantization
+            print(f"{'*' if kept else ' '} {candidate}")
+        print(f"{args.tflite}: {written.bytes:,} bytes, checked against the model")
 
 
 def load_model(path: str | Path) -> keras.Model:
@@ -123,6 +127,7 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
     if not args.tflite:
         for given, option in (
             (quantization, "--quantization"),
+            (args.for_, "--for"),
             (args.form, "--form"),
             (args.representative, "--representative"),
             (args.verify_with, "--verify-with"),
@@ -131,6 +136,8 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
                 raise ValueError(f"{option} is about the TFLite file; name it with --tflite FILE")
     if args.tflite:
         _check_suffix(args.tflite, ".tflite")
+    if args.for_ is not None and quantization != "best":
+        raise ValueError(f"--for {args.for_} goes with --quantization best")
     if quantization == "int8" and args.representative is None:
         raise ValueError(
             "--quantization int8 needs --representative FILE, inputs to calibrate with; "

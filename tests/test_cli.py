@@ -220,6 +220,21 @@ def test_export_writes_both_forms_that_compute_what_the_model_does(
     np.testing.assert_allclose(result, model(inputs[:1]), atol=0.05)
 
 
+def test_export_tries_all_and_says_what_it_kept(capfd, tmp_path, model_file):
+    tflite = tmp_path / "model.tflite"
+    status, printed, error = run(
+        capfd, "export", model_file, "--tflite", tflite, "--quantization", "best", "--for", "size"
+    )
+    assert status == 0, error
+    *candidates, done = printed.splitlines()
+    assert [line[2:].split(":")[0] for line in candidates] == [
+        "float32", "float16", "dynamic", "sparse", "sparse_float32",
+    ]  # fmt: skip
+    [kept] = [line for line in candidates if line.startswith("* ")]
+    assert f"{tflite.stat().st_size:,} bytes" in kept
+    assert f"{tflite.stat().st_size:,} bytes" in done
+
+
 def test_export_writes_the_step_form(capfd, tmp_path, model, model_file):
     tflite = tmp_path / "model.tflite"
     status, _, error = run(capfd, "export", model_file, "--tflite", tflite, "--form", "step")
@@ -234,6 +249,8 @@ def test_export_writes_the_step_form(capfd, tmp_path, model, model_file):
         ([], "--saved-model DIR, --tflite FILE"),
         (["--saved-model", "x", "--quantization", "dynamic"], "--tflite FILE"),
         (["--saved-model", "x", "--form", "step"], "--tflite FILE"),
+        (["--saved-model", "x", "--for", "size"], "--tflite FILE"),
+        (["--tflite", "x.tflite", "--for", "size"], "--quantization best"),
         (["--tflite", "model.keras"], "must end in .tflite"),
         (["--tflite", "x.tflite", "--quantization", "int8"], "--representative"),
         (["--tflite", "x.tflite", "--verify-with", "absent.npy"], "absent.npy does not exist"),

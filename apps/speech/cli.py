@@ -217,9 +217,10 @@ def _export(add: Add) -> None:
     )
     command.add_argument(
         "--quantization",
-        choices=("none", "float16", "dynamic"),
+        choices=("none", "float16", "dynamic", "sparse", "best"),
         default="dynamic",
-        help="of the TFLite file; dynamic: 8-bit weights",
+        help="of the TFLite file; dynamic: 8-bit weights; sparse: the same, block by block where"
+        " the model was pruned in 1x16 blocks; best: the fastest on this machine",
     )
     command.add_argument(
         "--form",

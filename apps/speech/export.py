@@ -49,7 +49,8 @@ def export_recognizer(
     Args:
         model: A `.keras` file; masks are folded in and dead neurons removed.
         folder: Gets `model.tflite` and, as TensorFlow Serving wants it, the SavedModel's version 1.
-        quantization: Of the TFLite file: None, "float16" or "dynamic" (8-bit weights).
+        quantization: Of the TFLite file: None, "float16", "dynamic" (8-bit weights), "sparse" or
+            "best" (`hl.export_tflite`).
         saved_model: Whether to write the SavedModel, too.
         form: Of the TFLite file: "step", or "sequence" (`hl.export_tflite`).
 

@@ -1,6 +1,7 @@
 """SavedModel and TFLite files, and the check that they compute what the model does."""
 
 from hlstm_tf.export.buckets import Bucket
+from hlstm_tf.export.choice import Candidate
 from hlstm_tf.export.files import FileSize, file_size
 from hlstm_tf.export.saved_model import SavedModelExport, export_saved_model
 from hlstm_tf.export.step_runner import StepRunner, Stream, load_tflite
@@ -11,6 +12,7 @@ from hlstm_tf.export.verification import TOLERANCES, VerificationError
 __all__ = [
     "TOLERANCES",
     "Bucket",
+    "Candidate",
     "FileSize",
     "SavedModelExport",
     "StepRunner",

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from hlstm_tf.export import calibration_worker
-from hlstm_tf.export.calibration_worker import load_pieces, save_pieces
+from hlstm_tf.export.archive import Traced
+from hlstm_tf.export.calibration_worker import Calls, save_calls
 from hlstm_tf.export.conversion import conversion_error
+from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
 from hlstm_tf.export.layout import InputLayout
+from hlstm_tf.export.reversals import repair_reversals
+from hlstm_tf.export.step_form import Graphs
 
 Pieces = list[dict[str, np.ndarray]]
 
@@ -69,30 +73,66 @@ def pieces_of(named: Mapping[str, np.ndarray], batch_size: int) -> Pieces:
     ]
 
 
+def recorded_calls(traced: Traced, samples: Pieces) -> Calls:
+    """What a host calls the signatures of a step form with, states included.
+
+    The loop over time runs on TensorFlow's graphs, so that every state is one that the model
+    itself came to.
+
+    Args:
+        traced: The step form.
+        samples: The model's inputs, one sample each.
+    """
+    engine = _Recorder(Graphs(traced))
+    host = HostLoop(engine.names, engine)
+    for sample in samples:
+        host.run(sample)
+    return engine.calls
+
+
+class _Recorder:
+    """An engine of a `HostLoop` that keeps what its signatures are called with."""
+
+    def __init__(self, engine: Graphs) -> None:
+        self.names, self._engine = engine.names, engine
+        self.calls: Calls = []
+
+    def call(self, signature: str, inputs: Arrays) -> Arrays:
+        """Runs a signature once."""
+        self.calls.append((signature, inputs))
+        return self._engine.call(signature, inputs)
+
+    def loop(
+        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Runs a step over all frames."""
+        return loop_by_calls(self.call, signature, frames, states, valid)
+
+
 def convert_int8(
-    saved_model: Path, signatures: list[str], representative: Pieces, inputs: Pieces, model: str
-) -> tuple[bytes, Pieces]:
-    """Calibrates, converts, and runs the result once on `inputs`, all in a child process.
+    saved_model: Path, signatures: list[str], representative: Calls, trial: Calls, model: str
+) -> bytes:
+    """Calibrates, converts, and tries the result, all in a child process.
 
     Args:
         saved_model: The SavedModel.
-        signatures: The name of its one signature.
-        representative: Calibration samples, one dictionary a call.
-        inputs: What to run the file on, one dictionary a call.
+        signatures: The names of its signatures.
+        representative: What to calibrate each of them with.
+        trial: What to call the file with once it is made.
         model: The model's name, for errors.
 
     Returns:
-        The file's content, and its outputs, one dictionary a call.
+        The file's content.
 
     Raises:
-        ValueError: The conversion was refused, or crashed.
+        ValueError: The conversion was refused, or crashed, or the file does.
     """
     with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
         folder = Path(scratch)
         job = {"saved_model": str(saved_model), "signatures": signatures}
         (folder / "job.json").write_text(json.dumps(job))
-        save_pieces(folder / "representative.npz", representative)
-        save_pieces(folder / "inputs.npz", inputs)
+        save_calls(folder / "representative.npz", representative)
+        save_calls(folder / "trial.npz", trial)
         # -P: the script's own folder must not shadow installed modules.
         child = subprocess.run(
             [sys.executable, "-P", calibration_worker.__file__, str(folder)],
@@ -105,7 +145,7 @@ def convert_int8(
             raise conversion_error(model, (folder / "error.txt").read_text())
         if child.returncode != 0:
             raise ValueError(_crash(model, child, converted=(folder / "model.tflite").exists()))
-        return (folder / "model.tflite").read_bytes(), load_pieces(folder / "outputs.npz")
+        return repair_reversals((folder / "model.tflite").read_bytes())
 
 
 def _crash(model: str, child: "subprocess.CompletedProcess[str]", converted: bool) -> str:
@@ -113,7 +153,7 @@ def _crash(model: str, child: "subprocess.CompletedProcess[str]", converted: boo
     if child.returncode < 0:
         return (
             f"{what} of model {model!r} crashed (signal {-child.returncode}), as it does on loops "
-            "over time; use quantization='dynamic'."
+            "over time; use quantization='dynamic', or form='step', which has none."
         )
     lines = child.stderr.strip().splitlines()
     return f"{what} of model {model!r} failed: {lines[-1] if lines else 'no reason given'}"

@@ -4,8 +4,8 @@
 calibrator ends its process with a segmentation fault on some loops over time; here it ends nobody
 else's. It imports nothing of hlstm_tf or Keras, so that it starts as fast as TensorFlow allows.
 
-The folder holds `job.json`, `representative.npz` and `inputs.npz`; it gets `model.tflite` and
-`outputs.npz`, or `error.txt`.
+The folder holds `job.json`, `representative.npz` and `trial.npz`; it gets `model.tflite`, or
+`error.txt` where the converter says what is wrong.
 """
 
 import json
@@ -16,22 +16,25 @@ from typing import Any
 
 import numpy as np
 
+Calls = list[tuple[str, dict[str, np.ndarray]]]
+"""Calls of a file's signatures: each one's name and inputs."""
 
-def load_pieces(path: Path) -> list[dict[str, np.ndarray]]:
-    """Reads what `save_pieces` wrote: one dictionary a call of the model."""
-    pieces: dict[int, dict[str, np.ndarray]] = {}
+
+def load_calls(path: Path) -> Calls:
+    """Reads what `save_calls` wrote."""
+    calls: dict[int, tuple[str, dict[str, np.ndarray]]] = {}
     with np.load(path) as arrays:
         for key, array in arrays.items():
-            number, name = key.split("/", 1)
-            pieces.setdefault(int(number), {})[name] = array
-    return [pieces[number] for number in sorted(pieces)]
+            number, signature, name = key.split("/", 2)
+            calls.setdefault(int(number), (signature, {}))[1][name] = array
+    return [calls[number] for number in sorted(calls)]
 
 
-def save_pieces(path: Path, pieces: list[dict[str, np.ndarray]]) -> None:
-    """Writes named arrays, one dictionary a call of the model."""
+def save_calls(path: Path, calls: Calls) -> None:
+    """Writes calls, the arrays of each under its number, signature and name."""
     arrays: dict[str, Any] = {}
-    for number, piece in enumerate(pieces):
-        arrays |= {f"{number}/{name}": array for name, array in piece.items()}
+    for number, (signature, inputs) in enumerate(calls):
+        arrays |= {f"{number}/{signature}/{name}": array for name, array in inputs.items()}
     np.savez(path, **arrays)
 
 
@@ -39,11 +42,9 @@ def _convert(folder: Path) -> bytes:
     import tensorflow as tf
 
     job = json.loads((folder / "job.json").read_text())
-    [signature] = job["signatures"]
 
     def representative() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-        for piece in load_pieces(folder / "representative.npz"):
-            yield signature, piece
+        yield from load_calls(folder / "representative.npz")
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         job["saved_model"], signature_keys=job["signatures"]
@@ -58,11 +59,12 @@ def _convert(folder: Path) -> bytes:
     return converter.convert()
 
 
-def _run(content: bytes, inputs: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+def _try(content: bytes, calls: Calls) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(model_content=content, num_threads=1).get_signature_runner()
-    return [runner(**piece) for piece in inputs]
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    for signature, inputs in calls:
+        interpreter.get_signature_runner(signature)(**inputs)
 
 
 def main(folder: Path) -> int:
@@ -73,7 +75,7 @@ def main(folder: Path) -> int:
         (folder / "error.txt").write_text(str(error))
         return 1
     (folder / "model.tflite").write_bytes(content)
-    save_pieces(folder / "outputs.npz", _run(content, load_pieces(folder / "inputs.npz")))
+    _try(content, load_calls(folder / "trial.npz"))
     return 0
 
 

@@ -9,15 +9,38 @@ from pathlib import Path
 
 import tensorflow as tf
 
-QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+from hlstm_tf.export.block_sparse import FLOAT32, INT8, LARGEST_SHARE, Kernel, encode_blocks
+
+QUANTIZATIONS = (None, "float16", "dynamic", "int8", "sparse", "sparse_float32")
+
+SPARSE: dict[str | None, tuple[str | None, Kernel]] = {
+    "sparse": ("dynamic", INT8),
+    "sparse_float32": (None, FLOAT32),
+}
+"""The dense quantization that each sparse one is made from, and its product."""
 
 
-def check_quantization(quantization: str | None) -> None:
-    """Raises a `ValueError` for a quantization that does not exist."""
-    if quantization not in QUANTIZATIONS:
+def sparsified(content: bytes, quantization: str | None, model: str) -> bytes:
+    """A dense file with its matrices of blocks made sparse.
+
+    Args:
+        content: A file of the dense quantization that belongs to it.
+        quantization: One of `SPARSE`.
+        model: The model's name, for errors.
+
+    Raises:
+        ValueError: No matrix is made of blocks.
+    """
+    dense, kernel = SPARSE[quantization]
+    content, rewritten = encode_blocks(content, kernel)
+    if not rewritten:
         raise ValueError(
-            f"quantization must be None, 'float16', 'dynamic' or 'int8'; got {quantization!r}."
+            f"quantization={quantization!r} found no matrix of model {model!r} that is made of "
+            f"{kernel} blocks ({kernel.block} inputs of an output): with inputs in a multiple of "
+            f"{kernel.block}, and at most {LARGEST_SHARE:.0%} of its blocks not all zero. Prune it "
+            f"with structure='{kernel}', or use quantization={dense!r}."
         )
+    return content
 
 
 def convert(folder: Path, signatures: list[str], quantization: str | None, model: str) -> bytes:

@@ -45,7 +45,7 @@ def _forward_form(model: keras.Model, layout: InputLayout) -> Traced:
         traced = trace(forward_endpoints(model, layout))
     inputs = layout.random(samples=1, steps=_STEPS)
     expected = reference_outputs(model, layout, inputs)
-    engine = _Graphs(traced)
+    engine = Graphs(traced)
     actual = HostLoop(engine.names, engine).run(inputs)
     error, _ = largest_error(expected, actual)
     if not error <= compute_tolerance(model):
@@ -56,7 +56,7 @@ def _forward_form(model: keras.Model, layout: InputLayout) -> Traced:
     return traced
 
 
-class _Graphs:
+class Graphs:
     """TensorFlow's graphs as the engine of a `HostLoop`."""
 
     def __init__(self, traced: Traced) -> None:

@@ -15,6 +15,7 @@ from hlstm_tf.export.tflite_model import (
     check_threads,
     one_line,
     open_interpreter,
+    signature_names,
     tensor_spec,
 )
 
@@ -150,7 +151,7 @@ def load_tflite(
         ValueError: The file is no TFLite file or is damaged, or `threads` is not positive.
     """
     path = Path(path)
-    if "initial_state" in open_interpreter(path, 1).get_signature_list():
+    if "initial_state" in signature_names(path):
         return StepRunner(path, threads=threads)
     return TFLiteModel(path, threads=threads or 1)
 
@@ -262,13 +263,13 @@ class _Step:
         outputs = {name: self._view(i) for name, i in self._outputs.items() if name not in states}
         kept = {name: np.empty((1, steps, *v.shape[1:]), v.dtype) for name, v in outputs.items()}
         before = {name: self._view(self._inputs[name]) for name in states}
-        for name, view in before.items():
-            view[...] = states[name]
+        for name, state in before.items():
+            state[...] = states[name]
         reads = [(_memory(self._view(self._inputs[n])), _memory(frames[n])) for n in frames]
-        writes = [(_memory(kept[name]), _memory(view)) for name, view in outputs.items()]
+        writes = [(_memory(kept[name]), _memory(output)) for name, output in outputs.items()]
         pairs = [
-            (_memory(view), _memory(self._view(self._outputs[name])))
-            for name, view in before.items()
+            (_memory(state), _memory(self._view(self._outputs[name])))
+            for name, state in before.items()
         ]
         invoke = partial(self._engine.Invoke, self._graph)
         for t in range(steps):
@@ -284,9 +285,9 @@ class _Step:
             for store, view in writes:
                 size = len(view)
                 store[t * size : (t + 1) * size] = view
-            for state, after in pairs:
-                state[:] = after
-        return kept, {name: view.copy() for name, view in before.items()}
+            for carried, after in pairs:
+                carried[:] = after
+        return kept, {name: state.copy() for name, state in before.items()}
 
     def _view(self, index: int) -> np.ndarray:
         return self._engine.tensor(self._interpreter, index, self._graph)

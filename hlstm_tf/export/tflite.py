@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.export.archive import serve_endpoint, trace, write_archive
-from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, representative_batches
-from hlstm_tf.export.conversion import check_quantization, convert
-from hlstm_tf.export.files import file_size, replaced_file
+from hlstm_tf.export.attempts import source_of
+from hlstm_tf.export.calibration import Pieces, pieces_of, representative_batches
+from hlstm_tf.export.choice import CRITERIA, Candidate, best_attempt
+from hlstm_tf.export.conversion import QUANTIZATIONS
+from hlstm_tf.export.files import replaced_file
 from hlstm_tf.export.layout import InputLayout, input_layout
-from hlstm_tf.export.preparation import full_precision, plain_model
-from hlstm_tf.export.step_form import step_form
-from hlstm_tf.export.step_runner import load_tflite
-from hlstm_tf.export.verification import (
-    TOLERANCES,
-    VerificationError,
-    check_tolerance,
-    compute_tolerance,
-    largest_error,
-    reference_outputs,
-)
+from hlstm_tf.export.verification import check_tolerance
 
 FORMS = ("sequence", "step")
 
@@ -44,9 +36,12 @@ class TFLiteExport:
         error: Largest difference from the Keras model on the inputs it was compared on, as a
             fraction of the output's range.
         tolerance: What that error had to stay within.
-        quantization: `None`, `"float16"`, `"dynamic"` or `"int8"`.
+        quantization: What the file was made with, `None` for float32; with
+            `quantization="best"` what was chosen.
         form: `"sequence"` or `"step"`.
         signatures: The names of the file's signatures.
+        candidates: With `quantization="best"` all that was tried, each with its size, error and
+            time or why there is none; else empty.
     """
 
     path: Path
@@ -58,6 +53,7 @@ class TFLiteExport:
     quantization: str | None
     form: str
     signatures: tuple[str, ...]
+    candidates: tuple[Candidate, ...] = ()
 
 
 def export_tflite(
@@ -66,6 +62,7 @@ def export_tflite(
     *,
     form: str = "sequence",
     quantization: str | None = None,
+    for_: str | None = None,
     representative: Any = None,
     verify_with: Any = None,
     batch_size: int = 1,
@@ -116,19 +113,40 @@ def export_tflite(
     are `LAYER_h` and `LAYER_c`, numbered for stacked cells, `LAYER_state_0`... for cells of your
     own. `initial_state` takes `batch_size`, an int32 that is 1.
 
-    Zeros are stored as zeros: a sparse encoding buys no speed in LiteRT, and gzip takes a quantized
-    file with zeros just as far (`TFLiteExport.gzipped`).
+    Zeros are stored as zeros, except in blocks: single ones buy no speed in LiteRT, and gzip takes
+    a quantized file with zeros just as far as a sparse encoding (`TFLiteExport.gzipped`). What
+    `quantization` may be:
+
+    * `None`: float32.
+    * `"float16"`: half the size, no faster.
+    * `"dynamic"`: int8 weights, activations quantized as they come. A quarter of the size, and of
+      the dense ones the fastest for recurrent models.
+    * `"int8"`: weights and activations, on ranges measured with `representative`; inputs, outputs
+      and states stay float32. For convolutional and dense models. Of a recurrent model only in the
+      form `step` (LiteRT cannot calibrate a loop over time): it is no faster there than
+      `"dynamic"`, and four to six times less exact, as the states are rounded to 8 bits at each
+      step. 16-bit activations would keep them, on kernels six to nine times slower.
+    * `"sparse"`: `"dynamic"`, with matrices pruned by `structure="1x16"` stored and multiplied
+      block by block: the same numbers, an eighth of the size and twice the speed at 90 %, a
+      sixteenth and 3.5 times at 97 % (`benchmarks/sparse_step.py`). Of a matrix at most a third of
+      the blocks may be left, and its inputs must be a multiple of 16, at most 4,080; others stay
+      dense. The file needs LiteRT, or TensorFlow Lite 2.17 or later.
+    * `"sparse_float32"`: the same with float32 weights and `structure="1x4"`, inputs in a multiple
+      of 4: three times the speed of float32 at 90 %, eight times at 97 %.
+    * `"best"`: makes all of them, leaves out what is off tolerance, and keeps what is best
+      `for_` this machine.
 
     Args:
         model: A built Sequential or functional model; masked layers may be in it.
         path: The file to write; an older one is replaced.
         form: `"sequence"` or `"step"`.
-        quantization: `None` (float32); `"float16"`, half the size, no faster; `"dynamic"`, int8
-            weights, a quarter of the size and the fastest for recurrent models; or `"int8"`,
-            weights and activations, for convolutional and dense models in the form `sequence`.
+        quantization: See above.
+        for_: With `"best"`: `"latency"` (default), the fastest on the first verification sample
+            with one thread, and the smallest of those within 3 % of it; or `"size"`, the fewest
+            bytes.
         representative: For `"int8"`: typical inputs to measure the tensors' ranges on. A batch in
-            the model's structure, or a `tf.data.Dataset` or iterator of batches. Not used by the
-            other quantizations.
+            the model's structure, or a `tf.data.Dataset` or iterator of batches. `"best"` tries
+            `"int8"` where it is given; not used by the other quantizations.
         verify_with: Inputs to compare on, in the model's structure, as many samples as you like.
             Real ones say most. Default: the first representative samples, else random inputs.
         batch_size: Samples that a call of the file takes. 1 by default: a loop over time needs a
@@ -143,7 +161,8 @@ def export_tflite(
         TypeError: `model` is no Keras model.
         ValueError: The form or the quantization does not exist, or not together; the model has no
             step form; `representative` is missing for int8; samples do not fit the model's inputs;
-            an operation has no builtin form; or calibration crashed (in a process of its own).
+            an operation has no builtin form; no matrix is made of blocks for a sparse one; or
+            calibration crashed (in a process of its own).
         VerificationError: The file does not compute what the model does. No file is left.
         OSError: The file cannot be written.
 
@@ -156,80 +175,45 @@ def export_tflite(
     >>> result.error <= result.tolerance, result.bytes == os.path.getsize(path)
     (True, True)
     """
-    check_quantization(quantization)
+    _check_quantization(quantization, for_)
     _check_batch_size(batch_size)
-    _check_form(form, quantization, batch_size)
+    _check_form(form, batch_size)
     check_tolerance(tolerance)
     layout = input_layout(model)
-    samples = representative_batches(layout, representative) if quantization == "int8" else []
+    samples = _calibration_samples(layout, representative, quantization)
     inputs = _verification_inputs(layout, verify_with, samples, batch_size)
     _warn_of_unrolled(model)
-    expected = reference_outputs(model, layout, inputs)
-    with replaced_file(path) as unfinished:
-        with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch:
-            folder = Path(scratch)
-            signatures = _write_graphs(model, layout, form, batch_size, folder)
-            if quantization == "int8":
-                content, actual = _int8(folder, signatures, samples, inputs, batch_size, model.name)
-            else:
-                content, actual = convert(folder, signatures, quantization, model.name), None
-        unfinished.write_bytes(content)
-        if actual is None:
-            actual = load_tflite(unfinished, threads=1).run(inputs)
-        limit = _tolerance(model, quantization) if tolerance is None else tolerance
-        error, output = largest_error(expected, actual)
-        if not error <= limit:
-            raise VerificationError(
-                f"the TFLite file of model {model.name!r} is off by {error:.3g} of the range of "
-                f"{output!r}, and {limit:g} is allowed with quantization={quantization!r}; no file "
-                "was written. Give typical inputs as verify_with, or choose another quantization."
-            )
-        size = file_size(unfinished)
+    with (
+        replaced_file(path) as unfinished,
+        tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch,
+    ):
+        graphs, files = Path(scratch, "graphs"), Path(scratch, "files")
+        files.mkdir()
+        source = source_of(model, layout, form, batch_size, samples, inputs, tolerance, graphs)
+        candidates: tuple[Candidate, ...] = ()
+        if quantization == "best":
+            made, candidates = best_attempt(source, for_ or "latency", files)
+            shutil.copyfile(made.path, unfinished)
+        else:
+            made = source.attempt(quantization, unfinished)
     return TFLiteExport(
         path=Path(path),
-        bytes=size.bytes,
-        gzipped=size.gzipped,
-        sha256=size.sha256,
-        error=error,
-        tolerance=limit,
-        quantization=quantization,
+        bytes=made.size.bytes,
+        gzipped=made.size.gzipped,
+        sha256=made.size.sha256,
+        error=made.error,
+        tolerance=made.tolerance,
+        quantization=made.quantization,
         form=form,
-        signatures=tuple(signatures),
+        signatures=tuple(source.signatures),
+        candidates=candidates,
     )
 
 
-def _write_graphs(
-    model: keras.Model, layout: InputLayout, form: str, batch_size: int, folder: Path
-) -> list[str]:
-    """Writes the SavedModel that is converted; returns its signatures."""
-    plain = full_precision(plain_model(model))
-    if form == "step":
-        traced = step_form(plain, layout)
-    else:
-        traced = trace([serve_endpoint(plain, layout, batch_size)])
-    write_archive(plain, traced, folder)
-    return list(traced)
-
-
-def _int8(
-    folder: Path,
-    signatures: list[str],
-    representative: Pieces,
-    inputs: dict[str, np.ndarray],
-    batch_size: int,
-    model: str,
-) -> tuple[bytes, dict[str, np.ndarray]]:
-    """The file's content, and the outputs that it gave in the process that made it."""
-    content, outputs = convert_int8(
-        folder,
-        signatures,
-        [piece for batch in representative for piece in pieces_of(batch, batch_size)],
-        pieces_of(inputs, batch_size),
-        model,
-    )
-    return content, {
-        name: np.concatenate([piece[name] for piece in outputs]) for name in outputs[0]
-    }
+def _calibration_samples(layout: InputLayout, representative: Any, quantization: Any) -> Pieces:
+    if quantization == "int8" or (quantization == "best" and representative is not None):
+        return representative_batches(layout, representative)
+    return []
 
 
 def _verification_inputs(
@@ -246,18 +230,24 @@ def _verification_inputs(
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in named}
 
 
-def _tolerance(model: keras.Model, quantization: str | None) -> float:
-    return max(TOLERANCES[quantization], compute_tolerance(model))
+def _check_quantization(quantization: str | None, for_: str | None) -> None:
+    if quantization not in (*QUANTIZATIONS, "best"):
+        names = ", ".join(map(repr, QUANTIZATIONS))
+        raise ValueError(f"quantization must be {names} or 'best'; got {quantization!r}.")
+    if for_ is None:
+        return
+    if quantization != "best":
+        raise ValueError(
+            f"for_={for_!r} says what quantization='best' is to be best for; got "
+            f"quantization={quantization!r}."
+        )
+    if for_ not in CRITERIA:
+        raise ValueError(f"for_ must be 'latency' or 'size'; got {for_!r}.")
 
 
-def _check_form(form: str, quantization: str | None, batch_size: int) -> None:
+def _check_form(form: str, batch_size: int) -> None:
     if form not in FORMS:
         raise ValueError(f"form must be 'sequence' or 'step'; got {form!r}.")
-    if form == "step" and quantization == "int8":
-        raise ValueError(
-            "form='step' takes the quantizations None, 'float16' and 'dynamic'; got 'int8'. With "
-            "'dynamic' the weights and the products of a recurrent model are in int8, too."
-        )
     if form == "step" and batch_size != 1:
         raise ValueError(f"form='step' runs one sample at a time; got batch_size={batch_size}.")
 

@@ -197,6 +197,26 @@ def open_interpreter(path: Path, threads: int) -> Any:
     return interpreter
 
 
+def signature_names(path: Path) -> list[str]:
+    """The names of a file's signatures, read without starting an engine.
+
+    Empty for a damaged file, of which the engine can say what is wrong.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no TFLite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = _read(path)
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+        return [signature.SignatureKey().decode() for signature in signatures]
+    except Exception:  # whatever a place that is not in the file leads to
+        return []
+
+
 def one_line(error: Exception) -> str:
     """What LiteRT says of an error, short enough to be read."""
     return " ".join(str(error).split())[:300]

@@ -13,12 +13,14 @@ TOLERANCES: dict[str | None, float] = {
     "float16": 2e-2,
     "dynamic": 1e-1,
     "int8": 2e-1,
+    "sparse": 1e-1,
+    "sparse_float32": 1e-4,
 }
 """Largest error allowed for each quantization, as a fraction of the output's range.
 
-float32 differs by the order of sums alone. float16 keeps 11 bits of each weight, int8 eight, and a
-recurrent model carries their errors from step to step. An engine that computes something else, as
-LiteRT did with some sparse encodings, is off by most of the range.
+float32 differs by the order of sums alone, sparse or not. float16 keeps 11 bits of each weight,
+int8 eight, and a recurrent model carries their errors from step to step. An engine that computes
+something else, as LiteRT did with some sparse encodings, is off by most of the range.
 """
 
 HALF_TOLERANCES = {"float16": 2e-2, "bfloat16": 5e-2}

@@ -226,9 +226,18 @@ class NM(Connection):
 class Block(Structure):
     """Blocks of `rows` outputs x `cols` inputs, as the TFLite kernels count them.
 
-    Float32 models run 1x4 blocks as sparse matrices in TFLite and int8 models 1x16; 16x1
-    and 4x4 are what hand-written kernels like. Larger than the matrix is allowed: the whole
-    matrix is then one ragged block.
+    What runs where, by the engines' sources:
+
+    - 1x16: LiteRT, dense and recurrent layers with int8 weights
+      (`export_tflite(quantization="sparse")`).
+    - 1x4: LiteRT, the same with float32 weights (`quantization="sparse_float32"`).
+    - 4x4: no engine has a kernel for it: not LiteRT, XNNPACK (whose sparse products are for 1x1
+      convolutions, of up to 4x1 blocks), TensorFlow, ONNX Runtime or OpenVINO. As four 1x4 blocks
+      each it runs in LiteRT in float32, at the speed of any 1x4 mask; a block that is to be fast
+      in int8 as well is 1x16, or a multiple of it such as 4x16.
+    - All others are stored densely, and only hand-written kernels make use of them.
+
+    Larger than the matrix is allowed: the whole matrix is then one ragged block.
 
     Args:
         rows: Extent along the outputs.

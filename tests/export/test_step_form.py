@@ -14,15 +14,17 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 import hlstm_tf as hl
 from hlstm_tf.export import StepRunner, TFLiteModel, export_tflite, load_tflite
+from hlstm_tf.export.calibration import recorded_calls
 from hlstm_tf.export.host_loop import HostLoop
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.preparation import plain_model
-from hlstm_tf.export.step_form import _Graphs, step_form
+from hlstm_tf.export.step_form import Graphs, step_form
 from tests.export import models
 from tests.export.test_step import Leaky
 
 layers = keras.layers
-WHILE, SPLIT_V = 119, 102  # of tflite.BuiltinOperator
+FULLY_CONNECTED, SPLIT_V, REVERSE, WHILE = 9, 102, 105, 119  # of tflite.BuiltinOperator
+INT8 = 9  # of tflite.TensorType
 
 
 def sequential(*parts: keras.Layer, shape: tuple[int | None, ...] = (None, 4)) -> keras.Model:
@@ -113,7 +115,7 @@ def test_the_parts_compute_what_the_whole_does(kind: str) -> None:
     model = plain_model(MODELS[kind]())
     layout = input_layout(model)
     inputs = layout.random(samples=1, steps=9)
-    engine = _Graphs(step_form(model, layout))
+    engine = Graphs(step_form(model, layout))
     outputs = HostLoop(engine.names, engine).run(inputs)
     expected = keras.tree.flatten(model(layout.pack(inputs), training=False))
     for actual, value in zip(keras.tree.flatten(outputs), expected, strict=True):
@@ -139,7 +141,7 @@ def test_any_stack_runs_in_parts(kinds: list[str], two_ways: bool, sequences: bo
     model = plain_model(model)
     layout = input_layout(model)
     inputs = layout.random(samples=1, steps=6)
-    engine = _Graphs(step_form(model, layout))
+    engine = Graphs(step_form(model, layout))
     (actual,) = HostLoop(engine.names, engine).run(inputs).values()
     np.testing.assert_allclose(actual, model(inputs["x"], training=False), atol=1e-5)
 
@@ -231,6 +233,58 @@ def test_quantized_steps_stay_near(tmp_path: Path) -> None:
     for result, part in zip(others, (0.7, 0.6), strict=True):
         assert 0 < result.error <= result.tolerance
         assert result.bytes < part * plain.bytes
+
+
+def test_full_int8_is_calibrated_on_the_states_that_the_model_comes_to(tmp_path: Path) -> None:
+    layer = both(layers.LSTM(8, return_sequences=True))
+    model = sequential(layer, layers.Dense(3))
+    kernel, *others = layer.backward_layer.get_weights()
+    layer.backward_layer.set_weights([0.01 * kernel, *others])  # of another range than forward
+    samples = np.random.default_rng(0).normal(size=(5, 6, 4)).astype("float32")
+    path = tmp_path / "model.tflite"
+    result = export_tflite(
+        model, path, form="step", quantization="int8", representative=samples, verify_with=samples
+    )
+    expected = model(samples).numpy()
+    error = np.abs(StepRunner(path)(samples) - expected).max() / np.ptp(expected)
+    assert 0 < error < 0.05
+    assert error == pytest.approx(result.error, abs=1e-6)
+    products = [tensors[0].type for tensors in operators(path, FULLY_CONNECTED)]
+    assert products == 5 * [INT8]  # two projections, two steps, the head
+    reversals = [tensors for tensors in operators(path, REVERSE) if tensors[0].type == INT8]
+    assert reversals
+    for source, _, result in reversals:  # LiteRT's quantizer has them of two scales
+        assert source.quantization.scale == result.quantization.scale
+
+
+def operators(path: Path, code: int) -> list[list[Any]]:
+    """The tensors of each operator of a kind: inputs, then outputs."""
+    file = flatbuffer_utils.read_model(str(path))
+    return [
+        [graph.tensors[i] for i in (*operator.inputs, *operator.outputs)]
+        for graph in file.subgraphs
+        for operator in graph.operators
+        if file.operatorCodes[operator.opcodeIndex].builtinCode == code
+    ]
+
+
+def test_what_is_recorded_is_what_keras_feeds_its_cell() -> None:
+    layer = layers.LSTM(3, return_sequences=True, return_state=True, name="lstm")
+    inputs = keras.Input((None, 4), name="x")
+    outputs, *states = layer(inputs)
+    model = keras.Model(inputs, outputs)
+    samples = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    traced = step_form(model, input_layout(model))
+    calls = recorded_calls(traced, [{"x": samples[:1]}, {"x": samples[1:]}])
+    called = [signature for signature, _ in calls]
+    assert called == ["initial_state"] + 2 * (["project"] + 5 * ["step"])
+    steps = [fed for signature, fed in calls if signature == "step"]
+    after = keras.Model(inputs, states)
+    for number, fed in enumerate(steps):
+        sample, frame = samples[number // 5 : number // 5 + 1], number % 5
+        h, c = after(sample[:, :frame]) if frame else (np.zeros((1, 3)),) * 2
+        np.testing.assert_allclose(fed["lstm_h"], h, atol=1e-6)
+        np.testing.assert_allclose(fed["lstm_c"], c, atol=1e-6)
 
 
 def test_a_stream_gives_what_the_whole_sequence_gives(words: Any) -> None:
@@ -346,7 +400,7 @@ def test_either_form_is_opened_as_what_it_is(words: Any, tmp_path: Path) -> None
     ("arguments", "message"),
     [
         ({"form": "loop"}, "form must be 'sequence' or 'step'; got 'loop'"),
-        ({"quantization": "int8"}, "form='step' takes the quantizations None, 'float16'"),
+        ({"quantization": "int8"}, "quantization='int8' needs representative"),
         ({"batch_size": 2}, "form='step' runs one sample at a time; got batch_size=2"),
     ],
 )

@@ -1,0 +1,163 @@
+"""One model as TFLite files of several quantizations, each made, loaded again and compared."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hlstm_tf.export.archive import serve_endpoint, trace, write_archive
+from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, recorded_calls
+from hlstm_tf.export.calibration_worker import Calls
+from hlstm_tf.export.conversion import SPARSE, convert, sparsified
+from hlstm_tf.export.files import FileSize, file_size
+from hlstm_tf.export.layout import InputLayout
+from hlstm_tf.export.preparation import full_precision, plain_model
+from hlstm_tf.export.step_form import step_form
+from hlstm_tf.export.step_runner import load_tflite
+from hlstm_tf.export.verification import (
+    TOLERANCES,
+    VerificationError,
+    compute_tolerance,
+    largest_error,
+    reference_outputs,
+)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A file that computes what the model does.
+
+    Attributes:
+        quantization: What it was made with.
+        path: The file.
+        size: What it weighs.
+        error: Largest difference from the model, as a fraction of the output's range.
+        tolerance: What that had to stay within.
+    """
+
+    quantization: str | None
+    path: Path
+    size: FileSize
+    error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the files of a model are made of, and what they are compared with.
+
+    Attributes:
+        model: The model's name.
+        folder: A SavedModel of its graphs.
+        signatures: The names of its signatures.
+        representative: Calls of them to calibrate with; none without representative samples.
+        trial: Calls to try a calibrated file with.
+        inputs: What a file is compared on.
+        expected: What the model gives for that.
+        compute_tolerance: Error allowed for the precision that the model's layers compute in.
+        tolerance: Error allowed whatever the quantization; `None`: by the quantization.
+    """
+
+    model: str
+    folder: Path
+    signatures: list[str]
+    representative: Calls
+    trial: Calls
+    inputs: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    compute_tolerance: float
+    tolerance: float | None
+    _dense: dict[str | None, bytes] = field(default_factory=dict, init=False)
+
+    def attempt(self, quantization: str | None, path: Path) -> Attempt:
+        """Writes the file, loads it as a user does, and compares.
+
+        Raises:
+            ValueError: The model cannot become such a file.
+            VerificationError: The file computes something else.
+        """
+        path.write_bytes(self._content(quantization))
+        actual = load_tflite(path, threads=1).run(self.inputs)
+        limit = self._limit(quantization)
+        error, output = largest_error(self.expected, actual)
+        if not error <= limit:
+            raise VerificationError(
+                f"the TFLite file of model {self.model!r} is off by {error:.3g} of the range of "
+                f"{output!r}, and {limit:g} is allowed with quantization={quantization!r}; no file "
+                "was written. Give typical inputs as verify_with, or choose another quantization."
+            )
+        return Attempt(quantization, path, file_size(path), error, limit)
+
+    def _content(self, quantization: str | None) -> bytes:
+        if quantization in SPARSE:
+            dense, _ = SPARSE[quantization]
+            return sparsified(self._converted(dense), quantization, self.model)
+        if quantization == "int8":
+            return convert_int8(
+                self.folder, self.signatures, self.representative, self.trial, self.model
+            )
+        return self._converted(quantization)
+
+    def _converted(self, quantization: str | None) -> bytes:
+        """Converted once: a sparse file is made from the dense one."""
+        if quantization not in self._dense:
+            self._dense[quantization] = convert(
+                self.folder, self.signatures, quantization, self.model
+            )
+        return self._dense[quantization]
+
+    def _limit(self, quantization: str | None) -> float:
+        if self.tolerance is not None:
+            return self.tolerance
+        return max(TOLERANCES[quantization], self.compute_tolerance)
+
+
+def source_of(
+    model: keras.Model,
+    layout: InputLayout,
+    form: str,
+    batch_size: int,
+    representative: Pieces,
+    inputs: dict[str, np.ndarray],
+    tolerance: float | None,
+    folder: Path,
+) -> Source:
+    """Writes a model's graphs, and computes what their files are compared with.
+
+    Args:
+        model: The model.
+        layout: Its inputs.
+        form: `"sequence"` or `"step"`.
+        batch_size: Samples a call.
+        representative: Samples to calibrate with, batch by batch; may be empty.
+        inputs: What the files are compared on.
+        tolerance: Error allowed; `None`: by the quantization.
+        folder: An empty folder for the SavedModel.
+
+    Raises:
+        ValueError: The model has no such form, or no finite outputs.
+    """
+    expected = reference_outputs(model, layout, inputs)
+    plain = full_precision(plain_model(model))
+    samples = [piece for batch in representative for piece in pieces_of(batch, batch_size)]
+    if form == "step":
+        traced = step_form(plain, layout)
+        calls = recorded_calls(traced, samples) if samples else []
+        trial = list({signature: (signature, inputs) for signature, inputs in calls}.values())
+    else:
+        traced = trace([serve_endpoint(plain, layout, batch_size)])
+        calls = [("serve", sample) for sample in samples]
+        trial = [("serve", piece) for piece in pieces_of(inputs, batch_size)]
+    write_archive(plain, traced, folder)
+    return Source(
+        model=model.name,
+        folder=folder,
+        signatures=list(traced),
+        representative=calls,
+        trial=trial,
+        inputs=inputs,
+        expected=expected,
+        compute_tolerance=compute_tolerance(model),
+        tolerance=tolerance,
+    )
