@@ -295,4 +295,4 @@ class _Step:
 
 def _memory(array: np.ndarray) -> memoryview:
     """The bytes of an array: to copy some of them takes a fifth of the time that NumPy takes."""
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
