@@ -34,6 +34,7 @@ class Row:
         tflite: The file.
         keras: The `.keras` file that it was made from.
         saved_model: The SavedModel, where one was written.
+        loop: A TFLite file with the loop over time in its graph, where one was written.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     tflite: str
     keras: str
     saved_model: str | None
+    loop: str | None
 
     @property
     def wer(self) -> float:
@@ -61,7 +63,7 @@ def run(job: dict[str, Any]) -> list[Row]:
     """Train as the job says and measure each of its models.
 
     A job has `label`, `recipe`, `corpus`, `cache`, `folder`, and `models`: a list of `[name, file
-    in the folder, whether to write a SavedModel]`.
+    in the folder, whether to write a SavedModel, whether to write a TFLite file with a loop, too]`.
     """
     from apps.speech.recipe import Recipe
     from apps.speech.sources import open_corpus
@@ -71,21 +73,28 @@ def run(job: dict[str, Any]) -> list[Row]:
     folder = Path(job["folder"])
     train(Recipe.from_json(job["recipe"]), corpus, folder, job["cache"], label=job["label"])
     rows = []
-    for name, file, saved_model in job["models"]:
+    for name, file, saved_model, loop in job["models"]:
         _say(job, f"export and test {name}")
-        rows.append(_measure(name, folder / file, saved_model, corpus, job["cache"]))
+        path = folder / file
+        rows.append(_measure(name, path, saved_model, loop, corpus, job["cache"]))
         _say(job, f"{name}: WER {rows[-1].wer_text} on held-out voices")
     return rows
 
 
-def _measure(name: str, model: Path, saved_model: bool, corpus: Any, cache: str) -> Row:
+def _measure(name: str, model: Path, saved_model: bool, loop: bool, corpus: Any, cache: str) -> Row:
     from apps.speech.cost import cost_of
     from apps.speech.evaluate import recognize_all
     from apps.speech.export import export_recognizer
     from apps.speech.metrics import score
     from apps.speech.recognizer import load_keras, load_recognizer
 
-    exported = export_recognizer(model, model.with_suffix(""), saved_model=saved_model)
+    folder = model.with_suffix("")
+    exported = export_recognizer(model, folder, saved_model=saved_model)
+    looped = (
+        export_recognizer(model, folder / "loop", saved_model=False, form="sequence")
+        if loop
+        else None
+    )
     recognizer = load_recognizer(exported.tflite)
     test = corpus.split("test")
     words = score([u.text for u in test], recognize_all(recognizer, test, cache)).words
@@ -100,6 +109,7 @@ def _measure(name: str, model: Path, saved_model: bool, corpus: Any, cache: str)
         tflite=str(exported.tflite),
         keras=str(model),
         saved_model=str(exported.saved_model) if exported.saved_model else None,
+        loop=str(looped.tflite) if looped else None,
     )
 
 
