@@ -1,5 +1,6 @@
 """Runs LSTM and H-LSTM layers through the recurrence whose backward pass is written by hand."""
 
+import math
 from typing import Any
 
 import keras
@@ -59,8 +60,9 @@ def run_with_fast_gradient(
     Args:
         cell: A cell for which `has_fast_gradient` is true; its activations are used.
         networks: The cell's gates; without kernels they are a plain LSTM's.
-        projected: `(batch, time, 4, H1)`: the input's share of the first layer of the gates, biases
-            included; H1 is `units` for a plain LSTM.
+        projected: `(batch, time, sum(H1))`, or in more axes, e.g. `(batch, time, 4, H1)`: the
+            input's share of the first layer of the gates, biases included; H1 is `units` for a
+            plain LSTM.
         states: `[h, c]`, each `(batch, units)`.
         mask: `(batch, time)` or `(batch, time, 1)`, or `None`.
         go_backwards: Whether time runs from the end.
@@ -71,8 +73,8 @@ def run_with_fast_gradient(
         The last output, all outputs (one, without `return_sequences`), and the last states.
     """
     batch, length = tf.shape(projected)[0], projected.shape[1]
-    time_major = tf.transpose(projected, [1, 0, 2, 3])
-    width = projected.shape[2] * projected.shape[3]
+    time_major = tf.transpose(projected, [1, 0, *range(2, len(projected.shape))])
+    width = math.prod(projected.shape[2:])
     steps = tf.shape(projected)[1] if length is None else length
     time_major = tf.reshape(time_major, [steps, batch, width])
     time_major.set_shape([length, projected.shape[0], width])
@@ -92,7 +94,7 @@ def _activations(cell: keras.layers.LSTMCell) -> Activations:
 
 
 def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(mask, [-1, mask.shape[1] * mask.shape[2]])
+    return tf.reshape(mask, [-1, math.prod(mask.shape[1:])])
 
 
 def _mask_outputs(h: tf.Tensor, valid: tf.Tensor, zero_output_for_mask: bool) -> tf.Tensor:

@@ -20,12 +20,14 @@ Activation = Callable[[Any], Any]
 class GateNetworks(NamedTuple):
     """What the recurrence multiplies with; the four gates lie side by side in the last axis.
 
+    A gate's hidden layers may be as wide as they like; `sum(Hk)` is over the gates of a layer.
+
     Attributes:
-        recurrent: `(units, 4 * H1)`.
+        recurrent: `(units, sum(H1))`.
         kernels: For each layer after the first the four gates' `(fan_in, fan_out)`, one after the
-            other; the last layer gives the gates before their activation.
-        biases: For each of them `(4 * fan_out,)`; empty where the cell has no biases.
-        dropped: For each hidden layer a dropout mask `(batch, 4 * Hk)`; empty without dropout.
+            other; the last layer gives the gates before their activation, all `units` wide.
+        biases: For each of them `(sum(fan_out),)`; empty where the cell has no biases.
+        dropped: For each hidden layer a dropout mask `(batch, sum(Hk))`; empty without dropout.
     """
 
     recurrent: tf.Tensor
@@ -34,9 +36,16 @@ class GateNetworks(NamedTuple):
     dropped: tuple[tf.Tensor, ...]
 
     @property
+    def gate_widths(self) -> tuple[tuple[int, ...], ...]:
+        """Each gate's width in all layers: hidden layers, then the gates themselves."""
+        units = self.recurrent.shape[0]
+        hidden = (tuple(gate.shape[0] for gate in kernel) for kernel in self.kernels)
+        return *hidden, (units,) * 4
+
+    @property
     def widths(self) -> tuple[int, ...]:
-        """Widths of all layers, the four gates together: hidden layers, then the gates."""
-        return self.recurrent.shape[1], *(4 * kernel[0].shape[1] for kernel in self.kernels)
+        """Widths of all layers, the four gates together."""
+        return tuple(map(sum, self.gate_widths))
 
 
 class Activations(NamedTuple):
@@ -50,7 +59,7 @@ class Activations(NamedTuple):
 class _Stored(NamedTuple):
     """What the forward loop leaves for the backward loop, time first."""
 
-    hidden: tuple[tf.Tensor, ...]  # pre-activations of the hidden layers, (time, batch, 4 * Hk)
+    hidden: tuple[tf.Tensor, ...]  # pre-activations of the hidden layers, (time, batch, sum(Hk))
     gates: tf.Tensor  # pre-activations of the gates, (time, batch, 4 * units)
     h: tf.Tensor  # outputs, (time, batch, units)
     c: tf.Tensor  # cell states, (time, batch, units)
@@ -111,7 +120,7 @@ def recur(
     """Runs the recurrence over all steps, with the backward pass written by hand.
 
     Args:
-        projected: `(time, batch, 4 * H1)`: the input's share of the first hidden layer.
+        projected: `(time, batch, sum(H1))`: the input's share of the first hidden layer.
         mask: `(time, batch, 1)` boolean; the states stay where it is `False`. `None` for all valid.
         h: Initial output `(batch, units)`.
         c: Initial cell state `(batch, units)`.
@@ -124,7 +133,7 @@ def recur(
     """
     layers = len(networks.kernels)
 
-    forward, backward = _passes(activations, (h.shape[1], *networks.widths))
+    forward, backward = _passes(activations, networks.gate_widths)
 
     @tf.custom_gradient
     def run(
@@ -148,15 +157,17 @@ def recur(
 
 
 @functools.cache
-def _passes(activations: Activations, widths: tuple[int, ...]) -> tuple[Callable[..., Any], ...]:
-    """The forward and the backward pass of all layers with these activations and widths.
+def _passes(
+    activations: Activations, gate_widths: tuple[tuple[int, ...], ...]
+) -> tuple[Callable[..., Any], ...]:
+    """The forward and the backward pass of all layers with these activations and gates' widths.
 
     Layers of other widths have functions of their own: a traced function that is given other shapes
     forgets which sizes are fixed, and only batch and time may vary.
     """
     forward = functools.partial(_forward, activations)
     backward = functools.partial(_backward, activations)
-    if widths[0] > XLA_UNITS:
+    if gate_widths[-1][0] > XLA_UNITS:
         return forward, backward
     return (
         tf.function(forward, jit_compile=True, reduce_retracing=True, autograph=False),
@@ -215,7 +226,7 @@ class _Slopes(NamedTuple):
 def _slopes(
     stored: _Stored, c: tf.Tensor, networks: GateNetworks, activations: Activations
 ) -> tuple[_Slopes, tuple[tf.Tensor, ...]]:
-    """Returns the slopes and the hidden layers' outputs `(time, batch, 4 * Hk)`, dropped."""
+    """Returns the slopes and the hidden layers' outputs `(time, batch, sum(Hk))`, dropped."""
     hidden, outputs = [], []
     for layer, pre_activation in enumerate(stored.hidden):
         value, slope = _value_and_slope(activations.hidden, pre_activation)
@@ -247,12 +258,12 @@ def _backward(
     deltas, dh, dc = _backward_loop(dh_all, dc, mask, h, networks, slopes)
     before = tf.concat([h[None], stored.h[:-1]], axis=0)
     drecurrent = tf.matmul(_flat(before), _flat(deltas[0]), transpose_a=True)
+    of_gates = [*map(_gates, outputs, networks.gate_widths)]
+    deltas_of_gates = [*map(_gates, deltas, networks.gate_widths)][1:]
     dkernels = [
         tf.matmul(_flat(value), _flat(delta), transpose_a=True)
-        for layer_values, layer_deltas in zip(outputs, deltas[1:], strict=True)
-        for value, delta in zip(
-            tf.split(layer_values, 4, axis=2), tf.split(layer_deltas, 4, axis=2), strict=True
-        )
+        for values, their_deltas in zip(of_gates, deltas_of_gates, strict=True)
+        for value, delta in zip(values, their_deltas, strict=True)
     ]
     dbiases = [tf.reduce_sum(delta, axis=[0, 1]) for delta in deltas[1:]]
     return [deltas[0], dh, dc, drecurrent, *dkernels, *dbiases[: len(networks.biases)]]
@@ -314,8 +325,14 @@ def _value_and_slope(activation: Activation, x: tf.Tensor) -> tuple[tf.Tensor, t
 
 def _gate_matmul(values: tf.Tensor, kernels: Sequence[tf.Tensor]) -> tf.Tensor:
     # Four products beat one batched product on CPUs, and need no transposition.
-    gates = zip(tf.split(values, 4, axis=1), kernels, strict=True)
+    gates = zip(_gates(values, [kernel.shape[0] for kernel in kernels]), kernels, strict=True)
     return tf.concat([tf.matmul(value, kernel) for value, kernel in gates], axis=1)
+
+
+def _gates(values: tf.Tensor, widths: Sequence[int]) -> list[tf.Tensor]:
+    """Splits the last axis by gate."""
+    equal = len(set(widths)) == 1
+    return tf.split(values, len(widths) if equal else list(widths), axis=-1)
 
 
 def _flat(values: tf.Tensor) -> tf.Tensor:
