@@ -4,13 +4,9 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
-from hlstm_tf.layers.effective import gradients_are_dense
-from hlstm_tf.layers.fast_gradient import (
-    gate_networks,
-    has_fast_gradient,
-    run_with_fast_gradient,
-)
+from hlstm_tf.layers.cell_layer import cell_in_place_of
+from hlstm_tf.layers.fast_gradient import gate_networks, run_lstm
+from hlstm_tf.layers.fast_layer import FastLayer
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.scan import scan
 
@@ -34,7 +30,7 @@ class _GateNetworkRNN(keras.layers.RNN):
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
-class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
+class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
     """LSTM layer whose gates are networks with hidden layers (arXiv 1805.11797).
 
     `HLSTM(units, hidden_units=())` is a drop-in for `keras.layers.LSTM`: the same weights, the same
@@ -109,32 +105,27 @@ class HLSTM(CellLayer, keras.layers.LSTM, _GateNetworkRNN):
         # `keras.layers.LSTM` turns XLA off wherever cuDNN could take over; here it never does.
         self.supports_jit = True
 
-    def inner_loop(
-        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
-    ) -> Any:
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        with self.cell.effective_kernels():
-            if not self.hidden_units or self.unroll:
-                # Keras's own loop; unrolled there is nothing to hoist out of it.
-                return super().inner_loop(sequences, initial_state, mask, training=training)
-            weights = self.cell.gate_weights()
-            projected = self.cell.project(sequences, weights, training)
-            wants_gradients = training or gradients_are_dense()
-            if wants_gradients and has_fast_gradient(self.cell):
-                run: Any = run_with_fast_gradient
-                step: Any = (self.cell, gate_networks(self.cell, weights, projected, training))
-            else:
-                run = scan
-                step = (lambda inputs, states: self.cell.step(inputs, states, weights, training),)
-            return run(
-                *step,
-                projected,
-                initial_state,
-                mask,
-                go_backwards=self.go_backwards,
-                return_sequences=self.return_sequences,
-                zero_output_for_mask=self.zero_output_for_mask,
-            )
+    def _can_run_fast(self) -> bool:
+        return bool(self.hidden_units) and not self.unroll
+
+    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+        weights = self.cell.gate_weights()
+        projected = self.cell.project(sequences, weights, training)
+        gates = gate_networks(self.cell, weights, projected, training)
+        return run_lstm(self.cell, gates, projected, states, mask, *self._how())
+
+    def _run_plain(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        if not self._can_run_fast():
+            # Keras's own loop; unrolled there is nothing to hoist out of it.
+            return super()._run_plain(sequences, initial_state, mask, training)
+        weights = self.cell.gate_weights()
+        return scan(
+            lambda inputs, states: self.cell.step(inputs, states, weights, training),
+            self.cell.project(sequences, weights, training),
+            initial_state,
+            mask,
+            **self._how()[0]._asdict(),
+        )
 
     @property
     def hidden_units(self) -> tuple[int, ...]:

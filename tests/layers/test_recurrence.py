@@ -1,6 +1,7 @@
 """The recurrence with the hand-written backward pass against a plain loop in float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hlstm_tf.layers import recurrence
-from hlstm_tf.layers.recurrence import Activations, GateNetworks, recur
+from hlstm_tf.layers import passes, recurrence
+from hlstm_tf.layers.gate_networks import Activations, GateNetworks
+from hlstm_tf.layers.passes import Settings
+from hlstm_tf.layers.recurrence import recur
 from tests.layers.helpers import assert_all_close, assert_gradients_close, numpy
 
 TIME, BATCH, UNITS = 4, 3, 3
@@ -21,6 +24,16 @@ WIDTHS = {
 }
 PADDING = np.array([[1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]], bool).T[:, :, None]
 ACTIVATIONS = Activations(tf.nn.leaky_relu, tf.sigmoid, tf.tanh)
+
+
+@pytest.fixture
+def _loops_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is compiled, and recomputing takes two chunks, the last one shorter."""
+    monkeypatch.setattr(passes, "XLA_UNITS", 0)
+    monkeypatch.setattr(passes, "CHUNK", 3)
+    recurrence._passes.cache_clear()
+    yield
+    recurrence._passes.cache_clear()
 
 
 def case(
@@ -94,31 +107,53 @@ def results(
     return numpy([outputs, last]), numpy(tape.gradient(loss, watched))
 
 
+@pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
 @pytest.mark.parametrize(
-    ("widths", "mask", "use_bias", "dropout", "compiled"),
+    ("widths", "mask", "use_bias", "dropout"),
     [
-        ("unequal", PADDING, True, True, True),
-        ("unequal", PADDING, True, True, False),
-        ("unequal", None, True, False, False),
-        ("unequal", PADDING, False, False, False),
-        ("equal", PADDING, True, True, False),
-        ("plain", PADDING, True, False, False),
+        ("unequal", PADDING, True, True),
+        ("unequal", None, True, False),
+        ("unequal", PADDING, False, False),
+        ("equal", PADDING, True, True),
+        ("plain", PADDING, True, False),
     ],
 )
+@pytest.mark.usefixtures("_loops_as_they_are")
 def test_it_equals_the_plain_loop(
-    widths: str,
-    mask: Any,
-    use_bias: bool,
-    dropout: bool,
-    compiled: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    widths: str, mask: Any, use_bias: bool, dropout: bool, recompute: bool
 ) -> None:
-    monkeypatch.setattr(recurrence, "XLA_UNITS", UNITS if compiled else 0)
-    recurrence._passes.cache_clear()
+    check(widths, mask, use_bias, dropout, Settings(recompute=recompute))
+
+
+def test_it_equals_the_plain_loop_when_xla_compiles_it() -> None:
+    check("unequal", PADDING, True, True, Settings())
+
+
+def test_recomputing_knows_no_length_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "CHUNK", 3)
+    inputs, networks = case(WIDTHS["unequal"], True, True)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, inputs[0].shape[2]])])
+    def run(projected: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([projected, networks.recurrent])
+            settings = Settings(recompute=True)
+            outputs, _ = recur(projected, None, *inputs[1:], networks, ACTIVATIONS, settings)
+        return tape.gradient(outputs, [projected, networks.recurrent])
+
+    with tf.GradientTape() as tape:
+        tape.watch([inputs[0], networks.recurrent])
+        outputs, _ = plain_loop(inputs[0], None, *inputs[1:], networks, ACTIVATIONS)
+    expected = tape.gradient(outputs, [inputs[0], networks.recurrent])
+    assert_gradients_close(numpy(expected), numpy(run(inputs[0])))
+
+
+def check(widths: str, mask: Any, use_bias: bool, dropout: bool, settings: Settings) -> None:
     inputs, networks = case(WIDTHS[widths], use_bias, dropout)
     assert networks.gate_widths == WIDTHS[widths]
     expected, expected_gradients = results(plain_loop, tf.float64, inputs, mask, networks)
-    found, found_gradients = results(recur, tf.float32, inputs, mask, networks)
+    fast = partial(recur, settings=settings)
+    found, found_gradients = results(fast, tf.float32, inputs, mask, networks)
     assert_all_close(found, expected)
     assert_gradients_close(expected_gradients, found_gradients)
     assert all(np.abs(gradient).max() > 1e-3 for gradient in expected_gradients)

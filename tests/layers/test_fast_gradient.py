@@ -1,0 +1,137 @@
+"""Layers that train through a recurrence written by hand, against the loops of Keras."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import hlstm_tf as hl
+from hlstm_tf.layers import fast_gradient, gru_recurrence, passes, recurrence
+from hlstm_tf.layers.fast_layer import TRAINING_ARGUMENTS
+from tests.layers.helpers import (
+    assert_all_close,
+    assert_all_equal,
+    assert_gradients_close,
+    gradients,
+    prune_at_random,
+)
+
+BATCH, TIME, INPUTS, UNITS = 3, 5, 2, 4
+# One padded at the end, one at the start and in the middle, one with no valid step at all.
+PADDING = np.array([[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], bool)
+STATE = np.random.default_rng(5).standard_normal((BATCH, UNITS)).astype("float32")
+X = 2 * np.random.default_rng(0).standard_normal((BATCH, TIME, INPUTS)).astype("float32")
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, {}),
+    "no_bias": ({"use_bias": False}, {"mask": PADDING}),
+    "reset_before": ({"reset_after": False}, {"mask": PADDING}),
+    "reset_before_no_bias": ({"reset_after": False, "use_bias": False}, {}),
+    "padded_zero_output": ({"zero_output_for_mask": True}, {"mask": PADDING}),
+    "backwards_padded": ({"go_backwards": True}, {"mask": PADDING}),
+    "initial_state": ({}, {"mask": PADDING, "initial_state": STATE}),
+    "dropout": ({"dropout": 0.4}, {"mask": PADDING}),
+    "activations": ({"activation": "relu", "recurrent_activation": "hard_sigmoid"}, {}),
+    "last_output": ({"return_sequences": False}, {"mask": PADDING}),
+}
+
+
+@pytest.fixture
+def _loops_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is compiled, and recomputing takes two chunks, the last one shorter."""
+    monkeypatch.setattr(passes, "XLA_UNITS", 0)
+    monkeypatch.setattr(passes, "CHUNK", 3)
+    recurrence._passes.cache_clear()
+    gru_recurrence._passes.cache_clear()
+    yield
+    recurrence._passes.cache_clear()
+    gru_recurrence._passes.cache_clear()
+
+
+def gru_pair(**arguments: Any) -> tuple[hl.MaskedGRU, keras.layers.GRU]:
+    """A masked GRU with dormant connections and the GRU with its weights, and its dropout."""
+    ours = {name: arguments.pop(name) for name in TRAINING_ARGUMENTS if name in arguments}
+    arguments = {"return_sequences": True, "return_state": True, "seed": 3, **arguments}
+    bias = keras.initializers.RandomNormal(seed=1)
+    layers = [
+        layer_class(UNITS, bias_initializer=bias, **arguments, **more)
+        for layer_class, more in ((hl.MaskedGRU, ours), (keras.layers.GRU, {}))
+    ]
+    for layer in layers:
+        layer.build((None, None, INPUTS))
+    masked, plain = layers
+    prune_at_random(masked)
+    plain.set_weights(masked.get_weights()[: len(plain.weights)])
+    return masked, plain
+
+
+def assert_same_step(masked: Any, plain: Any, call: dict[str, Any]) -> None:
+    assert_all_close(plain(X, **call), masked(X, **call), atol=1e-6)
+    # Each second call draws further dropout masks, of both layers alike.
+    expected = gradients(plain, X, plain.trainable_weights, **call)
+    found = gradients(masked, X, masked.trainable_weights, **call)
+    kernels = {kernel.name: kernel.mask.numpy() for kernel in hl.masked_kernels(masked)}
+    for place, weight in enumerate(masked.trainable_weights):
+        expected[place] = expected[place] * kernels.get(weight.name, 1)
+    assert_gradients_close(expected, found)
+    assert all(np.abs(gradient).max() > 1e-3 for gradient in expected)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The recurrences written by hand that were run."""
+    run: list[str] = []
+    for name in ("recur", "recur_gru"):
+        original = getattr(fast_gradient, name)
+
+        def counted(*args: Any, name: str = name, original: Any = original, **kwargs: Any) -> Any:
+            run.append(name)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(fast_gradient, name, counted)
+    return run
+
+
+@pytest.mark.usefixtures("_loops_as_they_are")
+@pytest.mark.parametrize(
+    ("variant", "recompute"),
+    [*((v, False) for v in VARIANTS), ("no_bias", True), ("reset_before", True), ("dropout", True)],
+)
+def test_a_masked_gru_takes_the_gru_s_step(variant: str, recompute: bool, calls: list[str]) -> None:
+    arguments, call = VARIANTS[variant]
+    masked, plain = gru_pair(**arguments, recompute=recompute)
+    assert_same_step(masked, plain, {**call, "training": True})
+    assert set(calls) == {"recur_gru"}
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_masked_gru_takes_the_gru_s_step_when_xla_compiles_it(reset_after: bool) -> None:
+    masked, plain = gru_pair(reset_after=reset_after)
+    assert_same_step(masked, plain, {"mask": PADDING, "training": True})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"recurrent_dropout": 0.3},
+        {"implementation": 1},
+        {"unroll": True},
+        {"activation": keras.activations.softmax},
+    ],
+    ids=str,
+)
+def test_what_the_recurrence_does_not_cover_takes_keras_s_loop(
+    arguments: dict[str, Any], calls: list[str]
+) -> None:
+    masked, plain = gru_pair(**arguments)
+    assert_all_equal(plain(X, training=True), masked(X, training=True))
+    assert not calls
+
+
+def test_dense_gradients_of_a_gru_reach_dormant_connections() -> None:
+    masked, plain = gru_pair()
+    expected = gradients(plain, X, plain.trainable_weights, mask=PADDING)
+    with hl.dense_gradients():
+        found = gradients(masked, X, masked.trainable_weights, mask=PADDING, training=True)
+    assert_gradients_close(expected, found)
