@@ -21,6 +21,8 @@ class FastLayer(CellLayer):
     masks applied, and `_can_run_fast`.
     """
 
+    supports_jit: bool
+
     def __init__(
         self,
         units: int,
@@ -32,6 +34,9 @@ class FastLayer(CellLayer):
         super().__init__(units, *args, **kwargs)  # type: ignore[call-arg]
         self.matmul_dtype = as_matmul_dtype(matmul_dtype)
         self.recompute = bool(recompute)
+        self._left_to_cudnn = not self.supports_jit
+        if self.recompute:
+            self.supports_jit = False  # XLA takes no chunks whose length is unknown
 
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
@@ -48,7 +53,7 @@ class FastLayer(CellLayer):
 
     def _can_run_fast(self) -> bool:
         # One product for all gates, and no cuDNN, whose own loop is faster.
-        return not self.unroll and self.cell.implementation == 2 and self.supports_jit  # type: ignore[attr-defined]
+        return not self.unroll and self.cell.implementation == 2 and not self._left_to_cudnn  # type: ignore[attr-defined]
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Ran:
         raise NotImplementedError

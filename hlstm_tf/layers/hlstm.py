@@ -103,7 +103,7 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
             )
         self.use_cudnn = False
         # `keras.layers.LSTM` turns XLA off wherever cuDNN could take over; here it never does.
-        self.supports_jit = True
+        self.supports_jit = not self.recompute
 
     def _can_run_fast(self) -> bool:
         return bool(self.hidden_units) and not self.unroll

@@ -19,7 +19,6 @@ TIME, BATCH, UNITS = 4, 3, 3
 # Each gate's widths: two hidden layers, then the gates themselves.
 WIDTHS = {
     "unequal": ((5, 2, 7, 1), (4, 6, 1, 3), (UNITS,) * 4),
-    "equal": ((5,) * 4, (2,) * 4, (UNITS,) * 4),
     "plain": ((UNITS,) * 4,),
 }
 PADDING = np.array([[1, 1, 0, 1], [0, 1, 1, 0], [0, 0, 0, 0]], bool).T[:, :, None]
@@ -114,7 +113,6 @@ def results(
         ("unequal", PADDING, True, True),
         ("unequal", None, True, False),
         ("unequal", PADDING, False, False),
-        ("equal", PADDING, True, True),
         ("plain", PADDING, True, False),
     ],
 )
