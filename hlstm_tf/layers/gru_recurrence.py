@@ -28,7 +28,6 @@ from hlstm_tf.layers.passes import (
     shifted,
     steps_of,
     unflat,
-    unstacked,
     weight_gradient,
 )
 from hlstm_tf.layers.products import matmul, operand
@@ -110,7 +109,7 @@ def recur_gru(
 @functools.cache
 def _passes(form: GRUForm, settings: Settings, units: int) -> tuple[Callable[..., Any], ...]:
     passes = (functools.partial(each, form, settings) for each in (_forward, _backward))
-    return tuple(compiled(each, units, settings) for each in passes)
+    return tuple(compiled(each, 3 * units * units, settings) for each in passes)
 
 
 def _forward(
@@ -122,17 +121,15 @@ def _forward(
     weights: GRUWeights,
 ) -> tuple[tf.Tensor, _Values | None]:
     steps, units = steps_of(projected), h.shape[1]
-    reads = unstacked(projected)
-    masks = None if mask is None else unstacked(mask)
     kernels = _kernels(weights, form, settings)
     sizes = [] if settings.recompute else [2 * units, units, units][: 2 + form.reset_after]
 
     def body(time: Any, h: Any, record: Any) -> tuple[Any, ...]:
-        values = _values(reads.read(time), h, kernels, weights.bias, form, settings)
+        values = _values(tf.gather(projected, time), h, kernels, weights.bias, form, settings)
         z, _ = tf.split(form.gate(values.gates), 2, axis=1)
         new_h = z * h + (1.0 - z) * form.state(values.candidate)
-        if masks is not None:
-            new_h = tf.where(masks.read(time), new_h, h)
+        if mask is not None:
+            new_h = tf.where(tf.gather(mask, time), new_h, h)
         left = [value for value in values if value is not None] if sizes else []
         return time + 1, new_h, record.write(time, tf.concat([*left, new_h], axis=1))
 
@@ -248,15 +245,14 @@ def _after_loop(
     by_dh = tf.concat(
         [slopes.z, slopes.candidate * slopes.r, slopes.candidate * slopes.reset], axis=2
     )
-    reads = unstacked(tf.concat([dh_all, slopes.keep, by_dh], axis=2))
     transposed = tf.transpose(kernels[0])
 
     def body(time: Any, dh: Any, record: Any) -> tuple[Any, ...]:
-        here, keep, slope = tf.split(reads.read(time), [units, units, 3 * units], axis=1)
-        dh = dh + here
-        delta = tf.tile(dh, [1, 3]) * slope
+        dh = dh + tf.gather(dh_all, time)
+        delta = tf.tile(dh, [1, 3]) * tf.gather(by_dh, time)
         record = record.write(time, dh)
-        return time - 1, dh * keep + matmul(operand(delta, dtype), transposed), record
+        past = dh * tf.gather(slopes.keep, time)
+        return time - 1, past + matmul(operand(delta, dtype), transposed), record
 
     dh, record = _loop_backward(body, carried[0], steps_of(dh_all), units)
     dh_steps = record.stack()
@@ -277,12 +273,11 @@ def _before_loop(
 ) -> Propagated:
     """The loop backward without `reset_after`, and the weights' gradients after it."""
     dtype, units = settings.matmul_dtype, before.shape[2]
-    reads = unstacked(tf.concat([dh_all, *slopes], axis=2))
     of_gates, of_candidate = map(tf.transpose, kernels)
 
     def body(time: Any, dh: Any, record: Any) -> tuple[Any, ...]:
-        here, keep, z, candidate, r, reset = tf.split(reads.read(time), 6, axis=1)
-        dh = dh + here
+        keep, z, candidate, r, reset = (tf.gather(slope, time) for slope in slopes)
+        dh = dh + tf.gather(dh_all, time)
         dcandidate = dh * candidate
         through_r = matmul(operand(dcandidate, dtype), of_candidate)
         gates = tf.concat([dh * z, through_r * r], axis=1)

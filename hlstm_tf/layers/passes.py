@@ -9,10 +9,11 @@ from hlstm_tf.layers.products import matmul, operand
 
 Pass = Callable[..., Any]
 
-XLA_UNITS = 256
-"""Up to this many units XLA compiles the two loops, whose operations are so small that starting
-each costs more than its work: a third of the time at 64 units (batch 8, one thread, 50 steps), 0.7
-at 128 and 0.8 at 256 (batch 16). Each new shape is compiled anew, in a second or two."""
+XLA_WEIGHTS = 100_000
+"""Up to this many weights in the loop XLA compiles the passes, whose operations are then so small
+that starting each costs more than its work. Measured in processor time (batch 16, 150 steps, one
+and two threads): an H-LSTM takes 0.6 to 0.75 of the time at 64 units, 0.8 to 0.9 at 96 and 1.1 at
+128; an LSTM 0.75 at 128 and 0.9 at 256. Each new shape is compiled anew, in a second or two."""
 
 CHUNK = 32
 """Steps whose intermediate tensors are recomputed at once."""
@@ -30,10 +31,10 @@ class Settings(NamedTuple):
     recompute: bool = False
 
 
-def compiled(function: Pass, units: int, settings: Settings) -> Pass:
-    """Lets XLA compile a pass of a layer of `units`, where that is faster."""
+def compiled(function: Pass, weights: int, settings: Settings) -> Pass:
+    """Lets XLA compile a pass with so many weights in its loop, where that is faster."""
     # XLA would take the rounding of operands for waste and remove it.
-    if units > XLA_UNITS or settings.recompute or settings.matmul_dtype == "bfloat16":
+    if weights > XLA_WEIGHTS or settings.recompute or settings.matmul_dtype == "bfloat16":
         return function
     return tf.function(function, jit_compile=True, reduce_retracing=True, autograph=False)
 
@@ -65,11 +66,6 @@ def cut(structure: Any, start: Any, stop: Any) -> Any:
 def steps_of(values: tf.Tensor) -> Any:
     """The length of the first axis, an int where it is known."""
     return tf.shape(values)[0] if values.shape[0] is None else values.shape[0]
-
-
-def unstacked(values: tf.Tensor) -> tf.TensorArray:
-    """An array to read steps from."""
-    return tf.TensorArray(values.dtype, size=steps_of(values)).unstack(values)
 
 
 def array(steps: Any, width: int) -> tf.TensorArray:

@@ -9,12 +9,13 @@ matrix product after it.
 
 import functools
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import tensorflow as tf
 
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks, pre_activations
-from hlstm_tf.layers.passes import Settings, array, compiled, steps_of, unstacked
+from hlstm_tf.layers.passes import Settings, array, compiled, steps_of
 from hlstm_tf.layers.recurrence_backward import Stored, backward
 
 
@@ -70,9 +71,11 @@ def _passes(
     Layers of other widths have functions of their own: a traced function that is given other shapes
     forgets which sizes are fixed, and only batch and time may vary.
     """
-    units = gate_widths[-1][0]
+    ends = pairwise(gate_widths)
+    deeper = sum(n * m for fan_in, fan_out in ends for n, m in zip(fan_in, fan_out, strict=True))
+    weights = gate_widths[-1][0] * sum(gate_widths[0]) + deeper
     passes = (functools.partial(each, activations, settings) for each in (_forward, backward))
-    return tuple(compiled(each, units, settings) for each in passes)
+    return tuple(compiled(each, weights, settings) for each in passes)
 
 
 def _forward(
@@ -85,20 +88,18 @@ def _forward(
     networks: GateNetworks,
 ) -> tuple[tf.Tensor, Stored]:
     steps = steps_of(projected)
-    reads = unstacked(projected)
-    masks = None if mask is None else unstacked(mask)
     units = h.shape[1]
     sizes = [*(() if settings.recompute else networks.widths), units, units]
     dtype = settings.matmul_dtype
     networks = networks.operands(dtype)
 
     def body(time: Any, h: Any, c: Any, record: Any) -> tuple[Any, ...]:
-        values = pre_activations(reads.read(time), h, networks, activations, dtype)
+        values = pre_activations(tf.gather(projected, time), h, networks, activations, dtype)
         i, f, g, o = tf.split(values[-1], 4, axis=1)
         new_c = activations.gate(f) * c + activations.gate(i) * activations.state(g)
         new_h = activations.gate(o) * activations.state(new_c)
-        if masks is not None:
-            here = masks.read(time)
+        if mask is not None:
+            here = tf.gather(mask, time)
             new_h, new_c = tf.where(here, new_h, h), tf.where(here, new_c, c)
         left = [] if settings.recompute else values
         record = record.write(time, tf.concat([*left, new_h, new_c], axis=1))

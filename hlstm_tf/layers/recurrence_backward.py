@@ -22,7 +22,6 @@ from hlstm_tf.layers.passes import (
     split_gates,
     steps_of,
     unflat,
-    unstacked,
     weight_gradient,
 )
 from hlstm_tf.layers.products import matmul, operand
@@ -171,19 +170,16 @@ def _backward_loop(
     """Returns each layer's pre-activation gradients, first to last, and the first states'."""
     steps = steps_of(span.dh)
     given = [span.dh, slopes.gates, slopes.c_by_h, slopes.forget, *slopes.hidden]
-    sizes = [value.shape[2] for value in given]
-    reads = unstacked(tf.concat(given, axis=2))
-    masks = None if span.mask is None else unstacked(span.mask)
     transposed = [tuple(map(tf.transpose, kernel)) for kernel in networks.kernels]
     recurrent = tf.transpose(networks.recurrent)
     dtype = settings.matmul_dtype
 
     def body(time: Any, dh: Any, dc: Any, record: Any) -> tuple[Any, ...]:
-        here, gates, c_by_h, forget, *hidden = tf.split(reads.read(time), sizes, axis=1)
+        here, gates, c_by_h, forget, *hidden = (tf.gather(each, time) for each in given)
         here = here + dh
-        if masks is not None:
+        if span.mask is not None:
             # A masked step hands its states' gradients on as they are.
-            valid = masks.read(time)
+            valid = tf.gather(span.mask, time)
             stay_h, stay_c = tf.where(valid, 0.0, here), tf.where(valid, 0.0, dc)
             here, dc = tf.where(valid, here, 0.0), tf.where(valid, dc, 0.0)
         dc = dc + here * c_by_h
@@ -194,7 +190,7 @@ def _backward_loop(
             deltas.append(delta)
         record = record.write(time, tf.concat(deltas[::-1], axis=1))
         dh, dc = matmul(operand(delta, dtype), recurrent), dc * forget
-        if masks is not None:
+        if span.mask is not None:
             dh, dc = dh + stay_h, dc + stay_c
         return time - 1, dh, dc, record
 

@@ -43,7 +43,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.fixture
 def _loops_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is compiled, and recomputing takes two chunks, the last one shorter."""
-    monkeypatch.setattr(passes, "XLA_UNITS", 0)
+    monkeypatch.setattr(passes, "XLA_WEIGHTS", 0)
     monkeypatch.setattr(passes, "CHUNK", 3)
     recurrence._passes.cache_clear()
     gru_recurrence._passes.cache_clear()

@@ -28,7 +28,7 @@ ACTIVATIONS = Activations(tf.nn.leaky_relu, tf.sigmoid, tf.tanh)
 @pytest.fixture
 def _loops_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is compiled, and recomputing takes two chunks, the last one shorter."""
-    monkeypatch.setattr(passes, "XLA_UNITS", 0)
+    monkeypatch.setattr(passes, "XLA_WEIGHTS", 0)
     monkeypatch.setattr(passes, "CHUNK", 3)
     recurrence._passes.cache_clear()
     yield
