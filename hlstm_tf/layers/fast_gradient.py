@@ -1,6 +1,7 @@
 """Runs recurrent layers through the recurrences whose backward pass is written by hand."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -10,9 +11,9 @@ from hlstm_tf.layers.elementwise import is_elementwise
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
 from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
-from hlstm_tf.layers.passes import Settings
+from hlstm_tf.layers.passes import Settings, flat, split_gates, unflat
+from hlstm_tf.layers.products import matmul, operand
 from hlstm_tf.layers.recurrence import recur
-from hlstm_tf.layers.scan import time_major_mask
 
 Ran = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
 """The last output, all outputs (one, without `return_sequences`), and the last states."""
@@ -44,23 +45,66 @@ def has_fast_gradient(cell: keras.layers.Layer) -> bool:
 
 
 def gate_networks(
-    cell: HLSTMCell, weights: GateWeights, projected: tf.Tensor, training: bool
+    cell: HLSTMCell, weights: GateWeights, sequences: tf.Tensor, training: bool
 ) -> GateNetworks:
     """The gates of an H-LSTM cell with hidden layers, as the recurrence takes them.
 
     Args:
         cell: The cell.
         weights: Its `gate_weights()`.
-        projected: `cell.project` of the sequence; its batch size and dtype are used.
+        sequences: The inputs; their batch size and dtype are used.
         training: Whether the gates' dropout acts.
     """
-    dropped = cell.get_hidden_dropout_masks(projected) if training else None
+    dropped = cell.get_hidden_dropout_masks(sequences) if training else None
     return GateNetworks(
         recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
         kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
         biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
         dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
     )
+
+
+def project(
+    cell: keras.layers.Layer,
+    sequences: tf.Tensor,
+    kernel: Any,
+    bias: Any,
+    training: bool,
+    flags: Flags,
+    settings: Settings,
+    widths: Sequence[int] = (),
+) -> tf.Tensor:
+    """The input's share of a cell's gates for all steps at once, in the order of the loop.
+
+    Args:
+        cell: The cell, whose dropout acts on the inputs in training.
+        sequences: `(batch, time, inputs)`.
+        kernel: `(inputs, ...)`, the gates after the inputs.
+        bias: Of the kernel's shape without the inputs; `None` for none.
+        training: Whether dropout acts.
+        flags: How the layer runs over time.
+        settings: How the passes compute.
+        widths: The gates' widths, for a cell that may drop other inputs for each of them.
+
+    Returns:
+        `(time, batch, n)`, float32. Inputs are put in time's order before they are projected:
+        they are a fraction of what comes out.
+    """
+    dtype = _matmul_dtype(cell, settings)
+    dropped = cell.get_dropout_mask(sequences[:, 0]) if training else None
+    x = _float32(_in_order(sequences, flags))
+    kernel = _float32(tf.reshape(kernel, [sequences.shape[2], -1]))
+    if isinstance(dropped, list):
+        gates = zip(dropped, split_gates(kernel, widths), strict=True)
+        projected = tf.concat([_product(x * _float32(d), gate, dtype) for d, gate in gates], axis=2)
+    else:
+        x = x if dropped is None else x * _float32(dropped)
+        projected = _product(x, kernel, dtype)
+    return projected if bias is None else projected + _float32(tf.reshape(bias, [-1]))
+
+
+def _product(x: tf.Tensor, kernel: tf.Tensor, dtype: str) -> tf.Tensor:
+    return unflat(matmul(operand(flat(x), dtype), operand(kernel, dtype)), x)
 
 
 def run_lstm(
@@ -79,19 +123,17 @@ def run_lstm(
     Args:
         cell: A cell for which `has_fast_gradient` is true; its activations are used.
         networks: The cell's gates; without kernels they are a plain LSTM's.
-        projected: `(batch, time, sum(H1))`, or in more axes, e.g. `(batch, time, 4, H1)`: the
-            input's share of the first layer of the gates, biases included; H1 is `units` for a
-            plain LSTM.
+        projected: What `project` gives for the first layer of the gates.
         states: `[h, c]`, each `(batch, units)`.
         mask: `(batch, time)` or `(batch, time, 1)`, or `None`.
         flags: How the layer runs over time.
         settings: How the passes compute.
     """
-    networks, projected, states = _float32((networks, projected, states))
-    time_major, valid = _time_major(projected, mask, flags)
-    settings = _settings(cell, settings)
+    networks, states = _float32((networks, states))
+    valid = None if mask is None else _in_order(tf.cast(mask, tf.bool), flags)
     activations = Activations(*_activations(cell))
-    h, c = recur(time_major, valid, states[0], states[1], networks, activations, settings)
+    settings = settings._replace(matmul_dtype=_matmul_dtype(cell, settings))
+    h, c = recur(projected, valid, states[0], states[1], networks, activations, settings)
     return _layer_results(cell, h, [h[-1], c], valid, flags)
 
 
@@ -103,27 +145,16 @@ def run_gru(
     flags: Flags,
     settings: Settings,
 ) -> Ran:
-    """`run_lstm` for a GRU cell; `projected` is `(batch, time, 3 * units)`, biases included."""
+    """`run_lstm` for a GRU cell."""
     own_bias = cell.use_bias and cell.reset_after
     bias = tf.convert_to_tensor(cell.bias)[1] if own_bias else None
     weights = GRUWeights(tf.convert_to_tensor(cell.recurrent_kernel), bias)
-    weights, projected, h = _float32((weights, projected, h))
-    time_major, valid = _time_major(projected, mask, flags)
+    weights, h = _float32((weights, h))
+    valid = None if mask is None else _in_order(tf.cast(mask, tf.bool), flags)
     form = GRUForm(cell.recurrent_activation, cell.activation, bool(cell.reset_after))
-    outputs = recur_gru(time_major, valid, h, weights, form, _settings(cell, settings))
+    settings = settings._replace(matmul_dtype=_matmul_dtype(cell, settings))
+    outputs = recur_gru(projected, valid, h, weights, form, settings)
     return _layer_results(cell, outputs, [outputs[-1]], valid, flags)
-
-
-def project(cell: keras.layers.Layer, sequences: Any, training: bool) -> tf.Tensor:
-    """The input's share of an LSTM or GRU cell's gates, biases included, for all steps at once."""
-    dropped = cell.get_dropout_mask(sequences[:, 0]) if training else None
-    if dropped is not None:
-        sequences = sequences * dropped[:, None]
-    gates = keras.ops.matmul(sequences, cell.kernel)
-    if cell.bias is None:
-        return gates
-    bias = keras.ops.convert_to_tensor(cell.bias)
-    return gates + (bias if len(bias.shape) == 1 else bias[0])
 
 
 def _activations(cell: keras.layers.Layer) -> tuple[Any, Any, Any]:
@@ -131,9 +162,8 @@ def _activations(cell: keras.layers.Layer) -> tuple[Any, Any, Any]:
     return hidden, cell.recurrent_activation, cell.activation
 
 
-def _settings(cell: keras.layers.Layer, settings: Settings) -> Settings:
-    """The settings with the matrix products' dtype resolved: the compute dtype by default."""
-    return settings._replace(matmul_dtype=settings.matmul_dtype or cell.compute_dtype)
+def _matmul_dtype(cell: keras.layers.Layer, settings: Settings) -> str:
+    return settings.matmul_dtype or cell.compute_dtype
 
 
 def _float32(structure: Any) -> Any:
@@ -146,21 +176,12 @@ def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
     return tf.reshape(mask, [-1, math.prod(mask.shape[1:])])
 
 
-def _time_major(
-    projected: tf.Tensor, mask: Any, flags: Flags
-) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """`(time, batch, n)` in the order of the loop, and the mask `(time, batch, 1)`."""
-    batch, length = tf.shape(projected)[0], projected.shape[1]
-    time_major = tf.transpose(projected, [1, 0, *range(2, len(projected.shape))])
-    width = math.prod(projected.shape[2:])
-    steps = tf.shape(projected)[1] if length is None else length
-    time_major = tf.reshape(time_major, [steps, batch, width])
-    time_major.set_shape([length, projected.shape[0], width])
-    valid = None if mask is None else time_major_mask(mask)
-    if flags.go_backwards:
-        time_major = tf.reverse(time_major, [0])
-        valid = None if valid is None else tf.reverse(valid, [0])
-    return time_major, valid
+def _in_order(values: tf.Tensor, flags: Flags) -> tf.Tensor:
+    """`(batch, time, n)`, or a mask `(batch, time)`, as `(time, batch, n)` as the loop runs."""
+    if len(values.shape) == 2:
+        values = values[:, :, None]
+    time_major = tf.transpose(values, [1, 0, 2])
+    return tf.reverse(time_major, [0]) if flags.go_backwards else time_major
 
 
 def _layer_results(

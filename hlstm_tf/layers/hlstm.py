@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from hlstm_tf.layers.cell_layer import cell_in_place_of
-from hlstm_tf.layers.fast_gradient import gate_networks, run_lstm
+from hlstm_tf.layers.fast_gradient import gate_networks, project, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.scan import scan
@@ -110,9 +110,11 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         weights = self.cell.gate_weights()
-        projected = self.cell.project(sequences, weights, training)
-        gates = gate_networks(self.cell, weights, projected, training)
-        return run_lstm(self.cell, gates, projected, states, mask, *self._how())
+        gates, how = gate_networks(self.cell, weights, sequences, training), self._how()
+        projected = project(
+            self.cell, sequences, weights.kernel, weights.bias, training, *how, gates.gate_widths[0]
+        )
+        return run_lstm(self.cell, gates, projected, states, mask, *how)
 
     def _run_plain(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
         if not self._can_run_fast():

@@ -52,8 +52,10 @@ def flat(values: tf.Tensor) -> tf.Tensor:
 
 def unflat(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """`(time * batch, n)` as `(time, batch, n)`, where `like` is `(time, batch, ...)`."""
-    shape = tf.shape(like)
-    return tf.reshape(values, [shape[0], shape[1], values.shape[1]])
+    shape, width = tf.shape(like), values.shape[1]
+    return tf.ensure_shape(
+        tf.reshape(values, [shape[0], shape[1], width]), [*like.shape[:2], width]
+    )
 
 
 def cut(structure: Any, start: Any, stop: Any) -> Any:

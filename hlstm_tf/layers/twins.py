@@ -231,8 +231,9 @@ class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         recurrent = ops.convert_to_tensor(self.cell.recurrent_kernel)
         gates = GateNetworks(recurrent, kernels=(), biases=(), dropped=())
-        projected = project(self.cell, sequences, training)
-        return run_lstm(self.cell, gates, projected, states, mask, *self._how())
+        how = self._how()
+        projected = project(self.cell, sequences, self.cell.kernel, self.cell.bias, training, *how)
+        return run_lstm(self.cell, gates, projected, states, mask, *how)
 
 
 @_register
@@ -251,5 +252,8 @@ class MaskedGRU(FastLayer, keras.layers.GRU, _MaskedCellRNN):
     _cell_class = MaskedGRUCell
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        projected = project(self.cell, sequences, training)
-        return run_gru(self.cell, projected, states[0], mask, *self._how())
+        how, bias = self._how(), self.cell.bias
+        if bias is not None and self.cell.reset_after:
+            bias = bias[0]  # the other one is the recurrence's
+        projected = project(self.cell, sequences, self.cell.kernel, bias, training, *how)
+        return run_gru(self.cell, projected, states[0], mask, *how)
