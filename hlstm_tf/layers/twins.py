@@ -217,7 +217,8 @@ class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
 
     On a CPU it trains through the recurrence whose backward pass is written by hand, under the
     conditions that `HLSTM` has, with the same numbers to rounding. It takes two arguments more
-    than `keras.layers.LSTM`, `matmul_dtype` and `recompute`, which mean what they do for `HLSTM`.
+    than `keras.layers.LSTM`, by name: `matmul_dtype` and `recompute`, which mean what they do for
+    `HLSTM`.
 
     Example:
 
