@@ -1,17 +1,14 @@
-"""Times a training step of recurrent layers against `keras.layers.LSTM`, in one run.
+"""Times a training step of recurrent layers against Keras's and torch's, in one run.
 
     python benchmarks/train_step.py            # 256 and 800 units, 150 steps
-    python benchmarks/train_step.py --quick    # 64 units, 50 steps
+    python benchmarks/train_step.py --quick    # 64 units, 50 steps, without torch
 
-A step is forward, backward and the gradients' sums, on one batch. The peers take turns round after
-round, so that a busy machine slows them alike; the figures are medians, and ratios are taken round
-by round against `keras.layers.LSTM`.
+A step is forward, backward and the gradients' sums, on one batch of 16, on all cores. Memory has a
+benchmark of its own, `train_memory.py`. bfloat16 is faster than float32 on processors that have
+instructions for it (AVX512_BF16, AMX), and as fast on others.
 """
 
-import argparse
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,94 +17,165 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 import tensorflow as tf
+from _measure import Row, Run, compare, options, show, try_peers, write
 
 import hlstm_tf as hl
+from hlstm_tf.layers.products import multiplies_bfloat16
 
-PEER = "keras.layers.LSTM"
+BATCH = 16
+LSTM, GRU = "keras.layers.LSTM", "keras.layers.GRU"
+NO_MASKS = "HLSTM without masks"
+EPOCH = "an epoch"
 
 
-def layers(units: int) -> dict[str, keras.Layer]:
-    """The layers that are compared, by the name they are printed under."""
-    return {
-        PEER: keras.layers.LSTM(units, return_sequences=True),
-        "hl.MaskedLSTM": hl.MaskedLSTM(units, return_sequences=True),
-        "hl.HLSTM": hl.HLSTM(units, return_sequences=True),
-        "hl.HLSTM, no masks": hl.HLSTM(units, return_sequences=True, masked=False),
-        "keras.layers.RNN(hl.HLSTMCell)": keras.layers.RNN(
-            hl.HLSTMCell(units), return_sequences=True
+def main() -> None:
+    given = options(__doc__)
+    widths, steps, rounds = ([64], 50, 3) if given.quick else ([256, 800], 150, 5)
+    tables: dict[str, list[Row]] = {}
+    text = ""
+    bits = "has" if multiplies_bfloat16() else "has no"
+    print(f"this processor {bits} bfloat16 instructions", flush=True)
+    for units in widths:
+        for title, peers, reference in comparisons(units, steps, not given.quick):
+            title = f"{title}, {units} units, {steps} steps"
+            tables[title] = compare(try_peers(peers), reference, rounds)
+            text += show(title, tables[title], reference) + "\n"
+    units, batches, epochs = (64, 10, 6) if given.quick else (256, 16, 8)
+    title = f"A growth event after an epoch of {batches} batches, H-LSTM, {units} units"
+    tables[title] = growth_rows(units, batches, epochs)
+    text += show(title, tables[title], EPOCH) + "\n"
+    write(given, tables, text)
+
+
+def comparisons(
+    units: int, steps: int, torch: bool
+) -> list[tuple[str, dict[str, Callable[[], Run]], str]]:
+    """Titles, what prepares the runs by name, and the run that the others are compared with."""
+    x = tf.random.stateless_normal((BATCH, steps, units), seed=(0, 0))
+
+    def ours(make: Callable[..., keras.Layer], **arguments: Any) -> Callable[[], Run]:
+        return lambda: step_of(make(units, return_sequences=True, **arguments), x)
+
+    low = {"matmul_dtype": "bfloat16"}
+    lstms = {
+        LSTM: ours(keras.layers.LSTM),
+        "MaskedLSTM": ours(hl.MaskedLSTM),
+        "MaskedLSTM, bfloat16": ours(hl.MaskedLSTM, **low),
+        "HLSTM": ours(hl.HLSTM),
+        "HLSTM, bfloat16": ours(hl.HLSTM, **low),
+        "HLSTM, recompute": ours(hl.HLSTM, recompute=True),
+        "keras.layers.RNN(HLSTMCell)": lambda: step_of(
+            keras.layers.RNN(hl.HLSTMCell(units), return_sequences=True), x
         ),
     }
+    grus = {
+        GRU: ours(keras.layers.GRU),
+        "MaskedGRU": ours(hl.MaskedGRU),
+        "MaskedGRU, bfloat16": ours(hl.MaskedGRU, **low),
+        "MaskedGRU, reset before": ours(hl.MaskedGRU, reset_after=False),
+    }
+    if torch:  # whose threads wait for one another by spinning, minutes long on a busy machine
+        lstms["torch LSTM"] = lambda: torch_step(units, x, "LSTM")
+        lstms["torch LSTM, bfloat16"] = lambda: torch_step(units, x, "LSTM", bfloat16=True)
+        grus["torch GRU"] = lambda: torch_step(units, x, "GRU")
+    masks = {NO_MASKS: ours(hl.HLSTM, masked=False), "HLSTM": ours(hl.HLSTM)}
+    return [("LSTM", lstms, LSTM), ("GRU", grus, GRU), ("Masks", masks, NO_MASKS)]
 
 
-def step_of(layer: keras.Layer, batch: tf.Tensor) -> Callable[[], Any]:
-    """A compiled training step of `layer` on `batch`."""
-    layer(batch)
+def step_of(layer: keras.Layer, x: tf.Tensor) -> Run:
+    """A compiled training step of `layer` on the batch `x`."""
+    layer(x)
     variables = [variable.value for variable in layer.trainable_variables]
 
     @tf.function
     def step() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(batch, training=True))
+            loss = tf.reduce_sum(layer(x, training=True))
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(loss, variables)]
 
-    step()
     return step
 
 
-def measure(units: int, steps: int, batch_size: int, rounds: int) -> list[dict[str, Any]]:
-    """Times every layer in `rounds` interleaved rounds; milliseconds and ratios."""
-    batch = tf.random.normal((batch_size, steps, units), seed=0)
-    timed = {name: step_of(layer, batch) for name, layer in layers(units).items()}
-    times: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in range(rounds):
-        for name, step in timed.items():
-            start = time.perf_counter()
-            step()
-            times[name].append((time.perf_counter() - start) * 1e3)
-    rows = []
-    for name, values in times.items():
-        ratios = sorted(mine / peer for mine, peer in zip(values, times[PEER], strict=True))
-        rows.append(
-            {
-                "layer": name,
-                "units": units,
-                "ms": statistics.median(values),
-                "ratio": statistics.median(ratios),
-                "ratio_low": ratios[len(ratios) // 4],
-                "ratio_high": ratios[-1 - len(ratios) // 4],
-            }
+def torch_step(units: int, x: tf.Tensor, kind: str, bfloat16: bool = False) -> Run:
+    """torch's training step on the batch `x`, on all cores."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    model = getattr(torch.nn, kind)(units, units, batch_first=True).to(dtype)
+    batch = torch.from_numpy(x.numpy()).to(dtype)
+
+    def step() -> list[Any]:
+        model.zero_grad()
+        model(batch)[0].sum().backward()
+        return [parameter.grad.sum() for parameter in model.parameters()]
+
+    return step
+
+
+class EpochTimes(keras.callbacks.Callback):
+    """Seconds of each epoch's training, and of what the callbacks between do at its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained: list[float] = []
+        self.ended: list[float] = []
+        self.after = keras.callbacks.LambdaCallback(on_epoch_end=self._mark_end)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._finished = time.perf_counter()
+        self.trained.append(self._finished - self._began)
+
+    def _mark_end(self, epoch: int, logs: Any = None) -> None:
+        self.ended.append(time.perf_counter() - self._finished)
+
+
+def growth_rows(units: int, batches: int, epochs: int) -> list[Row]:
+    """An epoch's training, a growth event with a pass of its own, and one by the epoch's steps.
+
+    An event by the epoch's steps costs what its epoch takes longer than others, too.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(BATCH * batches, 50, units)).astype("float32")
+    y = rng.normal(size=(BATCH * batches, 1)).astype("float32")
+
+    def train(during: str | None) -> EpochTimes:
+        layer = hl.HLSTM(units)
+        model = keras.Sequential([keras.Input((50, units)), layer, keras.layers.Dense(1)])
+        hl.edit_masks(
+            {kernel: rng.random(kernel.shape) < 0.5 for kernel in hl.masked_kernels(model)}
         )
-    return rows
+        model.compile("sgd", "mse")
+        times = EpochTimes()
+        between = []
+        if during is not None:
+            growth = {"during": during, "batch_size": BATCH, "epochs": epochs, "verbose": 0}
+            between = [hl.callbacks.GradientGrowth((x, y), **growth)]
+        called = [times, *between, times.after]
+        model.fit(x, y, BATCH, epochs, callbacks=called, verbose=0)
+        return times
+
+    plain, by_pass, by_epoch = map(train, (None, "pass", "epoch"))
+    epoch = statistics.median(plain.trained[2:])  # the first ones trace
+    collecting = statistics.median(by_epoch.trained[2:]) - epoch
+    return [
+        growth_row(EPOCH, epoch, plain.trained[2:]),
+        growth_row("by a pass", epoch, by_pass.ended[2:]),
+        growth_row("by the epoch's steps", epoch, [collecting + t for t in by_epoch.ended[2:]]),
+    ]
 
 
-def main() -> None:
-    """Runs the benchmark and prints its table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="the short form")
-    parser.add_argument("--units", type=int, nargs="+", help="widths (default: 256 800)")
-    parser.add_argument("--threads", type=int, default=2, help="threads an operation may use")
-    parser.add_argument("--json", metavar="FILE", help="write the rows here as well")
-    options = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    widths = options.units or ([64] if options.quick else [256, 800])
-    steps, rounds = (50, 5) if options.quick else (150, 11)
-    print(f"{platform.machine()}, {options.threads} threads, batch 16, {steps} steps")
-    print(f"{'layer':32} {'units':>5} {'ms':>9} {'x LSTM':>7}  middle half")
-    rows = []
-    for units in widths:
-        for row in measure(units, steps, 16, rounds):
-            rows.append(row)
-            spread = f"{row['ratio_low']:.2f}-{row['ratio_high']:.2f}"
-            print(
-                f"{row['layer']:32} {units:5d} {row['ms']:9.1f} {row['ratio']:7.2f}  {spread}",
-                flush=True,
-            )
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+def growth_row(name: str, epoch: float, seconds: list[float]) -> Row:
+    spent = [max(each, 1e-6) for each in seconds]  # what costs nothing may come out below it
+    ratios = sorted(epoch / each for each in spent)
+    quarter = len(ratios) // 4
+    median = statistics.median(spent)
+    return Row(name, 1e6 * median, epoch / median, ratios[quarter], ratios[-1 - quarter])
 
 
 if __name__ == "__main__":

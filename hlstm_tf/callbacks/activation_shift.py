@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from hlstm_tf.layers.recurrence import declare_elementwise
+from hlstm_tf.layers.elementwise import declare_elementwise
 
 
 @declare_elementwise

@@ -15,7 +15,7 @@ import keras
 from keras import ops
 
 from hlstm_tf.layers import HLSTMCell
-from hlstm_tf.layers.recurrence import is_elementwise
+from hlstm_tf.layers.elementwise import is_elementwise
 
 Step = Callable[[Any, list[Any]], tuple[Any, list[Any]]]
 

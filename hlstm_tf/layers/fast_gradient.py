@@ -1,90 +1,200 @@
-"""Runs LSTM and H-LSTM layers through the recurrence whose backward pass is written by hand."""
+"""Runs recurrent layers through the recurrences whose backward pass is written by hand."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from hlstm_tf.layers.elementwise import is_elementwise
+from hlstm_tf.layers.gate_networks import Activations, GateNetworks
+from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
-from hlstm_tf.layers.recurrence import Activations, GateNetworks, is_elementwise, recur
-from hlstm_tf.layers.scan import time_major_mask
+from hlstm_tf.layers.passes import Settings, flat, split_gates, unflat
+from hlstm_tf.layers.products import matmul, operand
+from hlstm_tf.layers.recurrence import recur
+
+Ran = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
+"""The last output, all outputs (one, without `return_sequences`), and the last states."""
 
 
-def has_fast_gradient(cell: keras.layers.LSTMCell) -> bool:
-    """Whether the recurrence covers the cell.
+class Flags(NamedTuple):
+    """How a layer runs over time: its arguments of the same names."""
+
+    go_backwards: bool = False
+    return_sequences: bool = True
+    zero_output_for_mask: bool = False
+
+    @classmethod
+    def of(cls, layer: keras.layers.RNN) -> "Flags":
+        return cls(*(getattr(layer, name) for name in cls._fields))
+
+
+def has_fast_gradient(cell: keras.layers.Layer) -> bool:
+    """Whether a recurrence covers the LSTM, H-LSTM or GRU cell.
 
     It does not cover recurrent dropout, whose masks differ from gate to gate; activations that are
-    not known to be elementwise; compute dtypes other than float32; and gates of different widths.
+    not known to be elementwise; and compute dtypes other than float32 and bfloat16.
     """
     return (
-        getattr(cell, "has_equal_gates", True)
-        and cell.compute_dtype == "float32"
+        cell.compute_dtype in ("float32", "bfloat16")
         and cell.recurrent_dropout == 0
         and all(map(is_elementwise, _activations(cell)))
     )
 
 
 def gate_networks(
-    cell: HLSTMCell, weights: GateWeights, projected: tf.Tensor, training: bool
+    cell: HLSTMCell, weights: GateWeights, sequences: tf.Tensor, training: bool
 ) -> GateNetworks:
     """The gates of an H-LSTM cell with hidden layers, as the recurrence takes them.
 
     Args:
         cell: The cell.
         weights: Its `gate_weights()`.
-        projected: `cell.project` of the sequence; its batch size and dtype are used.
+        sequences: The inputs; their batch size and dtype are used.
         training: Whether the gates' dropout acts.
     """
-    dropped = cell.get_hidden_dropout_masks(projected) if training else None
+    dropped = cell.get_hidden_dropout_masks(sequences) if training else None
     return GateNetworks(
-        recurrent=weights.recurrent_kernel,
+        recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
         kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
         biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
-        dropped=tuple(dropped or ()),
+        dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
     )
 
 
-def run_with_fast_gradient(
+def project(
+    cell: keras.layers.Layer,
+    sequences: tf.Tensor,
+    kernel: Any,
+    bias: Any,
+    training: bool,
+    flags: Flags,
+    settings: Settings,
+    widths: Sequence[int] = (),
+) -> tf.Tensor:
+    """The input's share of a cell's gates for all steps at once, in the order of the loop.
+
+    Args:
+        cell: The cell, whose dropout acts on the inputs in training.
+        sequences: `(batch, time, inputs)`.
+        kernel: `(inputs, ...)`, the gates after the inputs.
+        bias: Of the kernel's shape without the inputs; `None` for none.
+        training: Whether dropout acts.
+        flags: How the layer runs over time.
+        settings: How the passes compute.
+        widths: The gates' widths, for a cell that may drop other inputs for each of them.
+
+    Returns:
+        `(time, batch, n)`, float32. Inputs are put in time's order before they are projected:
+        they are a fraction of what comes out.
+    """
+    dtype = _matmul_dtype(cell, settings)
+    dropped = cell.get_dropout_mask(sequences[:, 0]) if training else None
+    x = _float32(_in_order(sequences, flags))
+    kernel = _float32(tf.reshape(kernel, [sequences.shape[2], -1]))
+    if isinstance(dropped, list):
+        gates = zip(dropped, split_gates(kernel, widths), strict=True)
+        projected = tf.concat([_product(x * _float32(d), gate, dtype) for d, gate in gates], axis=2)
+    else:
+        x = x if dropped is None else x * _float32(dropped)
+        projected = _product(x, kernel, dtype)
+    return projected if bias is None else projected + _float32(tf.reshape(bias, [-1]))
+
+
+def _product(x: tf.Tensor, kernel: tf.Tensor, dtype: str) -> tf.Tensor:
+    return unflat(matmul(operand(flat(x), dtype), operand(kernel, dtype)), x)
+
+
+def run_lstm(
     cell: keras.layers.LSTMCell,
     networks: GateNetworks,
     projected: tf.Tensor,
     states: list[tf.Tensor],
-    mask: Any = None,
-    *,
-    go_backwards: bool = False,
-    return_sequences: bool = True,
-    zero_output_for_mask: bool = False,
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """Does what `scan` does with `cell.step`, for the same arguments and with the same results.
+    mask: Any,
+    flags: Flags,
+    settings: Settings,
+) -> Ran:
+    """Does what `scan` does with `cell.step`, with the same results.
+
+    The states and all sums are float32; outputs and states come back in the compute dtype.
 
     Args:
         cell: A cell for which `has_fast_gradient` is true; its activations are used.
         networks: The cell's gates; without kernels they are a plain LSTM's.
-        projected: `(batch, time, 4 * H1)`: the input's share of the first layer of the gates,
-            biases included; H1 is `units` for a plain LSTM.
+        projected: What `project` gives for the first layer of the gates.
         states: `[h, c]`, each `(batch, units)`.
         mask: `(batch, time)` or `(batch, time, 1)`, or `None`.
-        go_backwards: Whether time runs from the end.
-        return_sequences: Whether all outputs are kept, or only the last.
-        zero_output_for_mask: Whether outputs at masked steps are zero.
-
-    Returns:
-        The last output, all outputs (one, without `return_sequences`), and the last states.
+        flags: How the layer runs over time.
+        settings: How the passes compute.
     """
-    time_major = tf.transpose(projected, [1, 0, 2])
-    valid = None if mask is None else time_major_mask(mask)
-    if go_backwards:
-        time_major = tf.reverse(time_major, [0])
-        valid = None if valid is None else tf.reverse(valid, [0])
-    h, c = recur(time_major, valid, states[0], states[1], networks, _activations(cell))
-    outputs = h if valid is None else _mask_outputs(h, valid, zero_output_for_mask)
-    kept = outputs if return_sequences else outputs[-1:]
-    return outputs[-1], tf.transpose(kept, [1, 0, 2]), [h[-1], c]
+    networks, states = _float32((networks, states))
+    valid = None if mask is None else _in_order(tf.cast(mask, tf.bool), flags)
+    activations = Activations(*_activations(cell))
+    settings = settings._replace(matmul_dtype=_matmul_dtype(cell, settings))
+    h, c = recur(projected, valid, states[0], states[1], networks, activations, settings)
+    return _layer_results(cell, h, [h[-1], c], valid, flags)
 
 
-def _activations(cell: keras.layers.LSTMCell) -> Activations:
+def run_gru(
+    cell: keras.layers.GRUCell,
+    projected: tf.Tensor,
+    h: tf.Tensor,
+    mask: Any,
+    flags: Flags,
+    settings: Settings,
+) -> Ran:
+    """`run_lstm` for a GRU cell."""
+    own_bias = cell.use_bias and cell.reset_after
+    bias = tf.convert_to_tensor(cell.bias)[1] if own_bias else None
+    weights = GRUWeights(tf.convert_to_tensor(cell.recurrent_kernel), bias)
+    weights, h = _float32((weights, h))
+    valid = None if mask is None else _in_order(tf.cast(mask, tf.bool), flags)
+    form = GRUForm(cell.recurrent_activation, cell.activation, bool(cell.reset_after))
+    settings = settings._replace(matmul_dtype=_matmul_dtype(cell, settings))
+    outputs = recur_gru(projected, valid, h, weights, form, settings)
+    return _layer_results(cell, outputs, [outputs[-1]], valid, flags)
+
+
+def _activations(cell: keras.layers.Layer) -> tuple[Any, Any, Any]:
     hidden = getattr(cell, "hidden_activation", keras.activations.linear)
-    return Activations(hidden, cell.recurrent_activation, cell.activation)
+    return hidden, cell.recurrent_activation, cell.activation
+
+
+def _matmul_dtype(cell: keras.layers.Layer, settings: Settings) -> str:
+    return settings.matmul_dtype or cell.compute_dtype
+
+
+def _float32(structure: Any) -> Any:
+    return tf.nest.map_structure(
+        lambda value: None if value is None else tf.cast(value, tf.float32), structure
+    )
+
+
+def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(mask, [-1, math.prod(mask.shape[1:])])
+
+
+def _in_order(values: tf.Tensor, flags: Flags) -> tf.Tensor:
+    """`(batch, time, n)`, or a mask `(batch, time)`, as `(time, batch, n)` as the loop runs."""
+    if len(values.shape) == 2:
+        values = values[:, :, None]
+    time_major = tf.transpose(values, [1, 0, 2])
+    return tf.reverse(time_major, [0]) if flags.go_backwards else time_major
+
+
+def _layer_results(
+    cell: keras.layers.Layer,
+    h: tf.Tensor,
+    states: list[tf.Tensor],
+    valid: tf.Tensor | None,
+    flags: Flags,
+) -> Ran:
+    outputs = h if valid is None else _mask_outputs(h, valid, flags.zero_output_for_mask)
+    kept = outputs if flags.return_sequences else outputs[-1:]
+    ran = outputs[-1], tf.transpose(kept, [1, 0, 2]), states
+    return tf.nest.map_structure(lambda value: tf.cast(value, cell.compute_dtype), ran)
 
 
 def _mask_outputs(h: tf.Tensor, valid: tf.Tensor, zero_output_for_mask: bool) -> tf.Tensor:

@@ -6,10 +6,11 @@ import keras
 from keras import ops
 
 from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
-from hlstm_tf.layers.effective import EffectiveKernel, gradients_are_dense
-from hlstm_tf.layers.fast_gradient import has_fast_gradient, run_with_fast_gradient
+from hlstm_tf.layers.effective import EffectiveKernel
+from hlstm_tf.layers.fast_gradient import project, run_gru, run_lstm
+from hlstm_tf.layers.fast_layer import FastLayer
+from hlstm_tf.layers.gate_networks import GateNetworks
 from hlstm_tf.layers.masking import MaskedLayer
-from hlstm_tf.layers.recurrence import GateNetworks
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
 
@@ -211,11 +212,13 @@ class MaskedSimpleRNN(CellLayer, keras.layers.SimpleRNN, _MaskedCellRNN):
 
 
 @_register
-class MaskedLSTM(CellLayer, keras.layers.LSTM, _MaskedCellRNN):
+class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
     """`keras.layers.LSTM` whose cell is a `MaskedLSTMCell`.
 
     On a CPU it trains through the recurrence whose backward pass is written by hand, under the
-    conditions that `HLSTM` has, with the same numbers to rounding.
+    conditions that `HLSTM` has, with the same numbers to rounding. It takes two arguments more
+    than `keras.layers.LSTM`, by name: `matmul_dtype` and `recompute`, which mean what they do for
+    `HLSTM`.
 
     Example:
 
@@ -226,39 +229,19 @@ class MaskedLSTM(CellLayer, keras.layers.LSTM, _MaskedCellRNN):
 
     _cell_class = MaskedLSTMCell
 
-    def inner_loop(
-        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
-    ) -> Any:
-        wants_gradients = training or gradients_are_dense()
-        plain = self.unroll or self.cell.implementation != 2 or not self.supports_jit
-        if plain or not wants_gradients or not has_fast_gradient(self.cell):
-            return super().inner_loop(sequences, initial_state, mask, training=training)
-        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        with self.cell.effective_kernels():
-            recurrent = ops.convert_to_tensor(self.cell.recurrent_kernel)
-            return run_with_fast_gradient(
-                self.cell,
-                GateNetworks(recurrent, kernels=(), biases=(), dropped=()),
-                self._project(sequences, training),
-                initial_state,
-                mask,
-                go_backwards=self.go_backwards,
-                return_sequences=self.return_sequences,
-                zero_output_for_mask=self.zero_output_for_mask,
-            )
-
-    def _project(self, sequences: Any, training: bool) -> Any:
-        """The input's share of the gates, `(batch, time, 4 * units)`, for all steps at once."""
-        dropped = self.cell.get_dropout_mask(sequences[:, 0]) if training else None
-        if dropped is not None:
-            sequences = sequences * dropped[:, None]
-        gates = ops.matmul(sequences, self.cell.kernel)
-        return gates if self.cell.bias is None else gates + self.cell.bias
+    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+        recurrent = ops.convert_to_tensor(self.cell.recurrent_kernel)
+        gates = GateNetworks(recurrent, kernels=(), biases=(), dropped=())
+        how = self._how()
+        projected = project(self.cell, sequences, self.cell.kernel, self.cell.bias, training, *how)
+        return run_lstm(self.cell, gates, projected, states, mask, *how)
 
 
 @_register
-class MaskedGRU(CellLayer, keras.layers.GRU, _MaskedCellRNN):
+class MaskedGRU(FastLayer, keras.layers.GRU, _MaskedCellRNN):
     """`keras.layers.GRU` whose cell is a `MaskedGRUCell`.
+
+    It trains as `MaskedLSTM` does, and takes the same two arguments more.
 
     Example:
 
@@ -268,3 +251,10 @@ class MaskedGRU(CellLayer, keras.layers.GRU, _MaskedCellRNN):
     """
 
     _cell_class = MaskedGRUCell
+
+    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+        how, bias = self._how(), self.cell.bias
+        if bias is not None and self.cell.reset_after:
+            bias = bias[0]  # the other one is the recurrence's
+        projected = project(self.cell, sequences, self.cell.kernel, bias, training, *how)
+        return run_gru(self.cell, projected, states[0], mask, *how)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from hlstm_tf import layers
+from hlstm_tf.layers.fast_layer import TRAINING_ARGUMENTS
 from hlstm_tf.transforms.rewriting import Entry
 
 _TWINS: tuple[type[keras.Layer], ...] = (
@@ -60,11 +61,13 @@ def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
     twin = _BY_TWIN_NAME.get(registered)
     if twin is None:
         return entry
+    config = {k: v for k, v in entry["config"].items() if k not in TRAINING_ARGUMENTS}
     return {
         **entry,
         "module": "keras.layers",
         "class_name": twin.__name__.removeprefix("Masked"),
         "registered_name": None,
+        "config": config,
     }
 
 

@@ -59,7 +59,13 @@ PAIRS: dict[str, tuple[type, type, dict[str, Any], tuple[int, ...]]] = {
     "gru": (
         hl.MaskedGRU,
         keras.layers.GRU,
-        {"units": 3, "return_state": True, "go_backwards": True, **DROPOUT},
+        {
+            "units": 3,
+            "return_state": True,
+            "go_backwards": True,
+            "recurrent_dropout": 0.3,
+            **DROPOUT,
+        },
         SEQUENCE,
     ),
     "gru_1": (

@@ -1,0 +1,200 @@
+"""The backward pass of the LSTM's and the H-LSTM's recurrence."""
+
+import functools
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from hlstm_tf.layers.elementwise import value_and_slope
+from hlstm_tf.layers.gate_networks import (
+    Activations,
+    GateNetworks,
+    gate_matmul,
+    pre_activations,
+)
+from hlstm_tf.layers.passes import (
+    Settings,
+    array,
+    by_chunks,
+    cut,
+    flat,
+    shifted,
+    split_gates,
+    steps_of,
+    unflat,
+    weight_gradient,
+)
+from hlstm_tf.layers.products import matmul, operand
+
+
+class Stored(NamedTuple):
+    """What the forward pass leaves for the backward pass, time first.
+
+    Where it keeps states only there are no hidden layers and no gates.
+    """
+
+    hidden: tuple[tf.Tensor, ...]  # pre-activations of the hidden layers, (time, batch, sum(Hk))
+    gates: tf.Tensor | None  # pre-activations of the gates, (time, batch, 4 * units)
+    c: tf.Tensor  # cell states, (time, batch, units)
+
+
+class _Span(NamedTuple):
+    """A stretch of time in the backward pass, time first."""
+
+    dh: tf.Tensor  # gradients of the outputs, (time, batch, units)
+    mask: tf.Tensor | None  # (time, batch, 1)
+    h: tf.Tensor  # the outputs before each step, (time, batch, units)
+    c: tf.Tensor  # the cell states before each step, (time, batch, units)
+    stored: Stored
+
+
+def backward(
+    activations: Activations,
+    settings: Settings,
+    dh_all: tf.Tensor,
+    dc: tf.Tensor,
+    mask: tf.Tensor | None,
+    h: tf.Tensor,
+    c: tf.Tensor,
+    networks: GateNetworks,
+    outputs: tf.Tensor,
+    stored: Stored,
+    projected: tf.Tensor | None,
+) -> list[tf.Tensor]:
+    """Returns the gradients of what `recur` takes: projected, h, c and the weights."""
+    weights = networks.weights
+    networks = networks.operands(settings.matmul_dtype)
+    span = _Span(dh_all, mask, shifted(h, outputs), shifted(c, stored.c), stored)
+    propagate = functools.partial(_propagate, networks, activations, settings)
+    carried = [tf.zeros_like(h), dc]
+    if projected is None:
+        first, carried, gradients = propagate(span, carried)
+        return [first, *carried, *gradients]
+
+    def part(start: Any, stop: Any, carried: list[tf.Tensor]) -> Any:
+        x, within = cut((projected, span), start, stop)
+        again = _stored_again(x, within, networks, activations, settings)
+        return propagate(within._replace(stored=again), carried)
+
+    first, carried, gradients = by_chunks(part, projected, carried, weights)
+    return [first, *carried, *gradients]
+
+
+def _stored_again(
+    projected: tf.Tensor,
+    span: _Span,
+    networks: GateNetworks,
+    activations: Activations,
+    settings: Settings,
+) -> Stored:
+    """What the forward loop would have stored, for all steps of `span` at once."""
+    steps, dtype = tf.shape(projected)[0], settings.matmul_dtype
+    dropped = tuple(tf.tile(mask, [steps, 1]) for mask in networks.dropped)
+    values = pre_activations(
+        flat(projected), flat(span.h), networks._replace(dropped=dropped), activations, dtype
+    )
+    *hidden, gates = (unflat(value, projected) for value in values)
+    return Stored(tuple(hidden), gates, span.stored.c)
+
+
+class _Slopes(NamedTuple):
+    """Derivatives that the backward loop multiplies with, for all steps, time first."""
+
+    hidden: tuple[tf.Tensor, ...]  # of each hidden layer, dropout included
+    gates: tf.Tensor  # (time, batch, 4 * units): of i, f, g by dc and of o by dh
+    c_by_h: tf.Tensor  # (time, batch, units): dc_t from dh_t
+    forget: tf.Tensor  # (time, batch, units): dc_(t-1) from dc_t
+
+
+def _slopes(
+    span: _Span, networks: GateNetworks, activations: Activations
+) -> tuple[_Slopes, tuple[tf.Tensor, ...]]:
+    """Returns the slopes and the hidden layers' outputs `(time, batch, sum(Hk))`, dropped."""
+    hidden, outputs = [], []
+    for layer, pre_activation in enumerate(span.stored.hidden):
+        value, slope = value_and_slope(activations.hidden, pre_activation)
+        if networks.dropped:
+            value, slope = value * networks.dropped[layer], slope * networks.dropped[layer]
+        hidden.append(slope)
+        outputs.append(value)
+    i, f, g, o = tf.split(span.stored.gates, 4, axis=2)
+    (i, di), (f, df), (o, do) = (value_and_slope(activations.gate, gate) for gate in (i, f, o))
+    g, dg = value_and_slope(activations.state, g)
+    # Where a step is masked the stored c is the previous one; those steps are not propagated.
+    squashed, dsquashed = value_and_slope(activations.state, span.stored.c)
+    gates = tf.concat([di * g, df * span.c, dg * i, do * squashed], axis=2)
+    return _Slopes(tuple(hidden), gates, o * dsquashed, f), tuple(outputs)
+
+
+def _propagate(
+    networks: GateNetworks,
+    activations: Activations,
+    settings: Settings,
+    span: _Span,
+    carried: list[tf.Tensor],
+) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+    """The backward pass over a stretch of time.
+
+    Args:
+        networks: The weights, as operands.
+        activations: Elementwise functions.
+        settings: How the passes compute.
+        span: The stretch.
+        carried: The gradients of the states after it.
+
+    Returns:
+        The gradient of the projected input; those of the states before; and those of the weights.
+    """
+    slopes, outputs = _slopes(span, networks, activations)
+    deltas, carried = _backward_loop(span, carried, networks, slopes, settings)
+    widths, dtype = networks.gate_widths, settings.matmul_dtype
+    drecurrent = weight_gradient(span.h, deltas[0], dtype)
+    of_gates = [split_gates(*layer) for layer in zip(outputs, widths, strict=False)]
+    deltas_of_gates = [split_gates(*layer) for layer in zip(deltas, widths, strict=True)][1:]
+    dkernels = [
+        weight_gradient(value, delta, dtype)
+        for values, their_deltas in zip(of_gates, deltas_of_gates, strict=True)
+        for value, delta in zip(values, their_deltas, strict=True)
+    ]
+    dbiases = [tf.reduce_sum(delta, axis=[0, 1]) for delta in deltas[1:]]
+    return deltas[0], carried, [drecurrent, *dkernels, *dbiases[: len(networks.biases)]]
+
+
+def _backward_loop(
+    span: _Span,
+    carried: list[tf.Tensor],
+    networks: GateNetworks,
+    slopes: _Slopes,
+    settings: Settings,
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Returns each layer's pre-activation gradients, first to last, and the first states'."""
+    steps = steps_of(span.dh)
+    given = [span.dh, slopes.gates, slopes.c_by_h, slopes.forget, *slopes.hidden]
+    transposed = [tuple(map(tf.transpose, kernel)) for kernel in networks.kernels]
+    recurrent = tf.transpose(networks.recurrent)
+    dtype = settings.matmul_dtype
+
+    def body(time: Any, dh: Any, dc: Any, record: Any) -> tuple[Any, ...]:
+        here, gates, c_by_h, forget, *hidden = (tf.gather(each, time) for each in given)
+        here = here + dh
+        if span.mask is not None:
+            # A masked step hands its states' gradients on as they are.
+            valid = tf.gather(span.mask, time)
+            stay_h, stay_c = tf.where(valid, 0.0, here), tf.where(valid, 0.0, dc)
+            here, dc = tf.where(valid, here, 0.0), tf.where(valid, dc, 0.0)
+        dc = dc + here * c_by_h
+        delta = tf.concat([dc, dc, dc, here], axis=1) * gates
+        deltas = [delta]
+        for layer in reversed(range(len(transposed))):
+            delta = gate_matmul(delta, transposed[layer], dtype) * hidden[layer]
+            deltas.append(delta)
+        record = record.write(time, tf.concat(deltas[::-1], axis=1))
+        dh, dc = matmul(operand(delta, dtype), recurrent), dc * forget
+        if span.mask is not None:
+            dh, dc = dh + stay_h, dc + stay_c
+        return time - 1, dh, dc, record
+
+    start = tf.convert_to_tensor(steps) - 1
+    record = array(steps, sum(networks.widths))
+    _, dh, dc, record = tf.while_loop(lambda time, *_: time >= 0, body, (start, *carried, record))
+    return tf.split(record.stack(), networks.widths, axis=2), [dh, dc]
