@@ -1,6 +1,5 @@
 """Runs recurrent layers through the recurrences whose backward pass is written by hand."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -57,10 +56,10 @@ def gate_networks(
     """
     dropped = cell.get_hidden_dropout_masks(sequences) if training else None
     return GateNetworks(
-        recurrent=tf.reshape(weights.recurrent_kernel, [cell.units, -1]),
+        recurrent=weights.recurrent_kernel,
         kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
         biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
-        dropped=tuple(_side_by_side(mask) for mask in dropped or ()),
+        dropped=tuple(dropped or ()),
     )
 
 
@@ -170,10 +169,6 @@ def _float32(structure: Any) -> Any:
     return tf.nest.map_structure(
         lambda value: None if value is None else tf.cast(value, tf.float32), structure
     )
-
-
-def _side_by_side(mask: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(mask, [-1, math.prod(mask.shape[1:])])
 
 
 def _in_order(values: tf.Tensor, flags: Flags) -> tf.Tensor:
