@@ -172,6 +172,13 @@ def _add_export(
         type=Path,
         help="write a SavedModel into this folder; TensorFlow Serving wants NAME/VERSION",
     )
+    export.add_argument(
+        "--lengths",
+        metavar="N",
+        type=int,
+        nargs="+",
+        help="give the SavedModel a signature serve_N for sequences of exactly N frames, each",
+    )
     export.add_argument("--tflite", metavar="FILE", type=Path, help="write a TFLite file")
     export.add_argument(
         "--quantization",

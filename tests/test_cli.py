@@ -248,6 +248,7 @@ def test_export_writes_the_step_form(capfd, tmp_path, model, model_file):
     [
         ([], "--saved-model DIR, --tflite FILE"),
         (["--saved-model", "x", "--quantization", "dynamic"], "--tflite FILE"),
+        (["--tflite", "x.tflite", "--lengths", "50"], "--saved-model DIR"),
         (["--saved-model", "x", "--form", "step"], "--tflite FILE"),
         (["--saved-model", "x", "--for", "size"], "--tflite FILE"),
         (["--tflite", "x.tflite", "--for", "size"], "--quantization best"),
