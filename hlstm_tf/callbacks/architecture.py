@@ -26,6 +26,7 @@ from hlstm_tf.sparsity import (
 from .epoch_gradients import EpochGradients
 from .gate_neurons import cascade_gates, fold_constants
 from .growth_score import DenseGradients, require_masked_kernels
+from .input_sizes import input_sizes
 from .whole_neurons import prune_wholes
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
@@ -122,6 +123,7 @@ class ScoreSource:
         kernels = require_masked_kernels(self.model)
         gradient = self._pass(rule, "gradient", where)
         momentum = self._pass(rule, "momentum", where)
+        activation = self._activations(rule, where)
         result = {}
         for number, kernel in enumerate(kernels):
             weight = kernel.to_matrices(kernel.variable)
@@ -132,6 +134,7 @@ class ScoreSource:
                         weight=weight[gate],
                         gradient=_matrix(gradient, kernel, gate),
                         momentum=_matrix(momentum, kernel, gate),
+                        activation=_column(activation, kernel, gate),
                         rng=np.random.default_rng([self.seed, event, number, gate]),
                     )
                     for gate in range(kernel.gates)
@@ -169,14 +172,21 @@ class ScoreSource:
             return None
         if self.epoch is not None:
             return self.epoch.mean(where)
-        if self.data is None:
-            raise ValueError(
-                f"score '{rule.score}' needs the gradient of the training data; pass the data."
-            )
+        self._require_data(rule)
         if self._gradients is None:
             self._gradients = DenseGradients(self.model, training=self.training)
         take = self._gradients.mean if need == "gradient" else self._gradients.momentum
         return take(self.data, batch_size=self.batch_size, where=where, share=self.share)
+
+    def _activations(self, rule: Rule, where: str) -> Arrays | None:
+        if "activation" not in rule.score.needs:
+            return None
+        self._require_data(rule)
+        return input_sizes(self.model, self.data, self.batch_size, where, self.share)
+
+    def _require_data(self, rule: Rule) -> None:
+        if self.data is None:
+            raise ValueError(f"score '{rule.score}' needs the training data; pass it.")
 
 
 def grow_model(source: ScoreSource, rule: Rule, ratio: float, event: int, where: str) -> int:
@@ -267,6 +277,10 @@ def kernel_shapes(kernels: Sequence[MaskedKernel]) -> list[tuple[int, ...]]:
 
 def _matrix(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarray | None:
     return None if arrays is None else kernel.to_matrices(arrays[kernel])[gate]
+
+
+def _column(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarray | None:
+    return None if arrays is None else arrays[kernel][gate][:, None]
 
 
 def _split(kernels: Sequence[MaskedKernel], stacked: Arrays) -> list[np.ndarray]:

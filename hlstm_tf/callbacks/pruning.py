@@ -5,7 +5,15 @@ from typing import Any
 import keras
 
 from hlstm_tf.layers.masking import masked_kernels
-from hlstm_tf.sparsity import Constant, Distribution, Polynomial, Score, Structure, as_schedule
+from hlstm_tf.sparsity import (
+    NEED_DATA,
+    Constant,
+    Distribution,
+    Polynomial,
+    Score,
+    Structure,
+    as_schedule,
+)
 from hlstm_tf.sparsity.checks import check_fraction
 
 from .architecture import Rule, ScoreSource, count_connections, prune_model
@@ -36,7 +44,8 @@ class MagnitudePruning(keras.callbacks.Callback):
             batch. "step": it counts the optimizer's steps, and acts between batches (tfmot's
             schedules count so).
         frequency: Epochs or steps from one pruning to the next, where `schedule` is a number.
-        score: "magnitude", "gradient", "saliency", "momentum", "random" or a `Score`.
+        score: "magnitude", "gradient", "saliency", "momentum", "activation", "random" or a
+            `Score`.
         structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
             recurrent states; the sparsity is then the part of them that is gone), a block as "1x4",
             a pattern as "2:4", or a `Structure`.
@@ -82,7 +91,7 @@ class MagnitudePruning(keras.callbacks.Callback):
         if per not in ("epoch", "step"):
             raise ValueError(f'per must be "epoch" or "step"; got {per!r}.')
         self.rule = Rule.of(score, structure, distribution)
-        if {"gradient", "momentum"} & set(self.rule.score.needs):
+        if NEED_DATA & set(self.rule.score.needs):
             check_data(data, "data (which this score needs)")
         self._is_number = isinstance(schedule, (int, float, str)) or schedule is None
         self.schedule = (

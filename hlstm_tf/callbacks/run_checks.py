@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.sparsity import NEED_DATA
+
 from .phases import Plan
 from .plan import Growth, Pruning
 from .training_batches import check_data
@@ -19,7 +21,7 @@ def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None
     """
     rules = [*([growth.rule()] if growth else []), *(pruning.rules() if pruning else [])]
     needs = {need for rule in rules for need in rule.score.needs}
-    if data is not None or needs & {"gradient", "momentum"}:
+    if data is not None or needs & NEED_DATA:
         check_data(data, "train")
 
 

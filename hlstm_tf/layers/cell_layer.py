@@ -7,7 +7,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from hlstm_tf.layers.input_notes import is_noting
 from hlstm_tf.layers.masking import set_weights_under_masks
+from hlstm_tf.layers.recurrent_notes import note_recurrence
 
 
 def cell_in_place_of(
@@ -62,6 +64,8 @@ class CellLayer:
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> Any:
+        if is_noting():
+            note_recurrence(self, sequences, initial_state, mask)
         with self.cell.effective_kernels():  # type: ignore[attr-defined]
             return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[misc]
 

@@ -10,6 +10,7 @@ from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.fast_gradient import project, run_gru, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
 from hlstm_tf.layers.gate_networks import GateNetworks
+from hlstm_tf.layers.input_notes import is_noting, note_ids, note_input
 from hlstm_tf.layers.masking import MaskedLayer
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
@@ -28,8 +29,13 @@ class _MaskedFeedForward(MaskedLayer):
             self._add_masks((self._kernel_name,))
 
     def call(self, inputs: Any) -> Any:
+        if is_noting():
+            self._note(inputs)
         with self.effective_kernels():
             return super().call(inputs)  # type: ignore[misc]
+
+    def _note(self, inputs: Any) -> None:
+        note_input(self, self._kernel_name, inputs)
 
     def enable_lora(self, *args: Any, **kwargs: Any) -> None:
         """Not on a masked layer: a low-rank update reaches dormant connections too."""
@@ -112,6 +118,9 @@ class MaskedEmbedding(_MaskedFeedForward, keras.layers.Embedding):
 
     _kernel_name = "embeddings"
     _embeddings = EffectiveKernel()
+
+    def _note(self, inputs: Any) -> None:
+        note_ids(self, self._kernel_name, inputs)
 
 
 class _MaskedCell(MaskedLayer):

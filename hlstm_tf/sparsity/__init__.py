@@ -21,13 +21,14 @@ from .neurons import (
 )
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
-from .scores import SCORES, Score, get_score
+from .scores import NEED_DATA, SCORES, Score, get_score
 from .seeds import seed_mask, seed_masks
 from .structures import NM, Block, Column, Connection, Row, Structure
 from .wholes import Neuron, Unit, Whole
 
 __all__ = [
     "ERK",
+    "NEED_DATA",
     "NM",
     "SCORES",
     "Block",

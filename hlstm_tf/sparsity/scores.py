@@ -14,9 +14,11 @@ import numpy as np
 
 from .checks import check_rng
 
-__all__ = ["SCORES", "Score", "get_score"]
+__all__ = ["NEED_DATA", "SCORES", "Score", "get_score"]
 
-_INPUTS = ("weight", "gradient", "momentum", "rng")
+_INPUTS = ("weight", "gradient", "momentum", "activation", "rng")
+NEED_DATA = frozenset({"gradient", "momentum", "activation"})
+"""What only a pass of the training data can tell."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Score:
         name: What configurations and logs call it.
         needs: Any of "weight" (the effective weight, shape (inputs, outputs)), "gradient"
             (the loss's derivative by the effective weight, nonzero at dormant places too,
-            averaged over the data), "momentum" (the optimizer's first moment) and "rng" (a
+            averaged over the data), "momentum" (the optimizer's first moment), "activation" (root
+            mean square of each input over the data, shape (inputs, 1)) and "rng" (a
             `numpy.random.Generator`, or a seed).
         function: Takes those keywords, returns an array of the weight's shape.
 
@@ -80,6 +83,10 @@ def _saliency(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     return np.abs(np.multiply(weight, gradient))
 
 
+def _activation(weight: np.ndarray, activation: np.ndarray) -> np.ndarray:
+    return np.abs(np.multiply(weight, activation))
+
+
 def _random(weight: np.ndarray, rng: np.random.Generator | int) -> np.ndarray:
     return check_rng(rng).random(np.shape(weight))
 
@@ -95,6 +102,8 @@ SCORES: dict[str, Score] = {
         Score("momentum", ("momentum",), _momentum),
         # |w dL/dw|: the first-order change of the loss when w is removed (Molchanov, 1611.06440).
         Score("saliency", ("weight", "gradient"), _saliency),
+        # |w| times the size of what it multiplies: what is lost of the output (Wanda, 2306.11695).
+        Score("activation", ("weight", "activation"), _activation),
         # Uniform in [0, 1): the control that every other growth score has to beat.
         Score("random", ("weight", "rng"), _random),
     )
@@ -105,7 +114,7 @@ def get_score(name: str | Score) -> Score:
     """Return the score of that name; a `Score` comes back as it is.
 
     Args:
-        name: "gradient", "magnitude", "momentum", "saliency" or "random".
+        name: "gradient", "magnitude", "momentum", "saliency", "activation" or "random".
 
     Raises:
         ValueError: If there is no score of that name.

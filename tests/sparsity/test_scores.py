@@ -6,7 +6,13 @@ from hlstm_tf.sparsity import SCORES, Score, get_score
 WEIGHT = np.array([[0.5, -2.0], [0.0, 1.0]], dtype=np.float32)
 GRADIENT = np.array([[-3.0, 1.0], [4.0, 0.0]], dtype=np.float32)
 MOMENTUM = np.array([[-1.0, 0.5], [0.0, -0.25]], dtype=np.float32)
-EVERYTHING = {"weight": WEIGHT, "gradient": GRADIENT, "momentum": MOMENTUM}
+ACTIVATION = np.array([[2.0], [0.5]])
+EVERYTHING = {
+    "weight": WEIGHT,
+    "gradient": GRADIENT,
+    "momentum": MOMENTUM,
+    "activation": ACTIVATION,
+}
 
 
 @pytest.mark.parametrize(
@@ -15,6 +21,7 @@ EVERYTHING = {"weight": WEIGHT, "gradient": GRADIENT, "momentum": MOMENTUM}
         ("gradient", [[3.0, 1.0], [4.0, 0.0]]),
         ("magnitude", [[0.5, 2.0], [0.0, 1.0]]),
         ("momentum", [[1.0, 0.5], [0.0, 0.25]]),
+        ("activation", [[1.0, 4.0], [0.0, 0.5]]),
         ("saliency", [[1.5, 2.0], [0.0, 0.0]]),
     ],
 )
