@@ -45,7 +45,7 @@ def main() -> None:
     units, batches, epochs = (64, 10, 6) if given.quick else (256, 16, 8)
     title = f"A growth event after an epoch of {batches} batches, H-LSTM, {units} units"
     tables[title] = growth_rows(units, batches, epochs)
-    text += show(title, tables[title], EPOCH) + "\n"
+    text += show_shares(title, tables[title]) + "\n"
     write(given, tables, text)
 
 
@@ -78,7 +78,8 @@ def comparisons(
     }
     if torch:  # whose threads wait for one another by spinning, minutes long on a busy machine
         lstms["torch LSTM"] = lambda: torch_step(units, x, "LSTM")
-        lstms["torch LSTM, bfloat16"] = lambda: torch_step(units, x, "LSTM", bfloat16=True)
+        if multiplies_bfloat16():  # else a step takes it seconds
+            lstms["torch LSTM, bfloat16"] = lambda: torch_step(units, x, "LSTM", bfloat16=True)
         grus["torch GRU"] = lambda: torch_step(units, x, "GRU")
     masks = {NO_MASKS: ours(hl.HLSTM, masked=False), "HLSTM": ours(hl.HLSTM)}
     return [("LSTM", lstms, LSTM), ("GRU", grus, GRU), ("Masks", masks, NO_MASKS)]
@@ -171,11 +172,23 @@ def growth_rows(units: int, batches: int, epochs: int) -> list[Row]:
 
 
 def growth_row(name: str, epoch: float, seconds: list[float]) -> Row:
-    spent = [max(each, 1e-6) for each in seconds]  # what costs nothing may come out below it
-    ratios = sorted(epoch / each for each in spent)
-    quarter = len(ratios) // 4
-    median = statistics.median(spent)
-    return Row(name, 1e6 * median, epoch / median, ratios[quarter], ratios[-1 - quarter])
+    """A row whose ratio is the share of an epoch; of what costs nothing it may be below zero."""
+    shares = sorted(each / epoch for each in seconds)
+    quarter = len(shares) // 4
+    median = statistics.median(seconds)
+    return Row(name, 1e6 * median, median / epoch, shares[quarter], shares[-1 - quarter])
+
+
+def show_shares(title: str, rows: list[Row]) -> str:
+    """Prints and returns the growth events' Markdown table."""
+    lines = [f"\n### {title}\n", "| | ms | share of an epoch | middle half |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {row.name} | {row.us / 1e3:,.0f} | {row.ratio:.2f} | {row.low:.2f} to {row.high:.2f} |"
+        for row in rows
+    ]
+    text = "\n".join(lines)
+    print(text, flush=True)
+    return text
 
 
 if __name__ == "__main__":

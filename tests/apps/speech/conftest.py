@@ -1,6 +1,10 @@
-"""A corpus of a few utterances and a tiny grow-and-prune run on it, made once a process."""
+"""A corpus of a few utterances and a tiny grow-and-prune run on it, made once for all processes."""
 
+import contextlib
 import dataclasses
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +24,27 @@ TINY = Recipe(
 )
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """One test process at a time; the next one finds what it needs done, and goes on from there."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def toy_corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus") / "toy"
-    return synthesise(folder, train=12, valid=3, test=3, speakers=(4, 1, 1), quiet=True)
+def shared(tmp_path_factory, worker_id):
+    """A folder of all test processes of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return (own if worker_id == "master" else own.parent) / "speech"
+
+
+@pytest.fixture(scope="session")
+def toy_corpus(shared):
+    sizes = {"train": 12, "valid": 3, "test": 3, "speakers": (4, 1, 1)}
+    with _alone(shared) as folder:
+        return synthesise(folder / "corpus" / "toy", quiet=True, **sizes)
 
 
 @pytest.fixture(scope="session")
@@ -32,22 +53,28 @@ def toy_folder(toy_corpus):
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("features")
+def cache(shared):
+    return shared / "features"
 
 
 @pytest.fixture(scope="session")
-def gp_run(toy_corpus, cache, tmp_path_factory):
+def gp_run(toy_corpus, cache, shared):
     from apps.speech.train import train
 
     plan = GrowAndPruneRecipe(growth_epochs=1, step=0.5, retrain_epochs=1, threshold=2.0,
                               max_iterations=1)  # fmt: skip
     recipe = dataclasses.replace(TINY, grow_and_prune=plan)
-    return train(recipe, toy_corpus, tmp_path_factory.mktemp("runs") / "gp", cache)
+    with _alone(shared) as folder:
+        return train(recipe, toy_corpus, folder / "runs" / "gp", cache)
 
 
 @pytest.fixture(scope="session")
-def exported(gp_run, tmp_path_factory):
-    from apps.speech.export import export_recognizer
+def exported(gp_run, shared):
+    from apps.speech.export import TFLITE, Exported, export_recognizer
 
-    return export_recognizer(gp_run.model, tmp_path_factory.mktemp("exported") / "toy")
+    with _alone(shared) as folder:
+        target = folder / "exported" / "toy"
+        if (target / "1").exists():
+            file = target / TFLITE
+            return Exported(target / "1", file, file.stat().st_size)
+        return export_recognizer(gp_run.model, target)
