@@ -54,6 +54,7 @@ def test_another_training_in_the_folder_is_refused(gp_run, toy_corpus, cache):
         train(other, toy_corpus, gp_run.folder, cache)
 
 
+@pytest.mark.training
 def test_an_interrupted_dense_training_ends_as_the_uninterrupted_one(
     toy_corpus, cache, tmp_path, monkeypatch
 ):
