@@ -105,7 +105,12 @@ def plot(points: Sequence[Point], path: Path) -> None:
         axes.set_xlabel(f"width of the hidden layer ({UNITS} units)")
         axes.set_ylabel("microseconds a step")
         axes.set_title(f"{caches} caches")
-        axes.set_ylim(bottom=0)
+        # Doublings are equally far apart, so that the fine steps between 40 and 57 can be seen.
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        ticks = [32, 40, 48, 56, 64, 96, 128, 256, 512]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
