@@ -84,13 +84,14 @@ def _widths_left(
         ratio: Of the living.
         sparsity: Of all.
     """
+    if structure.equal:
+        left = [structure.left(int(a.sum()), a.size, ratio, sparsity) for _, a in layer]
+        return [max(left)] * len(layer)
     if sparsity is None:
         assert ratio is not None
         sizes, part = [int(alive.sum()) for _, alive in layer], ratio
     else:
         sizes, part = [alive.size for _, alive in layer], sparsity
-    if structure.equal:
-        return [structure.narrowed(max(sizes), part)] * len(sizes)
     stay = round(sum(sizes) * (1 - part))
     strengths = [np.where(alive, strength, -np.inf) for strength, alive in layer]
     gate_of = np.repeat(np.arange(len(sizes)), [each.size for each in strengths])

@@ -1,6 +1,7 @@
 """Pruning of whole neurons: with all that feeds them and all that reads them, across layers."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -45,7 +46,8 @@ def prune_wholes(
     """
     pruned, found = dict(masks), False
     if not isinstance(structure, Neuron) or structure.of != "gates":
-        pruned, found = _prune_layers(model, pruned, scores, structure, ratio, sparsity)
+        left = functools.partial(structure.left, ratio=ratio, sparsity=sparsity)
+        pruned, found = _prune_layers(model, pruned, scores, structure.name == "unit", left)
     if isinstance(structure, Neuron) and structure.of != "layers":
         gates = prune_gate_neurons(pruned, scores, structure, ratio, sparsity)
         pruned |= gates
@@ -69,16 +71,20 @@ def _prune_layers(
     model: keras.Model,
     masks: Arrays,
     scores: Arrays,
-    structure: Whole,
-    ratio: float | None,
-    sparsity: float | None,
+    states: bool,
+    left: Callable[[int, int], int],
 ) -> tuple[dict[MaskedKernel, np.ndarray], bool]:
-    """The masks after pruning between layers, and whether there was anything to prune."""
+    """The masks after pruning between layers, and whether there was anything to prune.
+
+    Args:
+        model, masks, scores: As in `prune_wholes`.
+        states: Whether units of recurrent states go, rather than all others.
+        left: How many stay of so many living ones, of so many places.
+    """
     worth = {k: np.where(masks[k], k.from_matrices(scores[k]), 0.0) for k in masks}
     # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
-    left = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
-    counts, strengths = Workshop(_in_place_of(left)), Workshop(_in_place_of(worth))
-    states = structure.name == "unit"
+    exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
+    counts, strengths = Workshop(_in_place_of(exists)), Workshop(_in_place_of(worth))
     found = False
     for group, scored in zip(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
@@ -87,24 +93,20 @@ def _prune_layers(
         if group.writer.is_state != states or np.isnan(connections).any():
             continue
         found = True
-        group.remove(
-            _weakest(group, scored.strength(), connections > 0, structure, ratio, sparsity)
-        )
-    return {kernel: array != 0 for kernel, array in left.items()}, found
+        group.remove(_weakest(group, scored.strength(), connections > 0, left))
+    return {kernel: array != 0 for kernel, array in exists.items()}, found
 
 
 def _weakest(
     group: NeuronGroup,
     strength: np.ndarray,
     alive: np.ndarray,
-    structure: Whole,
-    ratio: float | None,
-    sparsity: float | None,
+    left: Callable[[int, int], int],
 ) -> np.ndarray:
     """Flags the neurons to remove; parts that have to stay equally wide lose down to one width."""
     edges = np.cumsum(group.writer.parts)[:-1]
     parts = np.split(alive, edges)
-    width = max(structure.left(int(part.sum()), part.size, ratio, sparsity) for part in parts)
+    width = max(left(int(part.sum()), part.size) for part in parts)
     gone = []
     for values, part in zip(np.split(strength, edges), parts, strict=True):
         # Of equals the first stay; the dead come last, whatever their score.

@@ -67,7 +67,10 @@ class CellLayer:
         if is_noting():
             note_recurrence(self, sequences, initial_state, mask)
         with self.cell.effective_kernels():  # type: ignore[attr-defined]
-            return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[misc]
+            return self._run(sequences, initial_state, mask, training)
+
+    def _run(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[misc]
 
     def set_weights(self, weights: Any) -> None:
         """Sets all weights, masks included, or those of the unmasked layer under the masks."""

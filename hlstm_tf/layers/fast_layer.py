@@ -7,10 +7,8 @@ import keras
 from hlstm_tf.layers.cell_layer import CellLayer
 from hlstm_tf.layers.effective import gradients_are_dense
 from hlstm_tf.layers.fast_gradient import Flags, Ran, has_fast_gradient
-from hlstm_tf.layers.input_notes import is_noting
 from hlstm_tf.layers.passes import Settings
 from hlstm_tf.layers.products import as_matmul_dtype
-from hlstm_tf.layers.recurrent_notes import note_recurrence
 
 TRAINING_ARGUMENTS = ("matmul_dtype", "recompute")
 """Constructor arguments that Keras's own layers do not have."""
@@ -40,20 +38,15 @@ class FastLayer(CellLayer):
         if self.recompute:
             self.supports_jit = False  # XLA takes no chunks whose length is unknown
 
-    def inner_loop(
-        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
-    ) -> Any:
+    def _run(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-        if is_noting():
-            note_recurrence(self, sequences, initial_state, mask)
         wants_gradients = training or gradients_are_dense()
-        with self.cell.effective_kernels():  # type: ignore[attr-defined]
-            if wants_gradients and self._can_run_fast() and has_fast_gradient(self.cell):  # type: ignore[attr-defined]
-                return self._run_fast(sequences, keras.tree.flatten(initial_state), mask, training)
-            return self._run_plain(sequences, initial_state, mask, training)
+        if wants_gradients and self._can_run_fast() and has_fast_gradient(self.cell):  # type: ignore[attr-defined]
+            return self._run_fast(sequences, keras.tree.flatten(initial_state), mask, training)
+        return self._run_plain(sequences, initial_state, mask, training)
 
     def _run_plain(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
-        return super().inner_loop(sequences, initial_state, mask, training=training)
+        return super()._run(sequences, initial_state, mask, training)
 
     def _can_run_fast(self) -> bool:
         # One product for all gates, and no cuDNN, whose own loop is faster.
