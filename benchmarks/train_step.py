@@ -42,9 +42,9 @@ def main() -> None:
             title = f"{title}, {units} units, {steps} steps"
             tables[title] = compare(try_peers(peers), reference, rounds)
             text += show(title, tables[title], reference) + "\n"
-    units, batches, epochs = (64, 10, 6) if given.quick else (256, 16, 8)
+    units, batches, epochs, turns = (64, 10, 6, 1) if given.quick else (256, 16, 8, 5)
     title = f"A growth event after an epoch of {batches} batches, H-LSTM, {units} units"
-    tables[title] = growth_rows(units, batches, epochs)
+    tables[title] = growth_rows(units, batches, epochs, turns)
     text += show_shares(title, tables[title]) + "\n"
     write(given, tables, text)
 
@@ -136,10 +136,11 @@ class EpochTimes(keras.callbacks.Callback):
         self.ended.append(time.perf_counter() - self._finished)
 
 
-def growth_rows(units: int, batches: int, epochs: int) -> list[Row]:
+def growth_rows(units: int, batches: int, epochs: int, turns: int) -> list[Row]:
     """An epoch's training, a growth event with a pass of its own, and one by the epoch's steps.
 
-    An event by the epoch's steps costs what its epoch takes longer than others, too.
+    An event by the epoch's steps costs what its epoch takes longer than others, too. The three are
+    trained in turn, and an event is taken against the epochs of its own turn.
     """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH * batches, 50, units)).astype("float32")
@@ -161,22 +162,25 @@ def growth_rows(units: int, batches: int, epochs: int) -> list[Row]:
         model.fit(x, y, BATCH, epochs, callbacks=called, verbose=0)
         return times
 
-    plain, by_pass, by_epoch = map(train, (None, "pass", "epoch"))
-    epoch = statistics.median(plain.trained[2:])  # the first ones trace
-    collecting = statistics.median(by_epoch.trained[2:]) - epoch
-    return [
-        growth_row(EPOCH, epoch, plain.trained[2:]),
-        growth_row("by a pass", epoch, by_pass.ended[2:]),
-        growth_row("by the epoch's steps", epoch, [collecting + t for t in by_epoch.ended[2:]]),
-    ]
+    seconds: dict[str, list[float]] = {EPOCH: [], "by a pass": [], "by the epoch's steps": []}
+    shares: dict[str, list[float]] = {name: [] for name in seconds}
+    for _ in range(turns):
+        plain, by_pass, by_epoch = map(train, (None, "pass", "epoch"))
+        epoch = statistics.median(plain.trained[2:])  # the first ones trace
+        collecting = statistics.median(by_epoch.trained[2:]) - epoch
+        taken = (plain.trained[2:], by_pass.ended[2:], [collecting + t for t in by_epoch.ended[2:]])
+        for name, values in zip(seconds, taken, strict=True):
+            seconds[name] += values
+            shares[name] += [value / epoch for value in values]
+    return [growth_row(name, seconds[name], shares[name]) for name in seconds]
 
 
-def growth_row(name: str, epoch: float, seconds: list[float]) -> Row:
+def growth_row(name: str, seconds: list[float], shares: list[float]) -> Row:
     """A row whose ratio is the share of an epoch; of what costs nothing it may be below zero."""
-    shares = sorted(each / epoch for each in seconds)
-    quarter = len(shares) // 4
-    median = statistics.median(seconds)
-    return Row(name, 1e6 * median, median / epoch, shares[quarter], shares[-1 - quarter])
+    ordered = sorted(shares)
+    quarter = len(ordered) // 4
+    low, high = ordered[quarter], ordered[-1 - quarter]
+    return Row(name, 1e6 * statistics.median(seconds), statistics.median(shares), low, high)
 
 
 def show_shares(title: str, rows: list[Row]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .checks import check_fraction, check_matrices
+from .rounding import rounded_growth, rounded_pruning
 from .rules import ROUNDING, join, pool_existing
 from .structures import CONNECTION, Structure
 
@@ -84,9 +85,13 @@ def grow_to_together(
     target = kept_count(sum(mask.size for mask in masks), sparsity)
     target -= sum(int(np.count_nonzero(mask)) for mask in masks)
     chosen = choose_groups(pooled, missing, target)
+    grown = [
+        rounded_growth(structure.count(mask) > 0, groups, scored, structure)
+        for mask, groups, scored in zip(masks, chosen, pooled, strict=True)
+    ]
     return [
         mask | (room & structure.expand(groups, mask.shape))
-        for mask, room, groups in zip(masks, allowed, chosen, strict=True)
+        for mask, room, groups in zip(masks, allowed, grown, strict=True)
     ]
 
 
@@ -136,9 +141,13 @@ def prune_to_together(
     counts = [structure.count(mask) for mask in masks]
     target = kept_count(sum(mask.size for mask in masks), sparsity)
     chosen = choose_groups(pooled, counts, target, at_least=min(target, 1))
+    kept = [
+        rounded_pruning(count > 0, groups, scored, structure)
+        for count, groups, scored in zip(counts, chosen, pooled, strict=True)
+    ]
     return [
         mask & structure.expand(groups, mask.shape)
-        for mask, groups in zip(masks, chosen, strict=True)
+        for mask, groups in zip(masks, kept, strict=True)
     ]
 
 

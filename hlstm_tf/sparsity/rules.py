@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .checks import check_fraction, check_matrices
+from .rounding import rounded_growth, rounded_pruning
 from .structures import CONNECTION, Structure
 
 __all__ = ["grow", "grow_together", "percentile", "prune", "prune_together"]
@@ -65,7 +66,8 @@ def grow(
     nothing grows. Nothing is ever removed.
 
     By groups, group scores are compared with the percentile over all groups, and a group that
-    exceeds it is completed. Under `NM` a run never comes to hold more than n: existing
+    exceeds it is completed; where the structure has a multiple, so many grow as make the number
+    of groups one. Under `NM` a run never comes to hold more than n: existing
     connections stay, the best-scored candidates fill what room is left.
 
     Args:
@@ -101,9 +103,13 @@ def grow_together(
         return []
     pooled = [structure.pool(score) for score in scores]
     threshold = percentile(join(pooled), ratio)
+    grown = [
+        rounded_growth(structure.count(mask) > 0, groups > threshold, groups, structure)
+        for mask, groups in zip(masks, pooled, strict=True)
+    ]
     return [
-        structure.limit(mask | structure.expand(groups > threshold, mask.shape), score, mask)
-        for mask, score, groups in zip(masks, scores, pooled, strict=True)
+        structure.limit(mask | structure.expand(groups, mask.shape), score, mask)
+        for mask, score, groups in zip(masks, scores, grown, strict=True)
     ]
 
 
@@ -122,7 +128,8 @@ def prune(
     connections keeps one at least, at a ratio of 1 too. Nothing ever comes back.
 
     By groups, the score of a group counts its dormant places as 0, the percentile runs over
-    the groups that have any connection, and a group goes as a whole. Under `NM`, runs that
+    the groups that have any connection, and a group goes as a whole; where the structure has a
+    multiple, so many go as make the number of those left one. Under `NM`, runs that
     still hold more than n connections then lose their lowest.
 
     Args:
@@ -160,9 +167,13 @@ def prune_together(
     if not any(groups.size for groups in alive):
         return [mask.copy() for mask in masks]
     threshold = percentile(join(alive), ratio)
+    kept = [
+        rounded_pruning(count > 0, (count > 0) & (groups >= threshold), groups, structure)
+        for count, groups in zip(counts, pooled, strict=True)
+    ]
     return [
-        structure.limit(mask & structure.expand(groups >= threshold, mask.shape), score)
-        for mask, score, groups in zip(masks, scores, pooled, strict=True)
+        structure.limit(mask & structure.expand(groups, mask.shape), score)
+        for mask, score, groups in zip(masks, scores, kept, strict=True)
     ]
 
 

@@ -45,10 +45,14 @@ class Structure:
     Attributes:
         removes_inputs: Whether a dead group is by definition a dead input (rows).
         removes_outputs: Whether a dead group is by definition a dead output (columns).
+        multiple: What the number of groups of a matrix is rounded to.
+        minimum: How many groups of a matrix stay at least.
     """
 
     removes_inputs: ClassVar[bool] = False
     removes_outputs: ClassVar[bool] = False
+    multiple = 1
+    minimum = 0
 
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Return the (inputs, outputs) extent of a group in a matrix of `shape`."""
@@ -137,6 +141,17 @@ class Structure:
         """Return, for each output, whether input `row` may still be connected to it."""
         return np.ones(mask.shape[1], dtype=bool)
 
+    def rounded(self, wanted: float, most: int) -> int:
+        """Return how many of `most` groups are to be where `wanted` would do.
+
+        >>> Row(multiple=8, minimum=8).rounded(21, 64), Row(multiple=8, minimum=8).rounded(3, 64)
+        (24, 8)
+        >>> Row(multiple=8).rounded(21, 22), Row().rounded(21, 64)
+        (22, 21)
+        """
+        multiple = self.multiple * round(wanted / self.multiple)
+        return min(most, max(multiple, self.minimum))
+
 
 def _reduce(ufunc: np.ufunc, array: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
     for axis, extent in enumerate(tile):
@@ -148,6 +163,12 @@ def _reduce(ufunc: np.ufunc, array: np.ndarray, tile: tuple[int, int]) -> np.nda
 def _check_pooling(pooling: str) -> None:
     if pooling not in _POOLINGS:
         raise ValueError(f"`pooling` must be one of {', '.join(_POOLINGS)}, got {pooling!r}")
+
+
+def _check_lines(lines: Row | Column) -> None:
+    _check_pooling(lines.pooling)
+    check_count(lines.multiple, "multiple")
+    check_count(lines.minimum, "minimum", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -272,15 +293,27 @@ class Block(Structure):
 class Row(Structure):
     """All outgoing connections of one input: a row of the matrix (inputs, outputs).
 
+    Args:
+        pooling: Score of a row from its connections' scores: "mean" (default), "max" or "l2".
+        multiple: How many rows of a matrix there are is rounded to the nearest multiple of it. 1
+            by default: an input stays as long as one of the matrices that read it does, so that
+            the rows of one of them decide no width. 8 where one matrix is all that reads them.
+        minimum: How many rows of a matrix stay at least; 0 by default.
+
+    Raises:
+        ValueError: If the pooling is unknown or a number is out of its range.
+
     >>> Row().group_shape((10, 3))
     (10, 1)
     """
 
     removes_inputs: ClassVar[bool] = True
     pooling: str = "mean"
+    multiple: int = 1
+    minimum: int = 0
 
     def __post_init__(self) -> None:
-        _check_pooling(self.pooling)
+        _check_lines(self)
 
     def __str__(self) -> str:
         return "row"
@@ -293,15 +326,26 @@ class Row(Structure):
 class Column(Structure):
     """The whole fan-in of one output: a column of the matrix (inputs, outputs).
 
+    Args:
+        pooling: Score of a column from its connections' scores: "mean" (default), "max" or "l2".
+        multiple: How many columns of a matrix there are is rounded to the nearest multiple of it;
+            1 by default, as `Row` has it.
+        minimum: How many columns of a matrix stay at least; 0 by default.
+
+    Raises:
+        ValueError: If the pooling is unknown or a number is out of its range.
+
     >>> Column().group_shape((10, 3))
     (1, 3)
     """
 
     removes_outputs: ClassVar[bool] = True
     pooling: str = "mean"
+    multiple: int = 1
+    minimum: int = 0
 
     def __post_init__(self) -> None:
-        _check_pooling(self.pooling)
+        _check_lines(self)
 
     def __str__(self) -> str:
         return "column"

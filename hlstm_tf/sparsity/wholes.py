@@ -59,15 +59,6 @@ class Whole(Structure):
         """Return how many of `width` neurons stay when the part `ratio` goes."""
         return self.rounded(width * (1 - ratio), width)
 
-    def rounded(self, wanted: float, width: int) -> int:
-        """Return how many of `width` neurons stay where `wanted` would do.
-
-        >>> Neuron().rounded(21, 64), Neuron().rounded(3, 64), Neuron().rounded(21, 22)
-        (24, 8, 22)
-        """
-        multiple = self.multiple * round(wanted / self.multiple)
-        return min(width, max(multiple, self.minimum))
-
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(
             f"structure '{self}' spans several matrices: it is for pruning whole models. To grow, "

@@ -131,6 +131,9 @@ def test_results_are_new_arrays_that_share_nothing_with_the_mask_given():
         (Block(2, 2), ".... .... .... ....", 0.5, "xx.. xx.. ..xx ..xx"),
         # Rows: means 3.5, 3.5, 6, 4; the median is 3.75.
         (Row(), "x... .... .... ....", 0.5, "x... .... xxxx xxxx"),
+        # With the one that exists they would be three: one more, or one fewer, the worst.
+        (Row(multiple=4), "x... .... .... ....", 0.5, "x... xxxx xxxx xxxx"),
+        (Row(multiple=2), "x... .... .... ....", 0.8, "x... .... xxxx ...."),
         # Columns: means 3, 6, 5, 3; the median is 4.
         (Column(), ".... .... .... ....", 0.5, ".xx. .xx. .xx. .xx."),
         # 2:4 above the median of 3: at most two of each column, those that exist included.
@@ -151,6 +154,9 @@ def test_growth_by_structure_is_as_worked_by_hand(structure, mask, ratio, expect
         (Block(1, 2), ".x.. .x.. x.x. ..x.", 0.5, ".x.. .x.. ..x. ..x."),
         # Rows: means 3.5, 3.5, 6, 4.
         (Row(), "xxxx xxxx xxxx xxxx", 0.5, ".... .... xxxx xxxx"),
+        (Row(multiple=4), "xxxx xxxx xxxx xxxx", 0.3, "xxxx xxxx xxxx xxxx"),
+        (Row(minimum=3), "xxxx xxxx xxxx xxxx", 0.9, "xxxx .... xxxx xxxx"),
+        (Column(multiple=2), "xxxx xxxx xxxx xxxx", 0.9, ".xx. .xx. .xx. .xx."),
         # Columns that exist: means 3, 6, 5 (the last is dormant); the median is 5.
         (Column(), "xxx. xxx. xxx. xxx.", 0.5, ".xx. .xx. .xx. .xx."),
         # 1:2: nothing is below the minimum, then of each pair the better (the earlier) stays.
