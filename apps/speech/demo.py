@@ -205,8 +205,8 @@ def _table(rows: list[Row], latency: Milliseconds) -> str:
             f"{row.connections:,}",
             f"{row.flops / 1e6:.2f}",
             f"{row.bytes:,}",
-            f"{stepped:.1f}",
-            f"{looped:.1f}" if looped else "",
+            f"{stepped:.2f}",
+            f"{looped:.2f}" if looped else "",
         )
         for row, (stepped, looped) in zip(rows, latency, strict=True)
     ]
@@ -249,8 +249,8 @@ def _comparison(rows: list[Row], latency: Milliseconds) -> str:
         f"{baseline.connections / compact.connections:.1f} times fewer connections",
         f"{baseline.flops / compact.flops:.1f} times fewer FLOPs",
         f"{baseline.bytes / compact.bytes:.1f} times fewer bytes",
-        f"{stepped / ours:.1f} times faster",
-        *([f"{looped / ours:.1f} times than it with its loop"] if looped else []),
+        *([f"{looped / ours:.1f} times faster than it as TFLite converts it"] if looped else []),
+        f"{stepped / ours:.1f} times faster than it in step form",
     ]
     return (
         f"{compact.name} against {baseline.name}: {', '.join(ratios)}; WER {compact.wer_text}"

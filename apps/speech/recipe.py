@@ -232,15 +232,16 @@ _DEMO = Recipe(
 PRESETS: dict[str, Recipe] = {
     "demo": dataclasses.replace(
         _DEMO,
-        units=96,
-        epochs=9,
+        layers=1,
+        units=128,
+        epochs=13,
         learning_rate=7e-3,
         grow_and_prune=GrowAndPruneRecipe(
             growth_epochs=2,
             growth_share=1 / 3,
-            step=0.46,
+            step=0.5,
             structures=("neuron", "connection"),
-            retrain_epochs=4,
+            retrain_epochs=5,
             retrain_rate=3e-3,
             tolerance=0.05,
             max_iterations=2,
