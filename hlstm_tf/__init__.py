@@ -2,6 +2,7 @@
 
 from hlstm_tf.callbacks import (
     ActivationShift,
+    Births,
     Budget,
     EpochData,
     GradientGrowth,
@@ -9,6 +10,7 @@ from hlstm_tf.callbacks import (
     Growth,
     LeakyReLU,
     MagnitudePruning,
+    NeuronGrowth,
     Pruning,
     SparsityBoard,
     set_hidden_activation,
@@ -82,6 +84,7 @@ __all__ = [
     "HLSTM",
     "NM",
     "ActivationShift",
+    "Births",
     "Block",
     "Budget",
     "Column",
@@ -111,6 +114,7 @@ __all__ = [
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
     "Neuron",
+    "NeuronGrowth",
     "PerMatrix",
     "Polynomial",
     "Pruning",

@@ -182,7 +182,8 @@ def _end_of_growth_epoch(plan: Plan, progress: Progress, value: float) -> list[A
     _enter(progress, Phase.TRAINING)
     if plan.pruning is None and plan.train_epochs == 0:
         return actions + _finish(progress, "growth is complete")
-    if plan.pruning is not None and plan.train_epochs == 0:
+    # New neurons change the model, so that this epoch's value is not that of what has grown.
+    if plan.pruning is not None and plan.train_epochs == 0 and plan.growth.neurons is None:
         # What grew starts at zero, so the value of this epoch is the value after growth.
         progress.best = value
         _settle_threshold(plan, progress)

@@ -10,6 +10,7 @@ from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
 from .architecture import Rule, check_during, check_grows
+from .births import Births
 from .budget import Budget
 from .training_batches import check_share
 
@@ -35,6 +36,11 @@ class Growth:
         training: The `training` argument of the scoring pass; see `DenseGradients`.
         share: Share of the training batches that the score is averaged over, evenly spread. All
             of them by default, as in the paper; on a large training set a tenth tells as much.
+        neurons: How neurons grow at each of these growths, after the connections: a `Births`, or
+            a number or share of a layer's width for one (see `NeuronGrowth`). `None` (default) for
+            none. For neurons alone let no connection grow, by `ratio=1.0`. The percentile of
+            `ratio` counts the connections of dormant neurons as well, none of which can grow by
+            gradient: with few living neurons, give a higher one.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -52,6 +58,7 @@ class Growth:
     during: str = "pass"
     training: bool = False
     share: float = 1.0
+    neurons: Births | int | float | None = None
 
     def __post_init__(self) -> None:
         check_fraction(self.ratio, "ratio")
@@ -60,6 +67,8 @@ class Growth:
         check_during(self.during, check_grows(self.rule()), self.training, self.share)
         if self.activation is not None:
             get_activation(self.activation)
+        if self.neurons is not None and not isinstance(self.neurons, Births):
+            object.__setattr__(self, "neurons", Births(self.neurons))
 
     def rule(self) -> Rule:
         """The score, structure and distribution as objects."""

@@ -4,6 +4,7 @@ import keras
 
 from .activation_shift import set_hidden_activation
 from .architecture import ScoreSource, count_connections, grow_model, prune_model
+from .births import Births, grow_neurons
 from .growth_score import require_masked_kernels
 from .phases import Action, Phase, Plan, Progress, nothing_left
 from .snapshot import Snapshot, put, take
@@ -101,6 +102,10 @@ class Stage:
         assert growth is not None
         where = f"growth after epoch {self.epochs - 1}"
         grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where)
+        if growth.neurons is not None:
+            # After the connections, which start at zero: their gradient is that of the same model.
+            assert isinstance(growth.neurons, Births)
+            grow_neurons(self.source, growth.neurons, self.epochs, where)
         self.current = None
 
     def _prune(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import Neuron, Whole
 from hlstm_tf.transforms.discovery import layer_groups
-from hlstm_tf.transforms.editing import Values, Workshop, weight
+from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
 from .gate_neurons import prune_gate_neurons
@@ -84,7 +84,7 @@ def _prune_layers(
     worth = {k: np.where(masks[k], k.from_matrices(scores[k]), 0.0) for k in masks}
     # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
     exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
-    counts, strengths = Workshop(_in_place_of(exists)), Workshop(_in_place_of(worth))
+    counts, strengths = Workshop(in_place_of(exists)), Workshop(in_place_of(worth))
     found = False
     for group, scored in zip(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
@@ -115,21 +115,3 @@ def _weakest(
         flags[order[width:]] = True
         gone.append(flags)
     return np.concatenate(gone)
-
-
-def _in_place_of(arrays: Arrays) -> Values:
-    """Has a workshop work on arrays in place of the kernels.
-
-    A kernel without a mask is all NaN: a sum that it is part of says so. Biases are left out.
-    """
-    by_place = {(id(kernel.layer), kernel.name): array for kernel, array in arrays.items()}
-
-    def value(layer: keras.Layer, name: str) -> np.ndarray | None:
-        known = by_place.get((id(layer), name))
-        if known is not None:
-            return known
-        own = weight(layer, name)
-        is_bias = "bias" in name
-        return None if own is None or is_bias else np.full_like(own, np.nan)
-
-    return value

@@ -85,6 +85,11 @@ class MatrixWriter(Writer):
         self._edited, self._argument, self._activation = edited, argument, activation
 
     @property
+    def layer(self) -> keras.Layer:
+        """The dense layer or convolution."""
+        return self._edited.layer
+
+    @property
     def width(self) -> int:
         return self._edited.arrays["kernel"].shape[-1]
 
@@ -143,6 +148,11 @@ class MatrixReader:
         self._edited = edited
         # Where zeros are padded, a constant input is no constant at the border.
         self._pads = getattr(edited.layer, "padding", "valid") != "valid"
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The dense layer or convolution."""
+        return self._edited.layer
 
     @property
     def rows(self) -> int:
