@@ -1,6 +1,6 @@
 """One growth, or one pruning, of a whole model: scores, rule, cascade, mask edit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from .epoch_gradients import EpochGradients
 from .gate_neurons import cascade_gates, fold_constants
 from .growth_score import DenseGradients, require_masked_kernels
 from .input_sizes import input_sizes
+from .output_sizes import output_sizes
 from .whole_neurons import prune_wholes
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
@@ -123,7 +124,8 @@ class ScoreSource:
         kernels = require_masked_kernels(self.model)
         gradient = self._pass(rule, "gradient", where)
         momentum = self._pass(rule, "momentum", where)
-        activation = self._activations(rule, where)
+        activation = self._sizes(rule, "activation", input_sizes, where)
+        output = self._sizes(rule, "output", output_sizes, where)
         result = {}
         for number, kernel in enumerate(kernels):
             weight = kernel.to_matrices(kernel.variable)
@@ -134,7 +136,8 @@ class ScoreSource:
                         weight=weight[gate],
                         gradient=_matrix(gradient, kernel, gate),
                         momentum=_matrix(momentum, kernel, gate),
-                        activation=_column(activation, kernel, gate),
+                        activation=_vector(activation, kernel, gate, axis=1),
+                        output=_vector(output, kernel, gate, axis=0),
                         rng=np.random.default_rng([self.seed, event, number, gate]),
                     )
                     for gate in range(kernel.gates)
@@ -178,11 +181,13 @@ class ScoreSource:
         take = self._gradients.mean if need == "gradient" else self._gradients.momentum
         return take(self.data, batch_size=self.batch_size, where=where, share=self.share)
 
-    def _activations(self, rule: Rule, where: str) -> Arrays | None:
-        if "activation" not in rule.score.needs:
+    def _sizes(
+        self, rule: Rule, need: str, measure: Callable[..., Arrays], where: str
+    ) -> Arrays | None:
+        if need not in rule.score.needs:
             return None
         self._require_data(rule)
-        return input_sizes(self.model, self.data, self.batch_size, where, self.share)
+        return measure(self.model, self.data, self.batch_size, where, self.share)
 
     def _require_data(self, rule: Rule) -> None:
         if self.data is None:
@@ -229,7 +234,8 @@ def prune_model(
     kernels = list(scores)
     if isinstance(rule.structure, Whole):
         masks = {k: keras.ops.convert_to_numpy(k.mask) for k in kernels}
-        edits = prune_wholes(source.model, masks, scores, rule.structure, ratio, sparsity)
+        own = rule.score.of_neurons
+        edits = prune_wholes(source.model, masks, scores, rule.structure, ratio, sparsity, own)
     else:
         edits = _pruned(kernels, scores, rule, ratio, sparsity)
     optimizer = source.model.optimizer
@@ -279,8 +285,8 @@ def _matrix(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarra
     return None if arrays is None else kernel.to_matrices(arrays[kernel])[gate]
 
 
-def _column(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarray | None:
-    return None if arrays is None else arrays[kernel][gate][:, None]
+def _vector(arrays: Arrays | None, kernel: MaskedKernel, gate: int, axis: int) -> np.ndarray | None:
+    return None if arrays is None else np.expand_dims(arrays[kernel][gate], axis)
 
 
 def _split(kernels: Sequence[MaskedKernel], stacked: Arrays) -> list[np.ndarray]:

@@ -23,8 +23,8 @@ class Growth:
         ratio: Growth ratio in [0, 1]: a dormant connection grows where its score exceeds this
             percentile of its matrix. The paper's 0.9 by default.
         epochs: How many epochs end with a growth; the paper's 3 by default.
-        score: "gradient", "momentum", "magnitude", "saliency", "activation", "random" or a
-            `Score`.
+        score: "gradient", "momentum", "magnitude", "saliency", "activation", "output",
+            "random" or a `Score`.
         structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
             `Structure`.
         distribution: "per_matrix", "global", "erk", or a `Distribution`.
@@ -92,7 +92,8 @@ class Pruning:
             "until_threshold": it stops at the first epoch that meets the threshold. Full training
             costs more time and prunes further, since the next iteration starts from a better model.
         score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "activation",
-            "random" or a `Score`.
+            "output" (with structure "neuron": by what neurons and feature maps put out, as NeST
+            has it), "random" or a `Score`.
         structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
             recurrent states, which `shrink` then removes: see `hl.Neuron` and `hl.Unit`), a block
             as "1x4", a pattern as "2:4", or a `Structure`. A tuple gives the first iterations one
