@@ -145,6 +145,12 @@ class ScoreSource:
             )
         return result
 
+    def gradients(self, where: str) -> Arrays:
+        """Passes the data and returns each kernel's mean gradient, in its own shape."""
+        return self._dense().mean(
+            self.data, batch_size=self.batch_size, where=where, share=self.share
+        )
+
     def forget_trace(self) -> None:
         """Forgets the traced function, as after a change of activations."""
         self._gradients = None
@@ -176,10 +182,16 @@ class ScoreSource:
         if self.epoch is not None:
             return self.epoch.mean(where)
         self._require_data(rule)
+        if need == "gradient":
+            return self.gradients(where)
+        return self._dense().momentum(
+            self.data, batch_size=self.batch_size, where=where, share=self.share
+        )
+
+    def _dense(self) -> DenseGradients:
         if self._gradients is None:
             self._gradients = DenseGradients(self.model, training=self.training)
-        take = self._gradients.mean if need == "gradient" else self._gradients.momentum
-        return take(self.data, batch_size=self.batch_size, where=where, share=self.share)
+        return self._gradients
 
     def _sizes(
         self, rule: Rule, need: str, measure: Callable[..., Arrays], where: str

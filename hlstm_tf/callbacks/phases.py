@@ -36,6 +36,7 @@ class Action(StrEnum):
     RESTORE_BEST = "restore_best"  # go back to the phase's best state
     COMPLETE = "complete"  # remember this state as the last complete iteration
     ROLL_BACK = "roll_back"  # go back to the last complete iteration
+    RECOVER = "recover"  # give needed connections of the last pruning back
     PRUNE = "prune"  # remove connections by the current step
     FINISH = "finish"  # stop training
 
@@ -217,7 +218,8 @@ def _end_of_retraining_epoch(
     met = plan.meets(progress.best, progress.threshold)
     early = met and pruning.retrain == "until_threshold"
     if progress.phase_epoch < pruning.retrain_epochs and not early:
-        return actions
+        due = pruning.recovers(progress.iteration, progress.phase_epoch)
+        return [*actions, Action.RECOVER] if due else actions
     if not met:
         return _finer_step(pruning, progress)
     actions += [*_back_to_best(actions), Action.COMPLETE]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hlstm_tf.sparsity import Distribution, Score, Structure
+from hlstm_tf.sparsity import Connection, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
@@ -112,6 +112,13 @@ class Pruning:
         budget: A `Budget`: stop after the iteration with which the shrunk model is within it.
             `None` (default) for no limit. A run that is resumed right where a latency is close to
             its limit may measure it anew, and decide otherwise.
+        recover: Which share of the connections that an iteration removed may come back, after half
+            of its retraining, with the weight they had: those by whose return the loss falls most
+            to first order (`hlstm_tf.sparsity.recover`; it takes a pass over the training data).
+            Nothing goes in exchange: the iteration prunes that much less. Default `None`: none.
+            The best state of the retraining, which goes on, may be one before they came back.
+        recover_iterations: In how many of the first iterations; after them pruning is permanent
+            (NeST, arXiv 1711.02017). Default `None`: in the first 3.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -131,6 +138,8 @@ class Pruning:
     target_sparsity: float | None = None
     max_iterations: int | None = None
     budget: Budget | None = None
+    recover: float | None = None
+    recover_iterations: int | None = None
 
     def __post_init__(self) -> None:
         if check_fraction(self.step, "step") == 0:
@@ -156,6 +165,29 @@ class Pruning:
         if self.structure == ():
             raise ValueError("`structure` is an empty tuple; give at least one structure")
         self.rules()
+        self._check_recovery()
+
+    def _check_recovery(self) -> None:
+        if self.recover_iterations is not None:
+            check_count(self.recover_iterations, "recover_iterations", minimum=0)
+        if not self.recover:
+            return
+        check_fraction(self.recover, "recover")
+        if any(not isinstance(rule.structure, Connection) for rule in self.rules()):
+            raise ValueError(
+                "`recover` gives back single connections, which structure='connection' prunes; "
+                f"got structure={self.structure!r}"
+            )
+        if self.retrain_epochs < 2:
+            raise ValueError(
+                "`recover` acts amid retraining, so `retrain_epochs` must be at least 2; got "
+                f"{self.retrain_epochs}"
+            )
+
+    def recovers(self, iteration: int, epoch: int) -> bool:
+        """Whether connections may come back in an iteration, after so many epochs of retraining."""
+        last = 3 if self.recover_iterations is None else self.recover_iterations
+        return bool(self.recover) and iteration < last and epoch == self.retrain_epochs // 2
 
     @property
     def finest_step(self) -> float:

@@ -22,7 +22,8 @@ def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None
     rules = [*([growth.rule()] if growth else []), *(pruning.rules() if pruning else [])]
     needs = {need for rule in rules for need in rule.score.needs}
     births = growth is not None and growth.neurons is not None
-    if data is not None or births or needs & NEED_DATA:
+    recovers = pruning is not None and bool(pruning.recover)
+    if data is not None or births or recovers or needs & NEED_DATA:
         check_data(data, "train")
 
 

@@ -7,6 +7,7 @@ from .architecture import ScoreSource, count_connections, grow_model, prune_mode
 from .births import Births, grow_neurons
 from .growth_score import require_masked_kernels
 from .phases import Action, Phase, Plan, Progress, nothing_left
+from .recovery import recover_connections
 from .snapshot import Snapshot, put, take
 
 
@@ -57,6 +58,7 @@ class Stage:
             Action.RESTORE_BEST: lambda: self.put(self.best),
             Action.COMPLETE: self._keep_complete,
             Action.ROLL_BACK: lambda: self.put(self.complete),
+            Action.RECOVER: self._recover,
             Action.PRUNE: self._prune,
             Action.FINISH: self._drop_best,
         }
@@ -118,6 +120,16 @@ class Stage:
         else:
             nothing_left(self.progress)
             self._drop_best()
+
+    def _recover(self) -> None:
+        pruning = self.plan.pruning
+        # What was pruned is the last complete iteration, whatever the step.
+        assert pruning is not None
+        assert pruning.recover is not None
+        assert self.complete is not None
+        where = f"recovery after epoch {self.epochs - 1}"
+        recover_connections(self.source, self.complete, pruning.recover, where)
+        self.current = None
 
     def _keep_best(self) -> None:
         self.best = self.current = take(self.model, f"{self.epochs:05d}-best")

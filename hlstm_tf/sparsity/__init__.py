@@ -20,6 +20,7 @@ from .neurons import (
     neuron_strength,
     prune_neurons,
 )
+from .recovery import recover
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import NEED_DATA, SCORES, Score, get_score
@@ -78,6 +79,7 @@ __all__ = [
     "prune_to",
     "prune_to_together",
     "prune_together",
+    "recover",
     "reset_entries",
     "scaled",
     "seed_mask",
