@@ -2,6 +2,7 @@
 
 from hlstm_tf.callbacks import (
     ActivationShift,
+    AreaPruning,
     Births,
     Budget,
     EpochData,
@@ -42,6 +43,7 @@ from hlstm_tf.layers import (
     MaskedLSTMCell,
     MaskedSimpleRNN,
     MaskedSimpleRNNCell,
+    PartialAreaConv2D,
     declare_elementwise,
     dense_gradients,
     masked_kernels,
@@ -84,6 +86,7 @@ __all__ = [
     "HLSTM",
     "NM",
     "ActivationShift",
+    "AreaPruning",
     "Births",
     "Block",
     "Budget",
@@ -115,6 +118,7 @@ __all__ = [
     "MaskedSimpleRNNCell",
     "Neuron",
     "NeuronGrowth",
+    "PartialAreaConv2D",
     "PerMatrix",
     "Polynomial",
     "Pruning",

@@ -1,6 +1,7 @@
 """When masks change: growth, pruning and their sequence, as Keras callbacks."""
 
 from .activation_shift import ActivationShift, LeakyReLU, set_hidden_activation
+from .area_pruning import AreaPruning
 from .births import Births
 from .board import SparsityBoard
 from .budget import Budget
@@ -14,6 +15,7 @@ from .pruning import MagnitudePruning
 
 __all__ = [
     "ActivationShift",
+    "AreaPruning",
     "Births",
     "Budget",
     "DenseGradients",

@@ -40,7 +40,12 @@ def recover_connections(source: ScoreSource, before: Snapshot, share: float, whe
         )
         by_gate = zip(*(kernel.to_matrices(part) for part in parts), strict=True)
         masks[kernel] = kernel.from_matrices(
-            np.stack([recover(*gate, share=share) for gate in by_gate])
+            np.stack(
+                [
+                    recover(mask, removed, weight, gradient, share)
+                    for mask, removed, weight, gradient in by_gate
+                ]
+            )
         )
     # The masks in force are swept already, so that only what came back can go.
     return edit_masks(masks | cascade_gates(masks), source.model.optimizer, values)
