@@ -206,21 +206,50 @@ class ScoreSource:
             raise ValueError(f"score '{rule.score}' needs the training data; pass it.")
 
 
-def grow_model(source: ScoreSource, rule: Rule, ratio: float, event: int, where: str) -> int:
+def grow_model(
+    source: ScoreSource,
+    rule: Rule,
+    ratio: float,
+    event: int,
+    where: str,
+    rooms: Arrays | None = None,
+) -> int:
     """Activates dormant connections by the growth rule; returns how many.
 
     New connections start at zero, so the model's function does not change.
+
+    Args:
+        source: Where scores come from.
+        rule: What ranks, comes together, and shares.
+        ratio: Growth ratio.
+        event: Number of the growth.
+        where: What the growth is for, to name it in an error.
+        rooms: The places that count and can grow: for each kernel a mask of some inputs by some
+            outputs. All by default.
     """
     scores = source.scores(rule, event, where)
     kernels = list(scores)
-    masks = grow_all(
-        _split(kernels, {k: k.to_matrices(k.mask) for k in kernels}),
-        _split(kernels, scores),
+    masks = _split(kernels, {k: k.to_matrices(k.mask) for k in kernels})
+    all_of = {k: np.ones(k.shape, dtype=bool) for k in kernels} | dict(rooms or {})
+    inside = [
+        np.ix_(room.any(axis=1), room.any(axis=0))
+        for room in _split(kernels, {k: k.to_matrices(all_of[k]) for k in kernels})
+    ]
+    grown = grow_all(
+        [mask[places] for mask, places in zip(masks, inside, strict=True)],
+        [score[places] for score, places in zip(_split(kernels, scores), inside, strict=True)],
         ratio,
         rule.structure,
         rule.distribution,
-        kernel_shapes(kernels),
+        [
+            (*shape[:-2], shape[-2] * rows.size // mask.shape[0], columns.size)
+            for shape, (rows, columns), mask in zip(
+                kernel_shapes(kernels), inside, masks, strict=True
+            )
+        ],
     )
+    for mask, places, new in zip(masks, inside, grown, strict=True):
+        mask[places] = new
     return edit_masks(_join(kernels, masks), optimizer=source.model.optimizer)
 
 

@@ -25,9 +25,9 @@ class Births:
             layer's width (a float, rounded up), or one of either for each layer named in a
             mapping; other layers then get none. A layer has no more than its dormant neurons.
         ratio: Growth ratio in [0, 1] of dense layers: a new neuron bridges the pairs whose
-            bridging gradient exceeds this percentile. 0.98 by default, sparser than growth of
-            connections has it: a neuron shares its connections among its pairs, so that some
-            hundred pairs already fill it, and more connections grow in the growths that follow.
+            bridging gradient exceeds this percentile. 0.95 by default, sparser than growth of
+            connections has it: pairs share a neuron's connections, so that few of them fill it,
+            and a neuron for many pairs takes a step too long for its gradient more often.
         birth_strength: The mean magnitude of a new neuron's weights, in units of the mean
             magnitude of the layer's; 1 by default.
         candidates: How many random sets of connections a new feature map is chosen from.
@@ -40,7 +40,7 @@ class Births:
     """
 
     neurons: int | float | Mapping[str, int | float] | tuple[tuple[str, int | float], ...] = 1
-    ratio: float = 0.98
+    ratio: float = 0.95
     birth_strength: float = 1.0
     candidates: int = 8
 

@@ -32,9 +32,9 @@ class NeuronGrowth(keras.callbacks.Callback):
     or convolutions, grow by trial: of `candidates` random sets of connections to each new neuron
     that which lowers the loss on the data most is kept, and none if none does.
 
-    Unlike growth of connections this changes what the model computes, for the better to first
-    order. Hidden neurons of H-LSTM gates, columns of embeddings, and layers that a recurrent layer
-    or a layer without a mask reads, do not grow.
+    Unlike growth of connections this changes what the model computes, for the better to first order
+    where the activation is 0 at 0, as ReLU and tanh are. Hidden neurons of H-LSTM gates, columns of
+    embeddings, and layers that a recurrent layer or a layer without a mask reads, do not grow.
 
     Args:
         data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
@@ -84,7 +84,7 @@ class NeuronGrowth(keras.callbacks.Callback):
         self,
         data: Any,
         neurons: int | float | Mapping[str, int | float] = 1,
-        ratio: float = 0.98,
+        ratio: float = 0.95,
         epochs: int | Iterable[int] = 3,
         birth_strength: float = 1.0,
         candidates: int = 8,

@@ -62,6 +62,22 @@ def neuron_sites(model: keras.Model) -> list[Site]:
     return sites
 
 
+def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
+    """Returns, for each kernel, the places that no dormant neuron of the sites is at an end of.
+
+    Where no neuron of a layer lives, all its places are returned.
+    """
+    rooms = {k: np.ones(k.shape, dtype=bool) for k in masked_kernels(model)}
+    for site in neuron_sites(model):
+        if site.dormant.size == site.width:
+            continue
+        dormant = np.isin(np.arange(site.width), site.dormant)
+        rooms[site.writer][..., dormant] = False
+        for reader in site.readers:
+            rooms[reader][..., np.tile(dormant, reader.shape[-2] // site.width), :] = False
+    return rooms
+
+
 def prepare(
     site: Site, indices: np.ndarray, optimizer: keras.optimizers.Optimizer | None = None
 ) -> None:

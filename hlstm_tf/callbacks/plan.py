@@ -38,9 +38,8 @@ class Growth:
             of them by default, as in the paper; on a large training set a tenth tells as much.
         neurons: How neurons grow at each of these growths, after the connections: a `Births`, or
             a number or share of a layer's width for one (see `NeuronGrowth`). `None` (default) for
-            none. For neurons alone let no connection grow, by `ratio=1.0`. The percentile of
-            `ratio` counts the connections of dormant neurons as well, none of which can grow by
-            gradient: with few living neurons, give a higher one.
+            none. The connections then grow between living neurons, by the percentile over their
+            places. For neurons alone let no connection grow, by `ratio=1.0`.
 
     Raises:
         ValueError: An argument is out of its range.

@@ -6,6 +6,7 @@ from .activation_shift import set_hidden_activation
 from .architecture import ScoreSource, count_connections, grow_model, prune_model
 from .births import Births, grow_neurons
 from .growth_score import require_masked_kernels
+from .neuron_sites import living_rooms
 from .phases import Action, Phase, Plan, Progress, nothing_left
 from .recovery import recover_connections
 from .snapshot import Snapshot, put, take
@@ -103,7 +104,9 @@ class Stage:
         growth = self.plan.growth
         assert growth is not None
         where = f"growth after epoch {self.epochs - 1}"
-        grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where)
+        # Dormant neurons, whose connections have no gradient, would move the percentile.
+        rooms = None if growth.neurons is None else living_rooms(self.model)
+        grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where, rooms)
         if growth.neurons is not None:
             # After the connections, which start at zero: their gradient is that of the same model.
             assert isinstance(growth.neurons, Births)

@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource
+from hlstm_tf.callbacks.architecture import Rule, ScoreSource, grow_model
 from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
-from hlstm_tf.callbacks.neuron_sites import neuron_sites
+from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -32,7 +32,8 @@ def dense_net(sparsity: float = 0.3, between: tuple = (), **compiled) -> keras.M
         ]
     )
     model = hl.sparsify(plain, sparsity, seed=3, neurons={"a": 4, "b": 3})
-    model.compile(keras.optimizers.Adam(0.01), "mse", **compiled)
+    # Eagerly, to save the tracing, where nothing else is said.
+    model.compile(keras.optimizers.Adam(0.01), "mse", **{"run_eagerly": True, **compiled})
     return model
 
 
@@ -88,6 +89,20 @@ def test_the_bridging_gradient_is_that_of_connections_past_the_layer(eager: bool
     np.testing.assert_allclose(mean, X.mean(axis=0), rtol=1e-4, atol=1e-6)
     assert not found[:, 3:].any()  # neurons that nobody reads
     assert found[:, :3].any(axis=0).sum() >= 2
+
+
+def test_the_bridging_gradient_is_the_same_in_float16_with_a_scaled_loss() -> None:
+    found = []
+    for policy in ("float32", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        model = dense_net(run_eagerly=False)
+        keras.config.set_dtype_policy("float32")
+        model.optimizer.build(model.trainable_variables)
+        found.append(BridgingGradients(model, neuron_sites(model)).mean((X, Y), 20, "t", 1.0))
+    assert hasattr(model.optimizer, "dynamic_scale")
+    for (exact, _), (rough, _) in zip(*found, strict=True):
+        assert exact.any()
+        np.testing.assert_allclose(rough, exact, atol=0.02 * np.abs(exact).max())
 
 
 def test_new_neurons_are_sound_scaled_and_begin_without_a_past() -> None:
@@ -147,6 +162,40 @@ def test_feature_maps_are_kept_where_a_trial_lowers_the_loss(head: list) -> None
     assert living(model, "second").sum() == 2 + born["second"]
     assert_sound(model)
     assert loss.mean((IMAGES, LABELS)) < before
+
+
+def test_connections_grow_by_the_percentile_over_living_neurons() -> None:
+    model = image_net([layers.Flatten()])
+    small = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            hl.MaskedConv2D(3, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            hl.MaskedConv2D(2, 2, activation="relu", padding="same"),
+            layers.Flatten(),
+            hl.MaskedDense(1),
+        ]
+    )
+    small.compile("sgd", "mse")
+    rooms = living_rooms(model)
+    assert [int(room.sum()) for room in rooms.values()] == [54, 24, 18]
+    pairs = list(zip(hl.masked_kernels(small), rooms, strict=True))
+    for mine, kernel in pairs:
+        inside = rooms[kernel]
+        shape = mine.shape
+        hl.edit_masks({mine: kernel.mask.numpy()[inside].reshape(shape)})
+        mine.variable.assign(kernel.variable.numpy()[inside].reshape(shape))
+    rule = Rule.of("gradient", "connection", "erk")
+    for each, where in ((model, rooms), (small, None)):
+        grow_model(ScoreSource(each, (IMAGES, LABELS)), rule, 0.7, 0, "a test", where)
+    grown = 0
+    for mine, kernel in pairs:
+        inside = rooms[kernel]
+        mask = kernel.mask.numpy()
+        assert not mask[~inside].any()
+        np.testing.assert_array_equal(mask[inside].reshape(mine.shape), mine.mask.numpy())
+        grown += int(mask.sum())
+    assert grown > 0.6 * 96
 
 
 def test_nothing_grows_where_no_candidate_lowers_the_loss() -> None:
