@@ -42,8 +42,8 @@ class AreaPruning(keras.callbacks.Callback):
         verbose: Whether to print a line for each pruning.
 
     Attributes:
-        history: A dictionary for each pruning: `epoch`, `removed` and `positions` (in use after
-            it, of all layers and pairs of maps), `connections` (of all kernels).
+        history: A dictionary for each pruning: `epoch`, `removed` and `positions` (in use after it,
+            by all pairs of maps that have a connection), `connections` (of all kernels).
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no
@@ -92,7 +92,7 @@ class AreaPruning(keras.callbacks.Callback):
             return
         where = f"pruning of areas after epoch {epoch}"
         removed = prune_areas(self.model, self.ratio, self.data, self.batch_size, self.share, where)
-        positions = sum(int(layer.positions_in_use().sum()) for layer in area_layers(self.model))
+        positions = sum(int(in_use.sum()) for in_use in areas_in_use(self.model))
         kernels = masked_kernels(self.model)
         connections = sum(int(_numpy(kernel.mask).sum()) for kernel in kernels)
         self.history.append(
@@ -128,6 +128,17 @@ def area_layers(model: keras.Model) -> list[PartialAreaConv2D]:
     return unique
 
 
+def areas_in_use(model: keras.Model) -> list[np.ndarray]:
+    """Returns the areas of a model's partial-area convolutions, of pairs with a connection only."""
+    masks = {id(kernel.layer): kernel.mask for kernel in masked_kernels(model)}
+    found = []
+    for layer in area_layers(model):
+        mask = masks.get(id(layer))
+        exists = _numpy(layer.kernel) != 0 if mask is None else _numpy(mask)
+        found.append(_numpy(layer.area) & exists.any(axis=(0, 1)))
+    return found
+
+
 def prune_areas(
     model: keras.Model,
     ratio: float,
@@ -156,17 +167,15 @@ def prune_areas(
     kernels = {id(kernel.layer): kernel for kernel in masked_kernels(model)}
     edits: dict[MaskedKernel, np.ndarray] = {}
     removed = 0
-    for layer, size in zip(area_layers(model), sizes, strict=True):
+    for layer, in_use, size in zip(area_layers(model), areas_in_use(model), sizes, strict=True):
         area, kernel = _numpy(layer.area), kernels.get(id(layer))
-        exists = _numpy(layer.kernel) != 0 if kernel is None else _numpy(kernel.mask)
-        in_use = area & exists.any(axis=(0, 1))
         flat = in_use.reshape(-1, in_use.shape[-1])
         kept = prune(flat, size.reshape(flat.shape), ratio).reshape(area.shape)
         narrowed = area & (kept | ~in_use)
         layer.area.assign(narrowed)
         removed += int(area.sum() - narrowed.sum())
         if kernel is not None:
-            edits[kernel] = exists & narrowed.any(axis=(0, 1))
+            edits[kernel] = _numpy(kernel.mask) & narrowed.any(axis=(0, 1))
     edit_masks(edits, optimizer=getattr(model, "optimizer", None))
     return removed
 

@@ -62,12 +62,20 @@ class Trials:
                 values = self._draw(site, index, rng)
             else:
                 values = {k: v if k == site.writer else -v for k, v in values.items()}
-            self._put(before, values, None)
-            loss = self._loss()
-            edit_masks(before)
+            loss = self._try(before, values)
             if loss < (least if best is None else best[0]):
                 best = loss, values
         return best
+
+    def _try(self, before: Arrays, values: Arrays) -> float:
+        """The loss with a candidate; leaves the model as it is."""
+        self._put(before, values, None)
+        try:
+            return self._loss()
+        except FloatingPointError:
+            return np.inf
+        finally:
+            edit_masks(before)
 
     def _draw(self, site: Site, index: int, rng: np.random.Generator) -> Arrays:
         kernel = site.writer

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.sparsity import reset_entries
 from hlstm_tf.transforms.discovery import feed_forward_ends, layer_groups
@@ -47,8 +48,9 @@ def neuron_sites(model: keras.Model) -> list[Site]:
     Args:
         model: A built model with masked kernels.
     """
-    kernels = {id(kernel.layer): kernel for kernel in masked_kernels(model)}
-    masks = {k: keras.ops.convert_to_numpy(k.mask).astype(np.float64) for k in kernels.values()}
+    every = masked_kernels(model)
+    kernels = {id(kernel.layer): kernel for kernel in every}
+    masks = {k: keras.ops.convert_to_numpy(k.mask).astype(np.float64) for k in every}
     wrapped = {
         id(layer.layer)
         for layer in model._flatten_layers()
@@ -81,9 +83,10 @@ def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
 def prepare(
     site: Site, indices: np.ndarray, optimizer: keras.optimizers.Optimizer | None = None
 ) -> None:
-    """Lets neurons begin anew: their bias at 0, their normalization's statistics at 0 and 1.
+    """Lets neurons begin anew: bias at 0, normalization's statistics at 0 and 1, areas whole.
 
-    A neuron that died may have left a bias, and one that never lived has a variance of nearly 0.
+    A neuron that died may have left a bias and areas that were narrowed, and one that never lived
+    has a variance of nearly 0.
     """
     layer = site.writer.layer
     chosen = np.isin(np.arange(site.width), indices)
@@ -93,6 +96,12 @@ def prepare(
         places = np.tile(chosen, norm.moving_mean.shape[0] // site.width)
         reset_entries(norm.moving_mean, places)
         reset_entries(norm.moving_variance, places, value=1.0)
+    if isinstance(layer, PartialAreaConv2D):
+        reset_entries(layer.area, np.broadcast_to(chosen, layer.area.shape), value=True)
+    for reader in site.readers:
+        if isinstance(reader.layer, PartialAreaConv2D):
+            area = reader.layer.area
+            reset_entries(area, np.broadcast_to(chosen[:, None], area.shape), value=True)
 
 
 def mean_weight(kernels: Sequence[MaskedKernel]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hlstm_tf.sparsity import NEED_DATA
 
+from .births import Births, require_sites
 from .phases import Plan
 from .plan import Growth, Pruning
 from .training_batches import check_data
@@ -31,13 +32,16 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
     """Checks that `fit` and the model's optimizer leave room for the plan; builds the optimizer.
 
     Raises:
-        ValueError: The model has no optimizer; `epochs` are too few to prune even once; or the
-            plan sets the learning rate of an optimizer that follows a schedule.
+        ValueError: The model has no optimizer, or no layer into which the neurons that are wanted
+            can grow; `epochs` are too few to prune even once; or the plan sets the learning rate of
+            an optimizer that follows a schedule.
     """
     if model.optimizer is None:
         raise ValueError(
             f"model '{model.name}' is compiled without an optimizer; GrowAndPrune needs one."
         )
+    if plan.growth is not None and isinstance(plan.growth.neurons, Births):
+        require_sites(model, plan.growth.neurons)
     growing = plan.growth.epochs if plan.growth else 0
     needed = growing + plan.shortest_training + (1 if plan.pruning else 0)
     if epochs < needed:

@@ -198,6 +198,28 @@ def test_connections_grow_by_the_percentile_over_living_neurons() -> None:
     assert grown > 0.6 * 96
 
 
+def test_a_feature_map_that_is_born_has_its_whole_area() -> None:
+    keras.utils.set_random_seed(1)
+    plain = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            hl.PartialAreaConv2D(4, 3, activation="relu", name="first"),
+            hl.PartialAreaConv2D(3, 3, activation="relu", name="second"),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
+    )
+    model = hl.sparsify(plain, 0.0, neurons={"first": 3})
+    model.compile("sgd", "mse")
+    first, second = (model.get_layer(name).area for name in ("first", "second"))
+    first.assign(np.zeros(first.shape, bool) | (np.arange(4) < 3))
+    second.assign(np.zeros(second.shape, bool) | (np.arange(4) < 3)[:, None])
+    source = ScoreSource(model, (IMAGES, LABELS))
+    assert grow_neurons(source, hl.Births({"first": 1}), 0, "a test") == {"first": 1}
+    assert first.numpy().all()
+    assert second.numpy().all()
+
+
 def test_nothing_grows_where_no_candidate_lowers_the_loss() -> None:
     model = image_net([layers.Flatten()])
     exact = model.predict(IMAGES, verbose=0)  # no model does better than this one
@@ -290,5 +312,8 @@ def test_mistakes_are_named() -> None:
         hl.Births(birth_strength=0.0)
     with pytest.raises(ValueError, match="`neurons` must be a number between 0 and 1"):
         hl.Growth(neurons=1.5)
+    gp = hl.GrowAndPrune((X, Y), hl.Growth(neurons=1), None, "loss", train_epochs=0, verbose=0)
+    with pytest.raises(ValueError, match="has no layer into which neurons can grow"):
+        model.fit(X, Y, epochs=9, callbacks=[gp], verbose=0)
     with pytest.raises(TypeError, match="train must be the training set"):
         hl.GrowAndPrune(None, hl.Growth(score="random", neurons=1), None)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hlstm_tf as hl
 
@@ -85,6 +87,26 @@ def test_shrink_takes_maps_out_before_it_and_of_it(padding: str) -> None:
     assert shrunk.get_layer("before").filters == expected
     assert hl.masked_kernels(shrunk) == []
     assert partial.area.shape[2:] == (expected, 1)
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 10**6), st.sampled_from(["valid", "same"]), st.sampled_from([0.1, 0.5, 0.9]))
+def test_any_masks_and_areas_keep_the_function(seed: int, padding: str, keep: float) -> None:
+    rng = np.random.default_rng(seed)
+    model = net(padding)
+    before, own, out = hl.masked_kernels(model)
+    # By whole maps, so that some die, and by single connections.
+    edits = {k: rng.random(k.shape) < keep for k in (before, own, out)}
+    edits[before][..., rng.random(4) < 0.4] = False
+    edits[own][..., rng.random(3) < 0.4] = False
+    hl.edit_masks(edits)
+    area = model.get_layer("area").area
+    chosen = rng.random(area.shape) < keep
+    chosen[:, :, rng.random((4, 3)) < 0.5] = rng.random() < 0.5
+    area.assign(chosen)
+    shrunk = hl.shrink(model, verify_with=X)
+    flops = [hl.summary(m, print_fn=None).flops for m in (shrunk, hl.strip(model))]
+    assert flops[0] <= flops[1]
 
 
 def test_a_constant_that_is_used_in_a_part_of_the_picture_stays() -> None:
