@@ -1,17 +1,22 @@
 """When masks change: growth, pruning and their sequence, as Keras callbacks."""
 
 from .activation_shift import ActivationShift, LeakyReLU, set_hidden_activation
+from .area_pruning import AreaPruning
+from .births import Births
 from .board import SparsityBoard
 from .budget import Budget
 from .epoch_data import EpochData
 from .grow_and_prune import GrowAndPrune
 from .growth import GradientGrowth
 from .growth_score import DenseGradients
+from .neuron_growth import NeuronGrowth
 from .plan import Growth, Pruning
 from .pruning import MagnitudePruning
 
 __all__ = [
     "ActivationShift",
+    "AreaPruning",
+    "Births",
     "Budget",
     "DenseGradients",
     "EpochData",
@@ -20,6 +25,7 @@ __all__ = [
     "Growth",
     "LeakyReLU",
     "MagnitudePruning",
+    "NeuronGrowth",
     "Pruning",
     "SparsityBoard",
     "set_hidden_activation",

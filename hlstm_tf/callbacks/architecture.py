@@ -1,6 +1,6 @@
 """One growth, or one pruning, of a whole model: scores, rule, cascade, mask edit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from .epoch_gradients import EpochGradients
 from .gate_neurons import cascade_gates, fold_constants
 from .growth_score import DenseGradients, require_masked_kernels
 from .input_sizes import input_sizes
+from .output_sizes import output_sizes
 from .whole_neurons import prune_wholes
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
@@ -123,7 +124,8 @@ class ScoreSource:
         kernels = require_masked_kernels(self.model)
         gradient = self._pass(rule, "gradient", where)
         momentum = self._pass(rule, "momentum", where)
-        activation = self._activations(rule, where)
+        activation = self._sizes(rule, "activation", input_sizes, where)
+        output = self._sizes(rule, "output", output_sizes, where)
         result = {}
         for number, kernel in enumerate(kernels):
             weight = kernel.to_matrices(kernel.variable)
@@ -134,13 +136,20 @@ class ScoreSource:
                         weight=weight[gate],
                         gradient=_matrix(gradient, kernel, gate),
                         momentum=_matrix(momentum, kernel, gate),
-                        activation=_column(activation, kernel, gate),
+                        activation=_vector(activation, kernel, gate, axis=1),
+                        output=_vector(output, kernel, gate, axis=0),
                         rng=np.random.default_rng([self.seed, event, number, gate]),
                     )
                     for gate in range(kernel.gates)
                 ]
             )
         return result
+
+    def gradients(self, where: str) -> Arrays:
+        """Passes the data and returns each kernel's mean gradient, in its own shape."""
+        return self._dense().mean(
+            self.data, batch_size=self.batch_size, where=where, share=self.share
+        )
 
     def forget_trace(self) -> None:
         """Forgets the traced function, as after a change of activations."""
@@ -173,37 +182,74 @@ class ScoreSource:
         if self.epoch is not None:
             return self.epoch.mean(where)
         self._require_data(rule)
+        if need == "gradient":
+            return self.gradients(where)
+        return self._dense().momentum(
+            self.data, batch_size=self.batch_size, where=where, share=self.share
+        )
+
+    def _dense(self) -> DenseGradients:
         if self._gradients is None:
             self._gradients = DenseGradients(self.model, training=self.training)
-        take = self._gradients.mean if need == "gradient" else self._gradients.momentum
-        return take(self.data, batch_size=self.batch_size, where=where, share=self.share)
+        return self._gradients
 
-    def _activations(self, rule: Rule, where: str) -> Arrays | None:
-        if "activation" not in rule.score.needs:
+    def _sizes(
+        self, rule: Rule, need: str, measure: Callable[..., Arrays], where: str
+    ) -> Arrays | None:
+        if need not in rule.score.needs:
             return None
         self._require_data(rule)
-        return input_sizes(self.model, self.data, self.batch_size, where, self.share)
+        return measure(self.model, self.data, self.batch_size, where, self.share)
 
     def _require_data(self, rule: Rule) -> None:
         if self.data is None:
             raise ValueError(f"score '{rule.score}' needs the training data; pass it.")
 
 
-def grow_model(source: ScoreSource, rule: Rule, ratio: float, event: int, where: str) -> int:
+def grow_model(
+    source: ScoreSource,
+    rule: Rule,
+    ratio: float,
+    event: int,
+    where: str,
+    rooms: Arrays | None = None,
+) -> int:
     """Activates dormant connections by the growth rule; returns how many.
 
     New connections start at zero, so the model's function does not change.
+
+    Args:
+        source: Where scores come from.
+        rule: What ranks, comes together, and shares.
+        ratio: Growth ratio.
+        event: Number of the growth.
+        where: What the growth is for, to name it in an error.
+        rooms: The places that count and can grow: for each kernel a mask of some inputs by some
+            outputs. All by default.
     """
     scores = source.scores(rule, event, where)
     kernels = list(scores)
-    masks = grow_all(
-        _split(kernels, {k: k.to_matrices(k.mask) for k in kernels}),
-        _split(kernels, scores),
+    masks = _split(kernels, {k: k.to_matrices(k.mask) for k in kernels})
+    all_of = {k: np.ones(k.shape, dtype=bool) for k in kernels} | dict(rooms or {})
+    inside = [
+        np.ix_(room.any(axis=1), room.any(axis=0))
+        for room in _split(kernels, {k: k.to_matrices(all_of[k]) for k in kernels})
+    ]
+    grown = grow_all(
+        [mask[places] for mask, places in zip(masks, inside, strict=True)],
+        [score[places] for score, places in zip(_split(kernels, scores), inside, strict=True)],
         ratio,
         rule.structure,
         rule.distribution,
-        kernel_shapes(kernels),
+        [
+            (*shape[:-2], shape[-2] * rows.size // mask.shape[0], columns.size)
+            for shape, (rows, columns), mask in zip(
+                kernel_shapes(kernels), inside, masks, strict=True
+            )
+        ],
     )
+    for mask, places, new in zip(masks, inside, grown, strict=True):
+        mask[places] = new
     return edit_masks(_join(kernels, masks), optimizer=source.model.optimizer)
 
 
@@ -229,7 +275,8 @@ def prune_model(
     kernels = list(scores)
     if isinstance(rule.structure, Whole):
         masks = {k: keras.ops.convert_to_numpy(k.mask) for k in kernels}
-        edits = prune_wholes(source.model, masks, scores, rule.structure, ratio, sparsity)
+        own = rule.score.of_neurons
+        edits = prune_wholes(source.model, masks, scores, rule.structure, ratio, sparsity, own)
     else:
         edits = _pruned(kernels, scores, rule, ratio, sparsity)
     optimizer = source.model.optimizer
@@ -279,8 +326,8 @@ def _matrix(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarra
     return None if arrays is None else kernel.to_matrices(arrays[kernel])[gate]
 
 
-def _column(arrays: Arrays | None, kernel: MaskedKernel, gate: int) -> np.ndarray | None:
-    return None if arrays is None else arrays[kernel][gate][:, None]
+def _vector(arrays: Arrays | None, kernel: MaskedKernel, gate: int, axis: int) -> np.ndarray | None:
+    return None if arrays is None else np.expand_dims(arrays[kernel][gate], axis)
 
 
 def _split(kernels: Sequence[MaskedKernel], stacked: Arrays) -> list[np.ndarray]:

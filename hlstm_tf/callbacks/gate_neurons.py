@@ -1,6 +1,7 @@
 """Hidden neurons of H-LSTM gates: what lost its inputs or its outputs goes, function unchanged."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -30,7 +31,7 @@ def cascade_gates(masks: Masks) -> dict[MaskedKernel, np.ndarray]:
         The masks of the H-LSTM cells' kernels, in their own shapes.
     """
     swept: dict[MaskedKernel, np.ndarray] = {}
-    for cell, kernels in _cells(masks):
+    for cell, kernels in cells(masks):
         if not _can_fold(cell):
             continue
         gates = _masks_by_gate(kernels, masks)
@@ -39,7 +40,12 @@ def cascade_gates(masks: Masks) -> dict[MaskedKernel, np.ndarray]:
 
 
 def prune_gate_neurons(
-    masks: Masks, scores: Masks, structure: Neuron, ratio: float | None, sparsity: float | None
+    masks: Masks,
+    scores: Masks,
+    structure: Neuron,
+    ratio: float | None,
+    sparsity: float | None,
+    own: bool = False,
 ) -> dict[MaskedKernel, np.ndarray]:
     """Removes the weakest hidden neurons of H-LSTM gates.
 
@@ -49,25 +55,42 @@ def prune_gate_neurons(
         structure: What widths are rounded to, and whether the four gates keep equally many.
         ratio: The part of each hidden layer's living neurons to remove, or
         sparsity: the part of all its neurons that is to be gone.
+        own: Whether scores are the neurons' own, the same for all that leads to one.
 
     Returns:
         The new masks of the H-LSTM cells' kernels, in their own shapes; empty where there is none.
     """
     edits: dict[MaskedKernel, np.ndarray] = {}
-    for cell, kernels in _cells(masks):
+    for cell, kernels in cells(masks):
         gates = _masks_by_gate(kernels, masks)
-        scored = _by_gate([scores[kernel] for kernel in kernels])
+        scored = by_gate([scores[kernel] for kernel in kernels])
         axes = _axes(gates[0])
         for axis in range(1, len(cell.hidden_units) + 1):
-            pairs = zip(gates, scored, strict=True)
-            layer = [neuron_strength(gate, score, axes, axis) for gate, score in pairs]
+            pairs = list(zip(gates, scored, strict=True))
+            worth = [_own_worth(*pair, axes, axis) for pair in pairs] if own else scored
+            layer = [
+                neuron_strength(gate, score, axes, axis)
+                for gate, score in zip(gates, worth, strict=True)
+            ]
             widths = _widths_left(layer, structure, ratio, sparsity)
             gates = [
                 prune_neurons(gate, score, axes, axis, width)
-                for gate, score, width in zip(gates, scored, widths, strict=True)
+                for gate, score, width in zip(gates, worth, widths, strict=True)
             ]
         edits |= _joined(kernels, gates)
     return edits
+
+
+def _own_worth(
+    gate: Gate, scores: Gate, axes: Sequence[tuple[Hashable, Hashable]], axis: Hashable
+) -> Gate:
+    """Scores whose sum over a neuron's connections is its own score."""
+    leads = [pair[1] == axis for pair in axes]
+    counts = sum(mask.sum(axis=0) for mask, into in zip(gate, leads, strict=True) if into)
+    return [
+        score / np.maximum(counts, 1) if into else np.zeros(score.shape)
+        for score, into in zip(scores, leads, strict=True)
+    ]
 
 
 def _widths_left(
@@ -110,11 +133,11 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
         masks: The masks in force.
         swept: What `cascade_gates` made of them.
     """
-    for cell, kernels in _cells({kernel: masks[kernel] for kernel in swept}):
+    for cell, kernels in cells({kernel: masks[kernel] for kernel in swept}):
         if not cell.use_bias:
             continue
         before, after = _masks_by_gate(kernels, masks), _masks_by_gate(kernels, swept)
-        weights = _by_gate([kernel.to_matrices(kernel.variable) for kernel in kernels])
+        weights = by_gate([kernel.to_matrices(kernel.variable) for kernel in kernels])
         hears = [_hears(gate[0]) | _hears(gate[1]) for gate in after]
         biases = values_by_gate(cell, "bias")
         for place, (_, name) in enumerate(cell.later_layers, start=2):
@@ -155,24 +178,32 @@ def _axes(gate: Gate) -> list[tuple[Hashable, Hashable]]:
 
 
 def _masks_by_gate(kernels: list[MaskedKernel], masks: Masks) -> list[Gate]:
-    return _by_gate([kernel.to_matrices(masks[kernel]) for kernel in kernels])
+    return by_gate([kernel.to_matrices(masks[kernel]) for kernel in kernels])
 
 
-def _by_gate(stacks: list[np.ndarray]) -> list[Gate]:
-    """Sorts the matrices of a cell's kernels by gate, whether kernels hold four gates or one."""
+def by_gate(stacks: list[np.ndarray]) -> list[Gate]:
+    """Sorts what the kernels of a cell have for each gate by gate.
+
+    Args:
+        stacks: For each kernel, from input to output, an array whose first axis are its gates, of
+            which it holds four or one.
+    """
     matrices = [matrix for stack in stacks for matrix in stack]
     return [matrices[gate :: len(GATES)] for gate in range(len(GATES))]
 
 
+def joined_gates(kernels: list[MaskedKernel], gates: list[Gate]) -> dict[MaskedKernel, np.ndarray]:
+    """The inverse of `by_gate`, by kernel."""
+    parts = (part for place in zip(*gates, strict=True) for part in place)
+    return {kernel: np.stack([next(parts) for _ in range(kernel.gates)]) for kernel in kernels}
+
+
 def _joined(kernels: list[MaskedKernel], gates: list[Gate]) -> dict[MaskedKernel, np.ndarray]:
-    matrices = (matrix for place in zip(*gates, strict=True) for matrix in place)
-    return {
-        kernel: kernel.from_matrices(np.stack([next(matrices) for _ in range(kernel.gates)]))
-        for kernel in kernels
-    }
+    stacked = joined_gates(kernels, gates)
+    return {kernel: kernel.from_matrices(matrices) for kernel, matrices in stacked.items()}
 
 
-def _cells(masks: Masks) -> Iterator[tuple[HLSTMCell, list[MaskedKernel]]]:
+def cells(masks: Mapping[MaskedKernel, Any]) -> Iterator[tuple[HLSTMCell, list[MaskedKernel]]]:
     """Yields each H-LSTM cell that has hidden layers, with its kernels from input to output."""
     by_cell: dict[int, list[MaskedKernel]] = {}
     for kernel in masks:

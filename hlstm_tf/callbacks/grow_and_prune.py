@@ -26,7 +26,8 @@ class GrowAndPrune(keras.callbacks.Callback):
     The sequence (arXiv 1805.11797, section 3.2; NeST, arXiv 1711.02017), at the ends of epochs:
 
     1. *Growth*: hidden activations are leaky ReLU; each of `growth.epochs` epochs ends with the
-       activation of the dormant connections of large gradient.
+       activation of the dormant connections of large gradient, and the birth of neurons where
+       `growth.neurons` asks for it.
     2. *Activation shift*: to ReLU.
     3. *Training* of what has grown: `train_epochs`, and on until the threshold is met.
     4. *Pruning iterations*: remove `pruning.step` of the existing connections, retrain

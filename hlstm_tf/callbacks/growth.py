@@ -40,7 +40,7 @@ class GradientGrowth(keras.callbacks.Callback):
         epochs: Grow at the end of the first so many epochs, or of these epochs (an iterable,
             counted from 0).
         score: "gradient", or "momentum" (running mean over the pass), "magnitude", "saliency",
-            "activation", "random" (the control to compare with), or a `Score`.
+            "activation", "output", "random" (the control to compare with), or a `Score`.
         structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
             `Structure`.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.

@@ -1,7 +1,5 @@
 """The gradient that growth goes by: exact, over the whole training set, weights fixed."""
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,10 +8,10 @@ import tensorflow as tf
 
 from hlstm_tf.layers.masking import MaskedKernel, dense_gradients, masked_kernels
 
-from .training_batches import check_data, examples_in, training_batches
+from .gradient_pass import GradientPass
 
 
-class DenseGradients:
+class DenseGradients(GradientPass):
     """Mean gradients of a model's loss with respect to its effective weights.
 
     The gradient reaches dormant connections too, where the gradient of the masked weight is zero:
@@ -51,14 +49,8 @@ class DenseGradients:
     """
 
     def __init__(self, model: keras.Model, training: bool = False) -> None:
-        self.model = model
-        self.training = training
         self.kernels = require_masked_kernels(model)
-        eager = getattr(model, "run_eagerly", False)
-        # One function for all passes: a pass in a later epoch is not traced again.
-        self._step = self._loss_and_gradients
-        if not eager:
-            self._step = tf.function(self._loss_and_gradients, reduce_retracing=True)
+        super().__init__(model, training)
 
     def mean(
         self,
@@ -104,63 +96,16 @@ class DenseGradients:
     def _pass(
         self, data: Any, batch_size: int, where: str, share: float, decay: float | None
     ) -> dict[MaskedKernel, np.ndarray]:
-        check_data(data, "data")
-        before = _state_values(self.model)
-        totals: Sequence[Any] = [0.0] * len(self.kernels)
-        weight = 0.0
-        try:
-            for number, batch in enumerate(training_batches(data, batch_size, share)):
-                gradients = self._batch_gradients(batch, f"{where}, batch {number}")
-                if gradients is None:
-                    continue
-                if decay is None:
-                    share = float(examples_in(batch))
-                    totals = [t + share * g for t, g in zip(totals, gradients, strict=True)]
-                    weight += share
-                else:
-                    totals = [
-                        decay * t + (1 - decay) * g for t, g in zip(totals, gradients, strict=True)
-                    ]
-                    weight = 1.0
-        finally:
-            _restore(before)
-        if not weight:
-            raise ValueError(f"{where}: the training data gave no batch to score by.")
-        return {
-            kernel: keras.ops.convert_to_numpy(total) / np.float32(weight)
-            for kernel, total in zip(self.kernels, totals, strict=True)
-        }
+        means = self.averages(data, batch_size, where, share, decay)
+        return dict(zip(self.kernels, means, strict=True))
 
-    def _batch_gradients(self, batch: Any, where: str) -> list[Any] | None:
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        scale = _loss_scale(self.model.optimizer)
-        loss, gradients, finite = self._step(x, y, sample_weight, tf.constant(scale, tf.float32))
-        loss = float(loss)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"{where}: the loss is {loss}. Lower the learning rate, clip gradients, or look at "
-                "that batch."
-            )
-        if not bool(finite):
-            if scale != 1.0:
-                return None  # float16 overflowed: training would skip this batch's step, too
-            raise FloatingPointError(
-                f"{where}: the gradient is not finite though the loss is {loss}; is there a "
-                "division by zero or the root of zero in the model?"
-            )
-        return gradients
-
-    def _loss_and_gradients(
+    def _loss_and_values(
         self, x: Any, y: Any, sample_weight: Any, scale: Any
     ) -> tuple[Any, list[Any], Any]:
         variables = [kernel.variable.value for kernel in self.kernels]
         with dense_gradients(), tf.GradientTape() as tape:
             tape.watch(variables)
-            y_pred = self.model(x, training=self.training)
-            loss = self.model.compute_loss(
-                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=self.training
-            )
-            loss = tf.cast(loss, tf.float32)
+            loss = self._loss(x, y, sample_weight)
             scaled = loss * scale
         gradients = tape.gradient(
             scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
@@ -183,20 +128,3 @@ def require_masked_kernels(model: keras.Model) -> list[MaskedKernel]:
             "it, and give its layers masks: model = hl.sparsify(model)."
         )
     return kernels
-
-
-def _loss_scale(optimizer: Any) -> float:
-    """What mixed_float16 training multiplies the loss by, so that small gradients survive."""
-    scale = getattr(optimizer, "dynamic_scale", None)
-    return 1.0 if scale is None else float(keras.ops.convert_to_numpy(scale))
-
-
-def _state_values(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
-    masks = {id(kernel.mask) for kernel in masked_kernels(model)}
-    variables = [*model.non_trainable_variables, *model.metrics_variables]
-    return [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables if id(v) not in masks]
-
-
-def _restore(values: list[tuple[keras.Variable, np.ndarray]]) -> None:
-    for variable, value in values:
-        variable.assign(value)

@@ -84,7 +84,7 @@ def _squares(
     unseen = [kernel.path for kernel in kernels if kernel not in found]
     if unseen:
         raise ValueError(
-            f"score 'activation' cannot see the inputs of {unseen[0]}: cells inside "
+            f"a score by activations cannot see the inputs of {unseen[0]}: cells inside "
             "keras.layers.RNN run in a loop of Keras's, and a layer that the model does not call "
             "has none. Use HLSTM, MaskedLSTM and so on as layers, or another score."
         )

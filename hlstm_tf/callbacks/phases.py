@@ -36,6 +36,7 @@ class Action(StrEnum):
     RESTORE_BEST = "restore_best"  # go back to the phase's best state
     COMPLETE = "complete"  # remember this state as the last complete iteration
     ROLL_BACK = "roll_back"  # go back to the last complete iteration
+    RECOVER = "recover"  # give needed connections of the last pruning back
     PRUNE = "prune"  # remove connections by the current step
     FINISH = "finish"  # stop training
 
@@ -182,7 +183,8 @@ def _end_of_growth_epoch(plan: Plan, progress: Progress, value: float) -> list[A
     _enter(progress, Phase.TRAINING)
     if plan.pruning is None and plan.train_epochs == 0:
         return actions + _finish(progress, "growth is complete")
-    if plan.pruning is not None and plan.train_epochs == 0:
+    # New neurons change the model, so that this epoch's value is not that of what has grown.
+    if plan.pruning is not None and plan.train_epochs == 0 and plan.growth.neurons is None:
         # What grew starts at zero, so the value of this epoch is the value after growth.
         progress.best = value
         _settle_threshold(plan, progress)
@@ -216,7 +218,8 @@ def _end_of_retraining_epoch(
     met = plan.meets(progress.best, progress.threshold)
     early = met and pruning.retrain == "until_threshold"
     if progress.phase_epoch < pruning.retrain_epochs and not early:
-        return actions
+        due = pruning.recovers(progress.iteration, progress.phase_epoch)
+        return [*actions, Action.RECOVER] if due else actions
     if not met:
         return _finer_step(pruning, progress)
     actions += [*_back_to_best(actions), Action.COMPLETE]

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hlstm_tf.sparsity import Distribution, Score, Structure
+from hlstm_tf.sparsity import Connection, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
 from .architecture import Rule, check_during, check_grows
+from .births import Births
 from .budget import Budget
 from .training_batches import check_share
 
@@ -22,8 +23,8 @@ class Growth:
         ratio: Growth ratio in [0, 1]: a dormant connection grows where its score exceeds this
             percentile of its matrix. The paper's 0.9 by default.
         epochs: How many epochs end with a growth; the paper's 3 by default.
-        score: "gradient", "momentum", "magnitude", "saliency", "activation", "random" or a
-            `Score`.
+        score: "gradient", "momentum", "magnitude", "saliency", "activation", "output",
+            "random" or a `Score`.
         structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
             `Structure`.
         distribution: "per_matrix", "global", "erk", or a `Distribution`.
@@ -35,6 +36,10 @@ class Growth:
         training: The `training` argument of the scoring pass; see `DenseGradients`.
         share: Share of the training batches that the score is averaged over, evenly spread. All
             of them by default, as in the paper; on a large training set a tenth tells as much.
+        neurons: How neurons grow at each of these growths, after the connections: a `Births`, or
+            a number or share of a layer's width for one (see `NeuronGrowth`). `None` (default) for
+            none. The connections then grow between living neurons, by the percentile over their
+            places. For neurons alone let no connection grow, by `ratio=1.0`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -52,6 +57,7 @@ class Growth:
     during: str = "pass"
     training: bool = False
     share: float = 1.0
+    neurons: Births | int | float | None = None
 
     def __post_init__(self) -> None:
         check_fraction(self.ratio, "ratio")
@@ -60,6 +66,8 @@ class Growth:
         check_during(self.during, check_grows(self.rule()), self.training, self.share)
         if self.activation is not None:
             get_activation(self.activation)
+        if self.neurons is not None and not isinstance(self.neurons, Births):
+            object.__setattr__(self, "neurons", Births(self.neurons))
 
     def rule(self) -> Rule:
         """The score, structure and distribution as objects."""
@@ -83,7 +91,8 @@ class Pruning:
             "until_threshold": it stops at the first epoch that meets the threshold. Full training
             costs more time and prunes further, since the next iteration starts from a better model.
         score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "activation",
-            "random" or a `Score`.
+            "output" (with structure "neuron": by what neurons and feature maps put out, as NeST
+            has it), "random" or a `Score`.
         structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
             recurrent states, which `shrink` then removes: see `hl.Neuron` and `hl.Unit`), a block
             as "1x4", a pattern as "2:4", or a `Structure`. A tuple gives the first iterations one
@@ -102,6 +111,13 @@ class Pruning:
         budget: A `Budget`: stop after the iteration with which the shrunk model is within it.
             `None` (default) for no limit. A run that is resumed right where a latency is close to
             its limit may measure it anew, and decide otherwise.
+        recover: Which share of the connections that an iteration removed may come back, after half
+            of its retraining, with the weight they had: those by whose return the loss falls most
+            to first order (`hlstm_tf.sparsity.recover`; it takes a pass over the training data).
+            Nothing goes in exchange: the iteration prunes that much less. Default `None`: none.
+            The best state of the retraining, which goes on, may be one before they came back.
+        recover_iterations: In how many of the first iterations; after them pruning is permanent
+            (NeST, arXiv 1711.02017). Default `None`: in the first 3.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -121,6 +137,8 @@ class Pruning:
     target_sparsity: float | None = None
     max_iterations: int | None = None
     budget: Budget | None = None
+    recover: float | None = None
+    recover_iterations: int | None = None
 
     def __post_init__(self) -> None:
         if check_fraction(self.step, "step") == 0:
@@ -146,6 +164,29 @@ class Pruning:
         if self.structure == ():
             raise ValueError("`structure` is an empty tuple; give at least one structure")
         self.rules()
+        self._check_recovery()
+
+    def _check_recovery(self) -> None:
+        if self.recover_iterations is not None:
+            check_count(self.recover_iterations, "recover_iterations", minimum=0)
+        if not self.recover:
+            return
+        check_fraction(self.recover, "recover")
+        if any(not isinstance(rule.structure, Connection) for rule in self.rules()):
+            raise ValueError(
+                "`recover` gives back single connections, which structure='connection' prunes; "
+                f"got structure={self.structure!r}"
+            )
+        if self.retrain_epochs < 2:
+            raise ValueError(
+                "`recover` acts amid retraining, so `retrain_epochs` must be at least 2; got "
+                f"{self.retrain_epochs}"
+            )
+
+    def recovers(self, iteration: int, epoch: int) -> bool:
+        """Whether connections may come back in an iteration, after so many epochs of retraining."""
+        last = 3 if self.recover_iterations is None else self.recover_iterations
+        return bool(self.recover) and iteration < last and epoch == self.retrain_epochs // 2
 
     @property
     def finest_step(self) -> float:

@@ -44,8 +44,8 @@ class MagnitudePruning(keras.callbacks.Callback):
             batch. "step": it counts the optimizer's steps, and acts between batches (tfmot's
             schedules count so).
         frequency: Epochs or steps from one pruning to the next, where `schedule` is a number.
-        score: "magnitude", "gradient", "saliency", "momentum", "activation", "random" or a
-            `Score`.
+        score: "magnitude", "gradient", "saliency", "momentum", "activation", "output" (what a
+            neuron puts out, for whole neurons), "random" or a `Score`.
         structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
             recurrent states; the sparsity is then the part of them that is gone), a block as "1x4",
             a pattern as "2:4", or a `Structure`.

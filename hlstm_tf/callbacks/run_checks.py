@@ -8,6 +8,7 @@ import numpy as np
 
 from hlstm_tf.sparsity import NEED_DATA
 
+from .births import Births, require_sites
 from .phases import Plan
 from .plan import Growth, Pruning
 from .training_batches import check_data
@@ -21,7 +22,9 @@ def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None
     """
     rules = [*([growth.rule()] if growth else []), *(pruning.rules() if pruning else [])]
     needs = {need for rule in rules for need in rule.score.needs}
-    if data is not None or needs & NEED_DATA:
+    births = growth is not None and growth.neurons is not None
+    recovers = pruning is not None and bool(pruning.recover)
+    if data is not None or births or recovers or needs & NEED_DATA:
         check_data(data, "train")
 
 
@@ -29,13 +32,16 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
     """Checks that `fit` and the model's optimizer leave room for the plan; builds the optimizer.
 
     Raises:
-        ValueError: The model has no optimizer; `epochs` are too few to prune even once; or the
-            plan sets the learning rate of an optimizer that follows a schedule.
+        ValueError: The model has no optimizer, or no layer into which the neurons that are wanted
+            can grow; `epochs` are too few to prune even once; or the plan sets the learning rate of
+            an optimizer that follows a schedule.
     """
     if model.optimizer is None:
         raise ValueError(
             f"model '{model.name}' is compiled without an optimizer; GrowAndPrune needs one."
         )
+    if plan.growth is not None and isinstance(plan.growth.neurons, Births):
+        require_sites(model, plan.growth.neurons)
     growing = plan.growth.epochs if plan.growth else 0
     needed = growing + plan.shortest_training + (1 if plan.pruning else 0)
     if epochs < needed:

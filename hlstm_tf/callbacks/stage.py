@@ -4,8 +4,11 @@ import keras
 
 from .activation_shift import set_hidden_activation
 from .architecture import ScoreSource, count_connections, grow_model, prune_model
+from .births import Births, grow_neurons
 from .growth_score import require_masked_kernels
+from .neuron_sites import living_rooms
 from .phases import Action, Phase, Plan, Progress, nothing_left
+from .recovery import recover_connections
 from .snapshot import Snapshot, put, take
 
 
@@ -56,6 +59,7 @@ class Stage:
             Action.RESTORE_BEST: lambda: self.put(self.best),
             Action.COMPLETE: self._keep_complete,
             Action.ROLL_BACK: lambda: self.put(self.complete),
+            Action.RECOVER: self._recover,
             Action.PRUNE: self._prune,
             Action.FINISH: self._drop_best,
         }
@@ -100,7 +104,13 @@ class Stage:
         growth = self.plan.growth
         assert growth is not None
         where = f"growth after epoch {self.epochs - 1}"
-        grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where)
+        # Dormant neurons, whose connections have no gradient, would move the percentile.
+        rooms = None if growth.neurons is None else living_rooms(self.model)
+        grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where, rooms)
+        if growth.neurons is not None:
+            # After the connections, which start at zero: their gradient is that of the same model.
+            assert isinstance(growth.neurons, Births)
+            grow_neurons(self.source, growth.neurons, self.epochs, where)
         self.current = None
 
     def _prune(self) -> None:
@@ -113,6 +123,16 @@ class Stage:
         else:
             nothing_left(self.progress)
             self._drop_best()
+
+    def _recover(self) -> None:
+        pruning = self.plan.pruning
+        # What was pruned is the last complete iteration, whatever the step.
+        assert pruning is not None
+        assert pruning.recover is not None
+        assert self.complete is not None
+        where = f"recovery after epoch {self.epochs - 1}"
+        recover_connections(self.source, self.complete, pruning.recover, where)
+        self.current = None
 
     def _keep_best(self) -> None:
         self.best = self.current = take(self.model, f"{self.epochs:05d}-best")

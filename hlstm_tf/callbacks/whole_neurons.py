@@ -9,7 +9,7 @@ import numpy as np
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import Neuron, Whole
 from hlstm_tf.transforms.discovery import layer_groups
-from hlstm_tf.transforms.editing import Values, Workshop, weight
+from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
 from .gate_neurons import prune_gate_neurons
@@ -24,10 +24,12 @@ def prune_wholes(
     structure: Whole,
     ratio: float | None,
     sparsity: float | None,
+    own: bool = False,
 ) -> dict[MaskedKernel, np.ndarray]:
     """Removes the weakest neurons, or units of recurrent states, of every layer that can lose them.
 
-    A neuron counts by the sum of the scores of its existing connections, before it and after it.
+    A neuron counts by the sum of the scores of its existing connections, before it and after it, or
+    by its own.
     Where a layer writes or reads neurons through a kernel without a mask, they stay.
 
     Args:
@@ -37,6 +39,8 @@ def prune_wholes(
         structure: What is removed, and what widths are rounded to.
         ratio: The part of each layer's living neurons to remove, or
         sparsity: the part of all its neurons that is to be gone.
+        own: Whether scores are the neurons' own, the same for all that leads to one
+            (`Score.of_neurons`): a neuron then counts by that alone.
 
     Returns:
         The masks without them, of all kernels.
@@ -47,9 +51,9 @@ def prune_wholes(
     pruned, found = dict(masks), False
     if not isinstance(structure, Neuron) or structure.of != "gates":
         left = functools.partial(structure.left, ratio=ratio, sparsity=sparsity)
-        pruned, found = _prune_layers(model, pruned, scores, structure.name == "unit", left)
+        pruned, found = _prune_layers(model, pruned, scores, structure.name == "unit", left, own)
     if isinstance(structure, Neuron) and structure.of != "layers":
-        gates = prune_gate_neurons(pruned, scores, structure, ratio, sparsity)
+        gates = prune_gate_neurons(pruned, scores, structure, ratio, sparsity, own)
         pruned |= gates
         found |= bool(gates)
     if not found:
@@ -73,6 +77,7 @@ def _prune_layers(
     scores: Arrays,
     states: bool,
     left: Callable[[int, int], int],
+    own: bool,
 ) -> tuple[dict[MaskedKernel, np.ndarray], bool]:
     """The masks after pruning between layers, and whether there was anything to prune.
 
@@ -80,11 +85,12 @@ def _prune_layers(
         model, masks, scores: As in `prune_wholes`.
         states: Whether units of recurrent states go, rather than all others.
         left: How many stay of so many living ones, of so many places.
+        own: As in `prune_wholes`.
     """
-    worth = {k: np.where(masks[k], k.from_matrices(scores[k]), 0.0) for k in masks}
+    worth = _own_scores(scores) if own else _existing(masks, scores)
     # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
     exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
-    counts, strengths = Workshop(_in_place_of(exists)), Workshop(_in_place_of(worth))
+    counts, strengths = Workshop(in_place_of(exists)), Workshop(in_place_of(worth))
     found = False
     for group, scored in zip(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
@@ -93,8 +99,27 @@ def _prune_layers(
         if group.writer.is_state != states or np.isnan(connections).any():
             continue
         found = True
-        group.remove(_weakest(group, scored.strength(), connections > 0, left))
+        strength = scored.writer.incoming() if own else scored.strength()
+        group.remove(_weakest(group, strength, connections > 0, left))
     return {kernel: array != 0 for kernel, array in exists.items()}, found
+
+
+def _existing(masks: Arrays, scores: Arrays) -> dict[MaskedKernel, np.ndarray]:
+    return {k: np.where(masks[k], k.from_matrices(scores[k]), 0.0) for k in masks}
+
+
+def _own_scores(scores: Arrays) -> dict[MaskedKernel, np.ndarray]:
+    """Each neuron's own score at one place of all that lead to it, so that it is their sum.
+
+    Not in recurrent kernels, which are before their neurons and after them.
+    """
+    once = {}
+    for kernel, matrices in scores.items():
+        place = np.zeros(matrices.shape)
+        if not kernel.name.startswith("recurrent_kernel"):
+            place[:, 0] = matrices[:, 0]
+        once[kernel] = kernel.from_matrices(place)
+    return once
 
 
 def _weakest(
@@ -115,21 +140,3 @@ def _weakest(
         flags[order[width:]] = True
         gone.append(flags)
     return np.concatenate(gone)
-
-
-def _in_place_of(arrays: Arrays) -> Values:
-    """Has a workshop work on arrays in place of the kernels.
-
-    A kernel without a mask is all NaN: a sum that it is part of says so. Biases are left out.
-    """
-    by_place = {(id(kernel.layer), kernel.name): array for kernel, array in arrays.items()}
-
-    def value(layer: keras.Layer, name: str) -> np.ndarray | None:
-        known = by_place.get((id(layer), name))
-        if known is not None:
-            return known
-        own = weight(layer, name)
-        is_bias = "bias" in name
-        return None if own is None or is_bias else np.full_like(own, np.nan)
-
-    return value

@@ -7,6 +7,7 @@ from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.kernels import MaskedKernel
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
+from hlstm_tf.layers.partial_area import PartialAreaConv2D
 from hlstm_tf.layers.twins import (
     MaskedConv1D,
     MaskedConv2D,
@@ -37,6 +38,7 @@ __all__ = [
     "MaskedLayer",
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
+    "PartialAreaConv2D",
     "declare_elementwise",
     "dense_gradients",
     "masked_kernels",

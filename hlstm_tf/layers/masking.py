@@ -121,6 +121,10 @@ class MaskedLayer:
         """The kernels of this layer itself, in the order they were made; empty before `build`."""
         return list(self.__dict__.get("_masked", {}).values())
 
+    def mask_names(self) -> set[str]:
+        """Under which names this layer's masks are saved, which the plain layer does not know."""
+        return {f"{kernel.name}_mask" for kernel in self.own_masked_kernels()}
+
     @contextlib.contextmanager
     def effective_kernels(self) -> Iterator[None]:
         """While entered, this layer's kernel attributes give the masked, cast tensors."""

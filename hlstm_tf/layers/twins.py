@@ -12,6 +12,7 @@ from hlstm_tf.layers.fast_layer import FastLayer
 from hlstm_tf.layers.gate_networks import GateNetworks
 from hlstm_tf.layers.input_notes import is_noting, note_ids, note_input
 from hlstm_tf.layers.masking import MaskedLayer
+from hlstm_tf.layers.taps import tapped
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
 
@@ -31,7 +32,7 @@ class _MaskedFeedForward(MaskedLayer):
     def call(self, inputs: Any) -> Any:
         if is_noting():
             self._note(inputs)
-        with self.effective_kernels():
+        with self.effective_kernels(), tapped(self, inputs):
             return super().call(inputs)  # type: ignore[misc]
 
     def _note(self, inputs: Any) -> None:

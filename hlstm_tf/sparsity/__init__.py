@@ -6,9 +6,10 @@ Everything but `edit_masks` is a pure function or a frozen value on NumPy arrays
 independent choices.
 """
 
+from .births import Birth, bridged_pairs, neuron_births, scaled
 from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_together
 from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
-from .edits import edit_masks
+from .edits import edit_masks, reset_entries
 from .many import grow_all, grow_all_to, prune_all, prune_all_to
 from .naming import get_structure
 from .neurons import (
@@ -19,6 +20,7 @@ from .neurons import (
     neuron_strength,
     prune_neurons,
 )
+from .recovery import recover
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import NEED_DATA, SCORES, Score, get_score
@@ -31,6 +33,7 @@ __all__ = [
     "NEED_DATA",
     "NM",
     "SCORES",
+    "Birth",
     "Block",
     "Column",
     "Connection",
@@ -50,6 +53,7 @@ __all__ = [
     "Unit",
     "Whole",
     "as_schedule",
+    "bridged_pairs",
     "cascade",
     "connect_neurons",
     "dead_inputs",
@@ -65,6 +69,7 @@ __all__ = [
     "grow_to_together",
     "grow_together",
     "kept_count",
+    "neuron_births",
     "neuron_strength",
     "percentile",
     "prune",
@@ -74,6 +79,9 @@ __all__ = [
     "prune_to",
     "prune_to_together",
     "prune_together",
+    "recover",
+    "reset_entries",
+    "scaled",
     "seed_mask",
     "seed_masks",
 ]

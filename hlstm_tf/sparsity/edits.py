@@ -58,6 +58,39 @@ def edit_masks(
     return sum(_edit(kernel, mask, optimizer, start) for kernel, mask, start in checked)
 
 
+def reset_entries(
+    variable: keras.Variable,
+    places: np.ndarray,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    value: float = 0.0,
+) -> None:
+    """Sets entries of a variable that has no mask, and forgets the optimizer's past there.
+
+    A bias, say, of a neuron that begins anew.
+
+    Args:
+        variable: The variable.
+        places: Boolean, of its shape: which entries.
+        optimizer: The optimizer that trains it, if any.
+        value: What they become.
+
+    Example:
+
+    >>> import numpy as np, hlstm_tf as hl
+    >>> layer = hl.MaskedDense(2, bias_initializer="ones")
+    >>> layer.build((None, 2))
+    >>> reset_entries(layer.bias, np.array([True, False]))
+    >>> layer.bias.numpy().tolist()
+    [0.0, 1.0]
+    """
+    old = _numpy(variable)
+    new = np.where(places, np.asarray(value, old.dtype), old)
+    variable.assign(new)
+    if optimizer is not None:
+        for owner, name, slot in optimizer_slots(optimizer, variable):
+            slot.assign(np.where(places, _fresh_slot(owner, name, new), _numpy(slot)))
+
+
 def optimizer_slots(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> Iterator[tuple[keras.optimizers.Optimizer, str, keras.Variable]]:

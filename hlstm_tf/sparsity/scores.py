@@ -16,8 +16,8 @@ from .checks import check_rng
 
 __all__ = ["NEED_DATA", "SCORES", "Score", "get_score"]
 
-_INPUTS = ("weight", "gradient", "momentum", "activation", "rng")
-NEED_DATA = frozenset({"gradient", "momentum", "activation"})
+_INPUTS = ("weight", "gradient", "momentum", "activation", "output", "rng")
+NEED_DATA = frozenset({"gradient", "momentum", "activation", "output"})
 """What only a pass of the training data can tell."""
 
 
@@ -33,9 +33,13 @@ class Score:
         needs: Any of "weight" (the effective weight, shape (inputs, outputs)), "gradient"
             (the loss's derivative by the effective weight, nonzero at dormant places too,
             averaged over the data), "momentum" (the optimizer's first moment), "activation" (root
-            mean square of each input over the data, shape (inputs, 1)) and "rng" (a
+            mean square of each input over the data, shape (inputs, 1)), "output" (that of what
+            each output's neuron puts out, shape (1, outputs)) and "rng" (a
             `numpy.random.Generator`, or a seed).
         function: Takes those keywords, returns an array of the weight's shape.
+        of_neurons: Whether it says the same of all connections that lead to a neuron, something of
+            that neuron. Structures of whole neurons then go by it alone; by other scores, a neuron
+            counts by the sum over its connections.
 
     Raises:
         ValueError: If `needs` names anything else; when called, if a need is missing.
@@ -51,6 +55,7 @@ class Score:
     name: str
     needs: tuple[str, ...]
     function: Callable[..., np.ndarray]
+    of_neurons: bool = False
 
     def __post_init__(self) -> None:
         unknown = [need for need in self.needs if need not in _INPUTS]
@@ -87,6 +92,10 @@ def _activation(weight: np.ndarray, activation: np.ndarray) -> np.ndarray:
     return np.abs(np.multiply(weight, activation))
 
 
+def _output(weight: np.ndarray, output: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(output, np.shape(weight))
+
+
 def _random(weight: np.ndarray, rng: np.random.Generator | int) -> np.ndarray:
     return check_rng(rng).random(np.shape(weight))
 
@@ -104,6 +113,8 @@ SCORES: dict[str, Score] = {
         Score("saliency", ("weight", "gradient"), _saliency),
         # |w| times the size of what it multiplies: what is lost of the output (Wanda, 2306.11695).
         Score("activation", ("weight", "activation"), _activation),
+        # The size of what the neuron puts out (NeST, 1711.02017: by neuron output, by feature map).
+        Score("output", ("weight", "output"), _output, of_neurons=True),
         # Uniform in [0, 1): the control that every other growth score has to beat.
         Score("random", ("weight", "rng"), _random),
     )
@@ -114,7 +125,8 @@ def get_score(name: str | Score) -> Score:
     """Return the score of that name; a `Score` comes back as it is.
 
     Args:
-        name: "gradient", "magnitude", "momentum", "saliency", "activation" or "random".
+        name: "gradient", "magnitude", "momentum", "saliency", "activation", "output" or
+            "random".
 
     Raises:
         ValueError: If there is no score of that name.

@@ -73,7 +73,7 @@ class Neuron(Whole):
     Neurons are the hidden neurons of H-LSTM gates, the units of dense layers, the filters of
     convolutions and the columns of embeddings, wherever `hlstm_tf.shrink` could take them out and
     all that feeds or reads them has masks. The units of recurrent states are `Unit`'s. A neuron
-    counts by the sum of its connections' scores.
+    counts by the sum of its connections' scores, or by its own where a score has one ("output").
 
     Args:
         multiple: A layer's width is rounded to the nearest multiple of it; 8 by default.

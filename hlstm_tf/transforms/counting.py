@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.layers import GATES, HLSTMCell, MaskedLayer
+from hlstm_tf.layers import GATES, HLSTMCell, MaskedLayer, PartialAreaConv2D
 from hlstm_tf.layers.gate_variables import gate_axis
 from hlstm_tf.transforms.flops import positions
 
@@ -16,6 +16,10 @@ _GATES: tuple[tuple[type[keras.Layer], tuple[str, ...]], ...] = (
     (keras.layers.LSTMCell, GATES),
     (keras.layers.GRUCell, ("update", "reset", "candidate")),
 )
+
+
+Times = int | np.ndarray
+"""At how many positions connections are used: all, or by a kernel's last axes."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,16 @@ def _owners(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str]]:
 
 def _count_layer(layer: keras.Layer, name: str, detail: str, recurrent: bool) -> Part:
     masks = _masks(layer)
-    times = positions(layer, recurrent)
+    area = layer.area if isinstance(layer, PartialAreaConv2D) else None
+    # By pair of maps, where each is used in a part of the picture.
+    times = layer.positions_in_use() if area is not None else positions(layer, recurrent)
     hidden = {id(mask) for mask in masks.values()}
     parts = []
     for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
         if id(variable) in hidden:
+            continue
+        if variable is area:
+            parts.append(_count_area(variable))
             continue
         if _is_kernel(layer, variable):
             parts.append(_count_kernel(layer, variable, masks.get(variable.name), times))
@@ -145,7 +154,7 @@ def _is_kernel(layer: keras.Layer, variable: keras.Variable) -> bool:
 
 
 def _count_kernel(
-    layer: keras.Layer, variable: keras.Variable, mask: keras.Variable | None, times: int
+    layer: keras.Layer, variable: keras.Variable, mask: keras.Variable | None, times: Times
 ) -> Part:
     weights = keras.ops.convert_to_numpy(variable).astype(np.float32)
     exists = weights != 0 if mask is None else keras.ops.convert_to_numpy(mask)
@@ -163,7 +172,7 @@ class _Counted:
     kind: str
     exists: np.ndarray
     weights: np.ndarray
-    times: int
+    times: Times
 
     def part(self, gzipped: int | None, parts: tuple[Part, ...] = ()) -> Part:
         connections = int(np.count_nonzero(self.exists))
@@ -176,11 +185,18 @@ class _Counted:
             nonzero=int(np.count_nonzero(self.weights)),
             places=self.weights.size,
             biases=0,
-            flops=2 * connections * self.times,
+            flops=2 * int((self.exists * self.times).sum()),
             bytes=4 * self.weights.size,
             gzipped_bytes=gzipped,
             parts=parts,
         )
+
+
+def _count_area(variable: keras.Variable) -> Part:
+    # No parameter, but the products it is multiplied with need it, as they are computed.
+    values = keras.ops.convert_to_numpy(variable).astype(np.float32)
+    gzipped = _gzipped(values)
+    return Part(variable.name, "area", "", values.shape, 0, 0, 0, 0, 0, 4 * values.size, gzipped)
 
 
 def _count_other(variable: keras.Variable) -> Part:

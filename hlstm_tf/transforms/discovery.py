@@ -7,6 +7,7 @@ import keras
 from hlstm_tf.layers import HLSTMCell
 from hlstm_tf.transforms.containers import graph_of
 from hlstm_tf.transforms.editing import Workshop
+from hlstm_tf.transforms.ends import MatrixReader, MatrixWriter
 from hlstm_tf.transforms.gates import GateCompactor
 from hlstm_tf.transforms.groups import NeuronGroup
 from hlstm_tf.transforms.rewriting import Entry, rewrite, write_entry
@@ -32,6 +33,18 @@ def layer_groups(model: keras.Model, workshop: Workshop) -> list[NeuronGroup]:
     rewrite(write_entry(model), model, look)
     shared = {key for key, count in places.items() if count > 1}
     return [group for graph in graphs for group in graph.groups(workshop, shared)]
+
+
+def feed_forward_ends(group: NeuronGroup) -> tuple[keras.Layer, list[keras.Layer]] | None:
+    """Returns the layer that makes the neurons of a group and those that read them.
+
+    `None` where any of them is no dense layer or convolution.
+    """
+    readers = [branch.reader for branch in group.branches]
+    if not isinstance(group.writer, MatrixWriter):
+        return None
+    found = [reader.layer for reader in readers if isinstance(reader, MatrixReader)]
+    return (group.writer.layer, found) if len(found) == len(readers) else None
 
 
 def gate_compactors(model: keras.Model, workshop: Workshop) -> list[GateCompactor]:

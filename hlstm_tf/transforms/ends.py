@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.layers import GATES, HLSTMCell
+from hlstm_tf.layers import GATES, HLSTMCell, PartialAreaConv2D
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
 from hlstm_tf.transforms.gates import open_gates
 from hlstm_tf.transforms.groups import Reader, Writer, merged
@@ -27,6 +27,8 @@ def writer_of(layer: keras.Layer, workshop: Workshop) -> Writer | None:
         return state_writer_of(layer, workshop) if _is_known(layer) else None
     if not _is_matrix_layer(layer) or not is_elementwise(layer.activation):
         return None
+    if isinstance(layer, PartialAreaConv2D):
+        return AreaWriter(_opened_area(layer, workshop), "filters", layer.activation)
     argument = "units" if isinstance(layer, _DENSE) else "filters"
     return MatrixWriter(workshop.open(layer, "kernel", "bias"), argument, layer.activation)
 
@@ -34,6 +36,8 @@ def writer_of(layer: keras.Layer, workshop: Workshop) -> Writer | None:
 def reader_of(layer: keras.Layer, workshop: Workshop) -> Reader | None:
     """Returns the end of a layer that reads neurons row by row; `None` where there is none."""
     layer = _unwrapped(layer)
+    if isinstance(layer, PartialAreaConv2D):
+        return AreaReader(_opened_area(layer, workshop))
     if _is_matrix_layer(layer):
         return MatrixReader(workshop.open(layer, "kernel", "bias"))
     if isinstance(layer, keras.layers.Bidirectional):
@@ -67,7 +71,17 @@ def _is_plain(layer: Any) -> bool:
     return not quantized and not getattr(layer, "lora_enabled", False)
 
 
+def _opened_area(layer: keras.Layer, workshop: Workshop) -> Edited:
+    edited = workshop.open(layer, "kernel", "bias", "area")
+    # A slice of the kernel that is used nowhere might as well be zero.
+    unused = (edited.arrays["area"] == 0).all(axis=(0, 1))
+    edited.arrays["kernel"][:, :, unused] = 0
+    return edited
+
+
 def _is_matrix_layer(layer: Any) -> bool:
+    if type(layer) is PartialAreaConv2D:
+        return True
     if keras_class(layer) in _DENSE:
         return _is_plain(layer)
     return (
@@ -83,6 +97,11 @@ class MatrixWriter(Writer):
 
     def __init__(self, edited: Edited, argument: str, activation: Callable[[Any], Any]) -> None:
         self._edited, self._argument, self._activation = edited, argument, activation
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The dense layer or convolution."""
+        return self._edited.layer
 
     @property
     def width(self) -> int:
@@ -145,6 +164,11 @@ class MatrixReader:
         self._pads = getattr(edited.layer, "padding", "valid") != "valid"
 
     @property
+    def layer(self) -> keras.Layer:
+        """The dense layer or convolution."""
+        return self._edited.layer
+
+    @property
     def rows(self) -> int:
         return self._edited.arrays["kernel"].shape[-2]
 
@@ -178,6 +202,29 @@ class MatrixReader:
             self._edited.arrays["bias"] = np.zeros_like(share)
             self._edited.arguments["use_bias"] = True
         self._edited.arrays["bias"] += share
+
+
+class AreaWriter(MatrixWriter):
+    """The filters of a partial-area convolution."""
+
+    def keep(self, indices: np.ndarray) -> None:
+        super().keep(indices)
+        self._edited.select("area", -1, indices)
+
+
+class AreaReader(MatrixReader):
+    """The input channels of a partial-area convolution."""
+
+    def absorb(self, values: np.ndarray) -> bool:
+        # A constant that is used in a part of the picture is no constant of the whole.
+        whole = (self._edited.arrays["area"] != 0).all(axis=(0, 1))
+        unread = (self._edited.arrays["kernel"] == 0).all(axis=(0, 1))
+        constant = (whole | unread).all(axis=1)
+        return super().absorb(np.where(constant | (values == 0), values, np.nan))
+
+    def keep(self, indices: np.ndarray, width: int) -> None:
+        self._edited.select("area", -2, merged(indices, width, self.rows))
+        super().keep(indices, width)
 
 
 class CellReader:

@@ -7,6 +7,7 @@ where the kernel is applied. Element-wise work (biases, activations, normalizati
 * A recurrent layer applies its kernels once a step, and so does a dense layer on a sequence.
 * A convolution applies its kernel at each output position of the image; an axis whose length is
   not fixed counts once, as does the time axis of a recurrent model.
+* A partial-area convolution applies the slice of a pair of maps where its area is in use.
 * An embedding looks up a row: no FLOPs.
 * A layer that a model calls several times counts once.
 """

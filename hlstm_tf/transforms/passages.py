@@ -113,6 +113,11 @@ class Normalization:
     def __init__(self, edited: Edited) -> None:
         self._edited = edited
 
+    @property
+    def layer(self) -> keras.Layer:
+        """The batch normalization."""
+        return self._edited.layer
+
     def constants(self, values: np.ndarray) -> np.ndarray:
         arrays = self._edited.arrays
         mean, variance = arrays["moving_mean"], arrays["moving_variance"]

@@ -267,8 +267,7 @@ def _copy_own_variables(source: keras.Layer, target: keras.Layer) -> None:
 
 
 def _mask_names(layer: keras.Layer) -> set[str]:
-    kernels = layer.own_masked_kernels() if isinstance(layer, MaskedLayer) else []
-    return {f"{kernel.name}_mask" for kernel in kernels}
+    return layer.mask_names() if isinstance(layer, MaskedLayer) else set()
 
 
 def _without_repeats(layers: Sequence[keras.Layer]) -> list[keras.Layer]:

@@ -17,6 +17,7 @@ from hlstm_tf.sparsity import (
     seed_masks,
 )
 from hlstm_tf.sparsity.checks import check_count, check_fraction
+from hlstm_tf.transforms.envelopes import Neurons, living_places
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, paired_layers, rebuild
 from hlstm_tf.transforms.twins import SUPPORTED, masked_entry
 
@@ -32,6 +33,7 @@ def sparsify(
     distribution: str | Distribution = "per_matrix",
     include: LayerFilter | None = None,
     exclude: LayerFilter | None = None,
+    neurons: Neurons | None = None,
 ) -> keras.Model:
     """Returns a model with masked layers and a random seed architecture.
 
@@ -65,6 +67,12 @@ def sparsify(
         include: Which layers to mask: a layer name or several, a wrapper's name standing for
             all inside; or a function of the layer. Default: all.
         exclude: Which layers not to mask, of those included; in the same form. Default: none.
+        neurons: How many neurons of each layer live, for growth of neurons (`hl.NeuronGrowth`):
+            a share of its width, or a number or share for each layer named in a mapping; the
+            others live whole. Living ones are the first; the rest are dormant, without any
+            connection or bias, and `sparsity` is that of the connections between living neurons.
+            It is about the units of dense layers and the filters of convolutions that only masked
+            dense layers and convolutions read; all others live. Default `None`: all live.
 
     Returns:
         A new model of the same kind.
@@ -72,7 +80,8 @@ def sparsify(
     Raises:
         TypeError: `model` is no Keras model, or a filter is neither names nor a function.
         ValueError: The model is not built, has no supported layer, or cannot be rewritten; an
-            argument is malformed; a filter names a layer that does not exist.
+            argument is malformed; a filter names a layer that does not exist, or `neurons` one
+            whose neurons cannot be dormant.
 
     Example:
 
@@ -82,6 +91,14 @@ def sparsify(
     >>> sparse = hl.sparsify(model, sparsity=0.75, seed=1, exclude="head")
     >>> [int(k.mask.numpy().sum()) for k in hl.masked_kernels(sparse)]
     [32, 16]
+
+    An envelope for 300 hidden neurons of which 30 live:
+
+    >>> model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(300, name="hidden"),
+    ...                           keras.layers.Dense(10)])
+    >>> seed = hl.sparsify(model, sparsity=0.5, neurons={"hidden": 30})
+    >>> [int(k.mask.numpy().sum()) for k in hl.masked_kernels(seed)]
+    [11760, 150]
     """
     check_model(model)
     sparsity, seed = check_fraction(sparsity, "sparsity"), check_count(seed, "seed", minimum=0)
@@ -99,7 +116,8 @@ def sparsify(
         if id(layer) in chosen.layers
         for kernel in masked_kernels(twin)
     ]
-    edit_masks(seed_architecture(kernels, sparsity, seed, structure, distribution))
+    rooms = None if neurons is None else living_places(new, kernels, neurons)
+    edit_masks(seed_architecture(kernels, sparsity, seed, structure, distribution, rooms))
     _warn_of_unmasked(chosen.unmasked(model))
     return new
 
@@ -110,39 +128,49 @@ def seed_architecture(
     seed: int,
     structure: Structure,
     distribution: Distribution,
+    rooms: Mapping[MaskedKernel, np.ndarray] | None = None,
 ) -> Mapping[MaskedKernel, np.ndarray]:
     """Draws random masks for kernels, in their own shapes; no neuron is left out.
 
     Args:
         kernels: The kernels, in an order that the model fixes.
-        sparsity: In [0, 1].
+        sparsity: In [0, 1], of the places there are.
         seed: Of the generator from which all masks come, one after another.
         structure: What exists as one.
         distribution: How the sparsity is shared out among the matrices.
+        rooms: Where there may be connections: for each kernel some of its inputs by some of its
+            outputs, as a mask. All by default.
 
     Raises:
         ValueError: An argument is malformed.
     """
-    shapes = [kernel.to_matrices(kernel.mask).shape for kernel in kernels]
-    places = [(index, shape[1:]) for index, shape in enumerate(shapes) for _ in range(shape[0])]
-    masks = seed_masks(
-        [shape for _, shape in places],
+    rooms = rooms or {kernel: np.ones(kernel.shape, dtype=bool) for kernel in kernels}
+    places = [(kernel, room) for kernel in kernels for room in kernel.to_matrices(rooms[kernel])]
+    shapes = [(int(room.any(axis=1).sum()), int(room.any(axis=0).sum())) for _, room in places]
+    drawn = seed_masks(
+        shapes,
         sparsity,
         seed,
         structure,
         distribution,
-        kernel_shapes=[_kernel_shape(kernels[index], shape) for index, shape in places],
+        kernel_shapes=[
+            _kernel_shape(kernel, shape) for (kernel, _), shape in zip(places, shapes, strict=True)
+        ],
     )
-    drawn: dict[MaskedKernel, np.ndarray] = {}
-    for kernel, shape in zip(kernels, shapes, strict=True):
-        drawn[kernel] = kernel.from_matrices(np.stack(masks[: shape[0]]))
-        masks = masks[shape[0] :]
-    return drawn
+    matrices: dict[MaskedKernel, list[np.ndarray]] = {kernel: [] for kernel in kernels}
+    for (kernel, room), mask in zip(places, drawn, strict=True):
+        matrix = np.zeros(room.shape, dtype=bool)
+        matrix[np.ix_(room.any(axis=1), room.any(axis=0))] = mask
+        matrices[kernel].append(matrix)
+    return {kernel: kernel.from_matrices(np.stack(found)) for kernel, found in matrices.items()}
 
 
 def _kernel_shape(kernel: MaskedKernel, matrix: tuple[int, int]) -> tuple[int, ...]:
+    if kernel.gates > 1:
+        return matrix
     # ERK counts a convolution's window apart from its channels.
-    return matrix if kernel.gates > 1 else tuple(kernel.variable.shape)
+    window = kernel.shape[:-2]
+    return (*window, matrix[0] // int(np.prod(window)), matrix[1])
 
 
 class _Chosen:

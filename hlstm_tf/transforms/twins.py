@@ -23,11 +23,13 @@ _TWINS: tuple[type[keras.Layer], ...] = (
 _BY_KERAS_NAME = {cls.__name__.removeprefix("Masked"): cls for cls in _TWINS}
 _KERAS_CLASS = {cls: getattr(keras.layers, name) for name, cls in _BY_KERAS_NAME.items()}
 _BY_TWIN_NAME = {keras.saving.get_registered_name(cls): cls for cls in _TWINS}
-_HLSTM = frozenset(
-    keras.saving.get_registered_name(cls) for cls in (layers.HLSTM, layers.HLSTMCell)
+_WITH_OR_WITHOUT = frozenset(
+    keras.saving.get_registered_name(cls)
+    for cls in (layers.HLSTM, layers.HLSTMCell, layers.PartialAreaConv2D)
 )
+"""Layers that say by their argument `masked` which form they are."""
 
-SUPPORTED = (*sorted(_BY_KERAS_NAME), "HLSTM", "HLSTMCell")
+SUPPORTED = (*sorted(_BY_KERAS_NAME), "HLSTM", "HLSTMCell", "PartialAreaConv2D")
 """Names of the layers that have a masked form."""
 
 
@@ -40,7 +42,7 @@ def masked_entry(layer: keras.Layer, entry: Entry) -> Entry | None:
     registered = entry.get("registered_name")
     if registered in _BY_TWIN_NAME:
         return entry
-    if registered in _HLSTM:
+    if registered in _WITH_OR_WITHOUT:
         return {**entry, "config": {**entry["config"], "masked": True}}
     twin = _BY_KERAS_NAME.get(entry["class_name"])
     if twin is None or entry["module"] != "keras.layers" or _is_altered(layer):
@@ -56,19 +58,23 @@ def masked_entry(layer: keras.Layer, entry: Entry) -> Entry | None:
 def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
     """Returns the entry of the layer that `layer` is the masked form of, or the entry itself."""
     registered = entry.get("registered_name")
-    if registered in _HLSTM:
+    if isinstance(layer, layers.PartialAreaConv2D) and _uses_all(layer):
+        return _of_keras(entry, "Conv2D")
+    if registered in _WITH_OR_WITHOUT:
         return {**entry, "config": {**entry["config"], "masked": False}}
     twin = _BY_TWIN_NAME.get(registered)
-    if twin is None:
-        return entry
-    config = {k: v for k, v in entry["config"].items() if k not in TRAINING_ARGUMENTS}
-    return {
-        **entry,
-        "module": "keras.layers",
-        "class_name": twin.__name__.removeprefix("Masked"),
-        "registered_name": None,
-        "config": config,
-    }
+    return entry if twin is None else _of_keras(entry, twin.__name__.removeprefix("Masked"))
+
+
+def _of_keras(entry: Entry, name: str) -> Entry:
+    ours = (*TRAINING_ARGUMENTS, "masked")
+    config = {key: value for key, value in entry["config"].items() if key not in ours}
+    keras_own = {"module": "keras.layers", "class_name": name, "registered_name": None}
+    return {**entry, **keras_own, "config": config}
+
+
+def _uses_all(layer: layers.PartialAreaConv2D) -> bool:
+    return bool(keras.ops.convert_to_numpy(layer.area).all())
 
 
 def keras_class(layer: keras.Layer) -> type[keras.Layer]:

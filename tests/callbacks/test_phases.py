@@ -197,3 +197,24 @@ def test_any_run_keeps_its_word(values: list[float], retrain: str, step: float) 
         assert pruning.finest_step * (1 - 1e-9) <= progress.step <= step
         if progress.complete is not None:
             assert progress.complete <= 1.0
+
+
+def test_needed_connections_come_back_after_half_of_the_retraining_of_the_first_iterations() -> (
+    None
+):
+    pruning = Pruning(step=0.4, retrain_epochs=4, recover=0.5, recover_iterations=1)
+    _, steps = walk(plan(pruning=pruning, growth=None), [1.0, 9, 9, 9, 0.9, 0.9, 0.8, 0.7, 0.6])
+    assert [A.RECOVER in actions for actions in steps] == [False, False, True] + 6 * [False]
+    # A finer step of the same iteration recovers, too.
+    _, steps = walk(plan(pruning=pruning, growth=None), [1.0, 9, 9, 9, 9, 9, 9, 9, 9])
+    assert [n for n, actions in enumerate(steps) if A.RECOVER in actions] == [2, 6]
+    pruning = Pruning(step=0.4, retrain="until_threshold", retrain_epochs=4, recover=0.5)
+    _, steps = walk(plan(pruning=pruning, growth=None), [1.0, 1.0, 9, 1.0])
+    assert not any(A.RECOVER in actions for actions in steps)
+
+
+def test_what_new_neurons_change_is_trained_before_the_threshold_is_settled() -> None:
+    grown = plan(growth=Growth(epochs=1, neurons=2), train_epochs=0)
+    progress, steps = walk(grown, [0.5, 0.9])
+    assert steps == [[A.GROW, A.SHIFT], [A.KEEP_BEST, A.COMPLETE, A.PRUNE]]
+    assert progress.complete == 0.9

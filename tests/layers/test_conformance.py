@@ -95,6 +95,7 @@ CASES = {
     "MaskedDense": Case(hl.MaskedDense, {"units": 3, "activation": "relu"}),
     "MaskedConv1D": Case(hl.MaskedConv1D, {"filters": 3, "kernel_size": 2}),
     "MaskedConv2D": Case(hl.MaskedConv2D, {"filters": 3, "kernel_size": (2, 3)}, IMAGE),
+    "PartialAreaConv2D": Case(hl.PartialAreaConv2D, {"filters": 3, "kernel_size": (2, 3)}, IMAGE),
     "MaskedEmbedding": Case(
         hl.MaskedEmbedding, {"input_dim": 6, "output_dim": 3}, (4,), integers=True
     ),

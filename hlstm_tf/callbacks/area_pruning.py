@@ -1,0 +1,224 @@
+"""Pruning of areas: products of a convolution are left out where they are small."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.layers import PartialAreaConv2D
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
+from hlstm_tf.layers.taps import tapping
+from hlstm_tf.sparsity import edit_masks, prune
+from hlstm_tf.sparsity.checks import check_fraction
+
+from .epoch_data import set_epoch
+from .growth import growth_epochs
+from .training_batches import check_data, check_share, examples_in, training_batches
+
+
+class AreaPruning(keras.callbacks.Callback):
+    """Narrows the areas of partial-area convolutions, at the end of chosen epochs.
+
+    For each pair of maps and each position of the output, the mean magnitude of their product over
+    the training data says what goes with it. In each layer the smallest share of the positions
+    still in use are dropped (NeST, arXiv 1711.02017, partial-area convolution), by the rule by
+    which connections are pruned. What is dropped stays dropped. A pair of maps whose area is empty
+    loses its connections, through `hl.edit_masks`.
+
+    Only what existing connections compute counts: pairs without a connection keep their areas, for
+    the connections that may grow there. The areas are weights of the model, so that they are saved
+    and resumed with it (also by `GrowAndPrune`, whose rollbacks take them back, too).
+
+    Args:
+        ratio: Which share of the positions in use is dropped each time, in [0, 1].
+        data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
+            arrays `(x, y)` or `(x, y, sample_weight)`; targets are not used.
+        epochs: Prune at the end of the first so many epochs, or of these epochs (an iterable,
+            counted from 0). Default: the first.
+        share: Share of the batches that products are averaged over, evenly spread.
+        batch_size: How arrays are batched.
+        verbose: Whether to print a line for each pruning.
+
+    Attributes:
+        history: A dictionary for each pruning: `epoch`, `removed` and `positions` (in use after it,
+            by all pairs of maps that have a connection), `connections` (of all kernels).
+
+    Raises:
+        ValueError: An argument is out of its range; at training, the model has no
+            `PartialAreaConv2D`.
+        TypeError: `data` cannot be iterated again and again.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> layers = [keras.Input((4, 4, 1)), hl.PartialAreaConv2D(2, 3), keras.layers.Flatten()]
+    >>> model = keras.Sequential([*layers, keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.random.default_rng(0).normal(size=(8, 4, 4, 1)), np.zeros(8)
+    >>> _ = model.fit(x, y, callbacks=[hl.AreaPruning(0.25, (x, y), verbose=0)], verbose=0)
+    >>> int(model.layers[0].area.numpy().sum())
+    6
+    """
+
+    def __init__(
+        self,
+        ratio: float,
+        data: Any,
+        epochs: int | Iterable[int] = 1,
+        share: float = 1.0,
+        batch_size: int = 32,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__()
+        self.ratio = check_fraction(ratio, "ratio")
+        self.data = check_data(data, "data")
+        self.epochs = growth_epochs(epochs)
+        self.share = check_share(share)
+        self.batch_size = batch_size
+        self.verbose = verbose
+        self.history: list[dict[str, int]] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        area_layers(self.model)
+        self.history = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        set_epoch(self.data, epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if epoch not in self.epochs:
+            return
+        where = f"pruning of areas after epoch {epoch}"
+        removed = prune_areas(self.model, self.ratio, self.data, self.batch_size, self.share, where)
+        positions = sum(int(in_use.sum()) for in_use in areas_in_use(self.model))
+        kernels = masked_kernels(self.model)
+        connections = sum(int(_numpy(kernel.mask).sum()) for kernel in kernels)
+        self.history.append(
+            {
+                "epoch": epoch,
+                "removed": removed,
+                "positions": positions,
+                "connections": connections,
+            }
+        )
+        if self.verbose:
+            print(
+                ("\n" if self.params.get("verbose") else "")
+                + f"epoch {epoch}: {removed:,} positions dropped, {positions:,} in use now, "
+                f"{connections:,} connections",
+                flush=True,
+            )
+
+
+def area_layers(model: keras.Model) -> list[PartialAreaConv2D]:
+    """Returns the partial-area convolutions of a model.
+
+    Raises:
+        ValueError: There is none.
+    """
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, PartialAreaConv2D)]
+    unique = list({id(layer): layer for layer in layers}.values())
+    if not unique:
+        raise ValueError(
+            f"model '{model.name}' has no PartialAreaConv2D, so there is no area to prune. Put one "
+            "in place of a Conv2D; it takes the same arguments and weights."
+        )
+    return unique
+
+
+def areas_in_use(model: keras.Model) -> list[np.ndarray]:
+    """Returns the areas of a model's partial-area convolutions, of pairs with a connection only."""
+    masks = {id(kernel.layer): kernel.mask for kernel in masked_kernels(model)}
+    found = []
+    for layer in area_layers(model):
+        mask = masks.get(id(layer))
+        exists = _numpy(layer.kernel) != 0 if mask is None else _numpy(mask)
+        found.append(_numpy(layer.area) & exists.any(axis=(0, 1)))
+    return found
+
+
+def prune_areas(
+    model: keras.Model,
+    ratio: float,
+    data: Any,
+    batch_size: int = 32,
+    share: float = 1.0,
+    where: str = "pruning of areas",
+) -> int:
+    """Drops the positions of the smallest products in each partial-area convolution.
+
+    Args:
+        model: A built model.
+        ratio: Share of the positions in use to drop.
+        data: See `AreaPruning`.
+        batch_size: How arrays are batched.
+        share: Share of the batches that count.
+        where: What it is for, to name it in an error.
+
+    Returns:
+        How many positions were dropped.
+
+    Raises:
+        ValueError: The model has no such layer, or there is not one batch.
+    """
+    sizes = product_sizes(model, data, batch_size, share, where)
+    kernels = {id(kernel.layer): kernel for kernel in masked_kernels(model)}
+    edits: dict[MaskedKernel, np.ndarray] = {}
+    removed = 0
+    for layer, in_use, size in zip(area_layers(model), areas_in_use(model), sizes, strict=True):
+        area, kernel = _numpy(layer.area), kernels.get(id(layer))
+        flat = in_use.reshape(-1, in_use.shape[-1])
+        kept = prune(flat, size.reshape(flat.shape), ratio).reshape(area.shape)
+        narrowed = area & (kept | ~in_use)
+        layer.area.assign(narrowed)
+        removed += int(area.sum() - narrowed.sum())
+        if kernel is not None:
+            edits[kernel] = _numpy(kernel.mask) & narrowed.any(axis=(0, 1))
+    edit_masks(edits, optimizer=getattr(model, "optimizer", None))
+    return removed
+
+
+def product_sizes(
+    model: keras.Model, data: Any, batch_size: int, share: float, where: str
+) -> list[np.ndarray]:
+    """Returns, for each partial-area convolution, the mean magnitude of products over the data.
+
+    Args:
+        model, data, batch_size, share, where: As in `prune_areas`.
+
+    Returns:
+        Float32 arrays `(height, width, channels, filters)`, as of `area`.
+    """
+    layers = area_layers(model)
+
+    def forward(x: Any) -> list[tf.Tensor]:
+        found: dict[int, list[tf.Tensor]] = {id(layer): [] for layer in layers}
+
+        def tap(layer: keras.Layer, inputs: Any, value: Any, output: Any) -> None:
+            if isinstance(layer, PartialAreaConv2D):
+                products = tf.abs(tf.cast(layer.products(inputs), tf.float32))
+                found[id(layer)].append(tf.reduce_mean(products, axis=0))
+
+        with tapping(tap):
+            model(x, training=False)
+        # A layer that is called twice is used at a position where either call needs it.
+        return [tf.reduce_sum(tf.stack(found[id(layer)]), axis=0) for layer in layers]
+
+    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
+    totals: list[Any] | None = None
+    weight = 0
+    for batch in training_batches(data, batch_size, share):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        size = examples_in(batch)
+        means = [size * mean for mean in step(x)]
+        totals = means if totals is None else [a + b for a, b in zip(totals, means, strict=True)]
+        weight += size
+    if totals is None:
+        raise ValueError(f"{where}: the training data gave no batch to score by.")
+    return [_numpy(total) / np.float32(weight) for total in totals]
+
+
+def _numpy(value: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(value))

@@ -1,0 +1,149 @@
+"""Passes of the training set that measure something of a model and leave it as it is."""
+
+import abc
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.layers.masking import masked_kernels
+
+from .training_batches import check_data, examples_in, training_batches
+
+
+class GradientPass(abc.ABC):
+    """Averages, over the training set, numbers that come with the loss of each batch.
+
+    The weights are fixed while the training set passes, and nothing of the model changes: batch
+    normalization's statistics, seed generators and metrics are as before. A model with its own
+    `train_step` is measured by its `compute_loss`.
+
+    Args:
+        model: A compiled, built model.
+        training: The `training` argument of the forward pass.
+    """
+
+    def __init__(self, model: keras.Model, training: bool = False) -> None:
+        self.model = model
+        self.training = training
+        eager = getattr(model, "run_eagerly", False)
+        # One function for all passes: a pass in a later epoch is not traced again.
+        self._step = self._loss_and_values
+        if not eager:
+            self._step = tf.function(self._loss_and_values, reduce_retracing=True)
+
+    def averages(
+        self, data: Any, batch_size: int, where: str, share: float, decay: float | None = None
+    ) -> list[np.ndarray]:
+        """Passes the training set once and returns the means, float32.
+
+        Args:
+            data: See `check_data`. Batches count by their number of examples.
+            batch_size: How arrays are batched.
+            where: What the pass is for, to name it in an error.
+            share: Share of the batches that count, evenly spread; the others are left out.
+            decay: Of a running mean over the batches; `None` for the mean.
+
+        Raises:
+            FloatingPointError: The loss of a batch, or its gradient, is not finite.
+            ValueError: There is not one batch.
+        """
+        check_data(data, "data")
+        before = _state_values(self.model)
+        totals: Sequence[Any] | None = None
+        weight = 0.0
+        try:
+            for number, batch in enumerate(training_batches(data, batch_size, share)):
+                values = self._batch_values(batch, f"{where}, batch {number}")
+                if values is None:
+                    continue
+                totals = [0.0] * len(values) if totals is None else totals
+                if decay is None:
+                    size = float(examples_in(batch))
+                    totals = [t + size * v for t, v in zip(totals, values, strict=True)]
+                    weight += size
+                else:
+                    totals = [
+                        decay * t + (1 - decay) * v for t, v in zip(totals, values, strict=True)
+                    ]
+                    weight = 1.0
+        finally:
+            _restore(before)
+        if totals is None:
+            raise ValueError(f"{where}: the training data gave no batch to score by.")
+        return [keras.ops.convert_to_numpy(total) / np.float32(weight) for total in totals]
+
+    @abc.abstractmethod
+    def _loss_and_values(
+        self, x: Any, y: Any, sample_weight: Any, scale: Any
+    ) -> tuple[Any, list[Any], Any]:
+        """The loss of a batch, what comes with it, and whether that is finite; run in a graph.
+
+        Gradients are taken of the loss times `scale`, and divided by it.
+        """
+
+    def _loss(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        y_pred = self.model(x, training=self.training)
+        loss = self.model.compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=self.training
+        )
+        return tf.cast(loss, tf.float32)
+
+    def _batch_values(self, batch: Any, where: str) -> list[Any] | None:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        scale = _loss_scale(self.model.optimizer)
+        loss, values, finite = self._step(x, y, sample_weight, tf.constant(scale, tf.float32))
+        loss = float(loss)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"{where}: the loss is {loss}. Lower the learning rate, clip gradients, or look at "
+                "that batch."
+            )
+        if not bool(finite):
+            if scale != 1.0:
+                return None  # float16 overflowed: training would skip this batch's step, too
+            raise FloatingPointError(
+                f"{where}: the gradient is not finite though the loss is {loss}; is there a "
+                "division by zero or the root of zero in the model?"
+            )
+        return values
+
+
+class MeanLoss(GradientPass):
+    """The mean loss of a model over the training set."""
+
+    def mean(
+        self,
+        data: Any,
+        batch_size: int = 32,
+        where: str = "the loss",
+        share: float = 1.0,
+    ) -> float:
+        """Passes the training set once and returns the mean loss; arguments as of `averages`."""
+        return float(self.averages(data, batch_size, where, share)[0])
+
+    def _loss_and_values(
+        self, x: Any, y: Any, sample_weight: Any, scale: Any
+    ) -> tuple[Any, list[Any], Any]:
+        loss = self._loss(x, y, sample_weight)
+        return loss, [loss], tf.constant(True)
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """What mixed_float16 training multiplies the loss by, so that small gradients survive."""
+    scale = getattr(optimizer, "dynamic_scale", None)
+    return 1.0 if scale is None else float(keras.ops.convert_to_numpy(scale))
+
+
+def _state_values(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
+    masks = {id(kernel.mask) for kernel in masked_kernels(model)}
+    variables = [*model.non_trainable_variables, *model.metrics_variables]
+    return [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables if id(v) not in masks]
+
+
+def _restore(values: list[tuple[keras.Variable, np.ndarray]]) -> None:
+    for variable, value in values:
+        variable.assign(value)

@@ -1,0 +1,155 @@
+"""Where neurons can be born: the places of a model's layers at which no neuron lives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from hlstm_tf.layers import PartialAreaConv2D
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
+from hlstm_tf.sparsity import reset_entries
+from hlstm_tf.transforms.discovery import feed_forward_ends, layer_groups
+from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.passages import Normalization
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dense layer or convolution whose neurons can be born, and all that reads them.
+
+    Attributes:
+        writer: Its kernel.
+        readers: The kernels of the layers that read its neurons.
+        width: How many neurons it has room for.
+        dormant: Indices of those without any connection.
+        between: Batch normalizations on the way to the readers.
+        is_bridge: Whether a reader's row is the neuron itself, at the writer's own positions, so
+            that the bridging gradient is defined: dense layers all.
+    """
+
+    writer: MaskedKernel
+    readers: tuple[MaskedKernel, ...]
+    width: int
+    dormant: np.ndarray
+    between: tuple[keras.layers.BatchNormalization, ...]
+    is_bridge: bool
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.writer.layer.name
+
+
+def neuron_sites(model: keras.Model) -> list[Site]:
+    """Finds where neurons can be born: units and filters that masked layers make and read.
+
+    Args:
+        model: A built model with masked kernels.
+    """
+    every = masked_kernels(model)
+    kernels = {id(kernel.layer): kernel for kernel in every}
+    masks = {k: keras.ops.convert_to_numpy(k.mask).astype(np.float64) for k in every}
+    wrapped = {
+        id(layer.layer)
+        for layer in model._flatten_layers()
+        if type(layer) is keras.layers.TimeDistributed
+    }
+    sites = []
+    for group in layer_groups(model, Workshop(in_place_of(masks))):
+        site = _site(group, kernels, wrapped)
+        if site is not None:
+            sites.append(site)
+    return sites
+
+
+def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
+    """Returns, for each kernel, the places that no dormant neuron of the sites is at an end of.
+
+    Where no neuron of a layer lives, all its places are returned.
+    """
+    rooms = {k: np.ones(k.shape, dtype=bool) for k in masked_kernels(model)}
+    for site in neuron_sites(model):
+        if site.dormant.size == site.width:
+            continue
+        dormant = np.isin(np.arange(site.width), site.dormant)
+        rooms[site.writer][..., dormant] = False
+        for reader in site.readers:
+            rooms[reader][..., np.tile(dormant, reader.shape[-2] // site.width), :] = False
+    return rooms
+
+
+def prepare(
+    site: Site, indices: np.ndarray, optimizer: keras.optimizers.Optimizer | None = None
+) -> None:
+    """Lets neurons begin anew: bias at 0, normalization's statistics at 0 and 1, areas whole.
+
+    A neuron that died may have left a bias and areas that were narrowed, and one that never lived
+    has a variance of nearly 0.
+    """
+    layer = site.writer.layer
+    chosen = np.isin(np.arange(site.width), indices)
+    if layer.use_bias:
+        reset_entries(layer.bias, chosen, optimizer)
+    for norm in site.between:
+        places = np.tile(chosen, norm.moving_mean.shape[0] // site.width)
+        reset_entries(norm.moving_mean, places)
+        reset_entries(norm.moving_variance, places, value=1.0)
+    if isinstance(layer, PartialAreaConv2D):
+        reset_entries(layer.area, np.broadcast_to(chosen, layer.area.shape), value=True)
+    for reader in site.readers:
+        if isinstance(reader.layer, PartialAreaConv2D):
+            area = reader.layer.area
+            reset_entries(area, np.broadcast_to(chosen[:, None], area.shape), value=True)
+
+
+def mean_weight(kernels: Sequence[MaskedKernel]) -> float:
+    """Returns the mean magnitude of the weights that are not zero; 0 where there is none."""
+    found = [np.abs(keras.ops.convert_to_numpy(kernel.variable)).ravel() for kernel in kernels]
+    sizes = np.concatenate(found)
+    return float(sizes[sizes > 0].mean(dtype=np.float64)) if sizes.any() else 0.0
+
+
+def density(kernel: MaskedKernel) -> float:
+    """Returns how many of the places between living inputs and outputs have a connection."""
+    inputs, outputs = living_ends(kernel)
+    places = int(np.prod(kernel.shape[:-2])) * int(inputs.sum()) * int(outputs.sum())
+    existing = int(keras.ops.convert_to_numpy(kernel.mask).sum())
+    return existing / places if places else 1.0
+
+
+def living_ends(kernel: MaskedKernel) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which input channels and which outputs of a kernel have any connection in it."""
+    exists = np.asarray(keras.ops.convert_to_numpy(kernel.mask))
+    inputs = np.asarray(exists.any(axis=(*range(exists.ndim - 2), -1)))
+    return inputs, np.asarray(exists.any(axis=tuple(range(exists.ndim - 1))))
+
+
+def _site(group: NeuronGroup, kernels: dict[int, MaskedKernel], wrapped: set[int]) -> Site | None:
+    connections, ends = group.strength(), feed_forward_ends(group)
+    if ends is None or np.isnan(connections).any():
+        return None
+    writer, readers = kernels[id(ends[0])], tuple(kernels[id(layer)] for layer in ends[1])
+    passages = [passage for branch in group.branches for passage in branch.passages]
+    norms = {id(p.layer): p.layer for p in passages if isinstance(p, Normalization)}
+    is_bridge = (
+        all(isinstance(kernel.layer, keras.layers.Dense) for kernel in (writer, *readers))
+        and not wrapped & {id(kernel.layer) for kernel in (writer, *readers)}
+        and all(_same_positions(writer, reader, bool(passages)) for reader in readers)
+    )
+    width, dormant = group.writer.width, np.flatnonzero(connections == 0)
+    return Site(writer, readers, width, dormant, tuple(norms.values()), is_bridge)
+
+
+def _same_positions(writer: MaskedKernel, reader: MaskedKernel, passed: bool) -> bool:
+    before, after = (_positions(kernel) for kernel in (writer, reader))
+    if writer.shape[-1] != reader.shape[-2] or before is None or before != after:
+        return False
+    # A pooling over an axis of any length leaves one of any length.
+    return not passed or None not in before
+
+
+def _positions(kernel: MaskedKernel) -> list[int | None] | None:
+    shape = (kernel.layer.get_build_config() or {}).get("input_shape")
+    return None if shape is None else list(shape[1:-1])

@@ -1,0 +1,125 @@
+"""How large the outputs of a model's neurons are over the training data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hlstm_tf.layers import MaskedEmbedding
+from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.layers.taps import tapping
+
+from .gate_neurons import by_gate, cells, joined_gates
+from .growth_score import require_masked_kernels
+from .input_sizes import input_sizes
+from .training_batches import check_data, training_batches
+
+Sizes = dict[MaskedKernel, np.ndarray]
+
+
+def output_sizes(
+    model: keras.Model,
+    data: Any,
+    batch_size: int = 32,
+    where: str = "the output score",
+    share: float = 1.0,
+) -> Sizes:
+    """Passes the training set and returns the root mean square of the outputs of kernels' neurons.
+
+    What a neuron puts out, after its activation, is all that the rest of the model knows of it
+    (NeST, arXiv 1711.02017, prunes neurons by their output). It is that of the units of dense
+    layers, of the filters of convolutions over all positions, of the hidden neurons of H-LSTM
+    gates, of a recurrent layer's state h for all kernels that lead to it, and of the columns of
+    embeddings. In recurrent layers masked steps do not count.
+
+    Args:
+        model: A built model with masked kernels.
+        data: See `DenseGradients.mean`; targets are not used.
+        batch_size: How arrays are batched.
+        where: What the pass is for, to name it in an error.
+        share: Share of the batches that count, evenly spread.
+
+    Returns:
+        For each kernel `(gates, outputs)`, float32.
+
+    Raises:
+        ValueError: There is not one batch; or a kernel's outputs cannot be seen, as inside
+            `keras.layers.RNN`.
+
+    Example:
+
+    >>> import keras, numpy as np, hlstm_tf as hl
+    >>> model = keras.Sequential([keras.Input((1,)), hl.MaskedDense(2, activation="relu")])
+    >>> model.set_weights([np.array([[1.0, -1.0]]), np.zeros(2), np.ones((1, 2), bool)])
+    >>> [sizes] = output_sizes(model, (np.array([[3.0], [4.0]]), np.zeros(2))).values()
+    >>> [round(float(size), 3) for size in sizes[0]]
+    [3.536, 0.0]
+    """
+    check_data(data, "data")
+    kernels = require_masked_kernels(model)
+    found = _feed_forward(model, kernels, data, batch_size, where, share)
+    rest = [kernel for kernel in kernels if kernel not in found]
+    if rest:
+        found |= _recurrent(rest, input_sizes(model, data, batch_size, where, share))
+    return {kernel: found[kernel] for kernel in kernels}
+
+
+def _feed_forward(
+    model: keras.Model,
+    kernels: Sequence[MaskedKernel],
+    data: Any,
+    batch_size: int,
+    where: str,
+    share: float,
+) -> Sizes:
+    """Of dense layers and convolutions: their own outputs."""
+    order = {id(kernel.layer): number for number, kernel in enumerate(kernels)}
+    seen: list[int] = []  # filled while the pass is traced
+
+    def forward(x: Any) -> list[tf.Tensor]:
+        totals: dict[int, tuple[Any, Any]] = {}
+
+        def tap(layer: keras.Layer, inputs: Any, value: Any, output: Any) -> None:
+            rows = tf.reshape(tf.cast(output, tf.float32), [-1, output.shape[-1]])
+            squares, count = totals.get(order[id(layer)], (0.0, 0.0))  # a layer called twice
+            squares += tf.reduce_sum(tf.square(rows), axis=0)
+            totals[order[id(layer)]] = squares, count + tf.cast(tf.shape(rows)[0], tf.float32)
+
+        with tapping(tap):
+            model(x, training=False)
+        seen[:] = sorted(totals)
+        return [part for number in seen for part in totals[number]]
+
+    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
+    sums: list[Any] | None = None
+    for batch in training_batches(data, batch_size, share):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        parts = step(x)
+        sums = parts if sums is None else [a + b for a, b in zip(sums, parts, strict=True)]
+    if sums is None:
+        raise ValueError(f"{where}: the training data gave no batch to score by.")
+    numbers = [keras.ops.convert_to_numpy(part) for part in sums]
+    pairs = zip(seen, numbers[::2], numbers[1::2], strict=True)
+    return {kernels[i]: np.sqrt(squares / max(count, 1.0))[None] for i, squares, count in pairs}
+
+
+def _recurrent(kernels: Sequence[MaskedKernel], inputs: Mapping[MaskedKernel, np.ndarray]) -> Sizes:
+    """Of all other layers: what a neuron puts out is what the kernel after it takes in."""
+    found: Sizes = {}
+    for _, own in cells({kernel: inputs[kernel] for kernel in kernels}):
+        gates = by_gate([inputs[kernel] for kernel in own])
+        # The first two lead to the first hidden layer; the last to the state, which the second
+        # reads.
+        outputs = [[gate[2], gate[2], *gate[3:], gate[1]] for gate in gates]
+        found |= joined_gates(own, outputs)
+    for kernel in kernels:
+        if isinstance(kernel.layer, MaskedEmbedding):
+            table = keras.ops.convert_to_numpy(kernel.variable)
+            # One row at a time, as often as `inputs` says.
+            found[kernel] = np.sqrt(np.square(inputs[kernel]) @ np.square(table))
+        elif kernel not in found:
+            siblings = {k.name: k for k in kernels if k.layer is kernel.layer}
+            found[kernel] = inputs[siblings["recurrent_kernel"]]
+    return found
