@@ -132,6 +132,15 @@ def _train(add: Add) -> None:
         default=unset,
         help="warp each utterance's frequencies by up to this share, anew in each epoch",
     )
+    run.add_argument(
+        "--speeds",
+        type=float,
+        nargs="+",
+        metavar="FACTOR",
+        default=unset,
+        help="train on the recordings played at each of these speeds: 0.9 1 1.1 is three times the"
+        " work an epoch, and worth more than three times the epochs",
+    )
     run.add_argument("--seed", type=_count(0), default=unset)
     run.add_argument(
         "--drop-impossible",

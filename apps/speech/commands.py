@@ -59,8 +59,7 @@ def _changes(args: argparse.Namespace, plan: Any) -> dict[str, Any]:
     given = vars(args)
     names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
     changes: dict[str, Any] = {name: given[name] for name in names if name in given}
-    if "hidden_units" in changes:
-        changes["hidden_units"] = tuple(changes["hidden_units"])
+    changes |= {n: tuple(changes[n]) for n in ("hidden_units", "speeds") if n in changes}
     wanted = bool(plan) if args.grow_and_prune is None else args.grow_and_prune
     if wanted:
         fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}

@@ -126,6 +126,8 @@ class Recipe:
         for name in ("dropout", "hidden_dropout", "vocal_tract"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
+        if not self.speeds or min(self.speeds) <= 0:
+            raise InputError(f"speeds: got {self.speeds}; expected one or more, each above 0")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"

@@ -116,5 +116,7 @@ def test_options_change_a_preset_at_once():
     pruned = [*given, "--growth-epochs", "0", "--prune-structures", "neuron", "connection"]
     changed = _changes(parser().parse_args(pruned), plan)["grow_and_prune"]
     assert (changed.growth_epochs, changed.structures) == (0, ("neuron", "connection"))
-    recipe = preset("demo", grow_and_prune=changed)
+    fast = _changes(parser().parse_args([*given, "--speeds", "0.9", "1"]), plan)["speeds"]
+    assert fast == (0.9, 1.0)
+    recipe = preset("demo", grow_and_prune=changed, speeds=fast)
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe

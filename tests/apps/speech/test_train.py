@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -96,13 +97,14 @@ def test_presets_build_networks_that_carry_their_front_end():
     [
         ({"epochs": 0}, "epochs: got 0"),
         ({"dropout": 1.0}, "dropout: got 1.0"),
+        ({"speeds": (1.0, 0.0)}, "speeds: got (1.0, 0.0); expected one or more, each above 0"),
         ({"learning_rate": 0.0}, "learning_rate: got 0.0"),
         ({"warmup_epochs": 50.0}, "warmup_epochs: got 50.0"),
         ({"grow_and_prune": GrowAndPruneRecipe(growth_epochs=99)}, "growth_epochs: got 99"),
     ],
 )
 def test_a_recipe_out_of_range_is_named(changes, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=re.escape(message)):
         preset("demo", **changes)
 
 
