@@ -179,6 +179,9 @@ def _add_export(
         nargs="+",
         help="give the SavedModel a signature serve_N for sequences of exactly N frames, each",
     )
+    export.add_argument(
+        "--overwrite", action="store_true", help="replace a SavedModel folder that is there already"
+    )
     export.add_argument("--tflite", metavar="FILE", type=Path, help="write a TFLite file")
     export.add_argument(
         "--quantization",

@@ -46,7 +46,9 @@ def export(args: argparse.Namespace) -> None:
     if args.shrink:
         model = hl.shrink(model)
     if args.saved_model:
-        hl.export_saved_model(model, args.saved_model, lengths=args.lengths or ())
+        hl.export_saved_model(
+            model, args.saved_model, lengths=args.lengths or (), overwrite=args.overwrite
+        )
         print(f"{args.saved_model}: SavedModel written")
     if args.tflite:
         written = hl.export_tflite(
@@ -124,8 +126,12 @@ def _named_keras(path: Path) -> Iterator[Path]:
 def _check_export_options(args: argparse.Namespace, quantization: str | None) -> None:
     if not (args.saved_model or args.tflite):
         raise ValueError("nothing to write; name --saved-model DIR, --tflite FILE or both")
-    if args.lengths and not args.saved_model:
-        raise ValueError("--lengths is about the SavedModel; name it with --saved-model DIR")
+    if not args.saved_model:
+        for given, option in ((args.lengths, "--lengths"), (args.overwrite, "--overwrite")):
+            if given:
+                raise ValueError(
+                    f"{option} is about the SavedModel; name it with --saved-model DIR"
+                )
     if not args.tflite:
         for given, option in (
             (quantization, "--quantization"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import keras
 
@@ -22,7 +23,7 @@ class Budget:
         limit: What it may be at most.
 
     Raises:
-        ValueError: There is no such count, or the limit is not above 0.
+        ValueError: There is no such count, or the limit is not a finite number above 0.
 
     Example:
 
@@ -37,12 +38,15 @@ class Budget:
     limit: float
 
     def __post_init__(self) -> None:
+        if isinstance(self.of, type):
+            name = self.of.__name__
+            raise ValueError(f"Budget: `of` is the class {name}; give an object of it, {name}()")
         if not callable(self.of) and self.of not in _COUNTS:
             raise ValueError(
                 f"Budget: `of` must be one of {', '.join(_COUNTS)}, or callable; got {self.of!r}"
             )
-        if not 0 < self.limit < math.inf:
-            raise ValueError(f"Budget: `limit` must be above 0; got {self.limit!r}")
+        if not isinstance(self.limit, Real) or not 0 < self.limit < math.inf:
+            raise ValueError(f"Budget: `limit` must be a finite number above 0; got {self.limit!r}")
 
     def measure(self, model: keras.Model) -> float:
         """What a model, masked or plain, costs once it is shrunk."""

@@ -125,6 +125,14 @@ class GrowAndPrune(keras.callbacks.Callback):
             raise ValueError(f"threshold must be a finite number, or None; got {threshold!r}.")
         if train_epochs is not None and train_epochs < 0:
             raise ValueError(f"train_epochs must be 0 or more, or None; got {train_epochs!r}.")
+        if not isinstance(growth, Growth | None):
+            raise ValueError(f"growth must be a Growth, or None; got {growth!r}.")
+        if not isinstance(pruning, Pruning | None):
+            raise ValueError(f"pruning must be a Pruning, or None; got {pruning!r}.")
+        if not isinstance(monitor, str):
+            raise ValueError(f"monitor must be a name in the logs of fit; got {monitor!r}.")
+        if not isinstance(directory, str | os.PathLike | None):
+            raise ValueError(f"directory must be a path, or None; got {directory!r}.")
         if growth is None and pruning is None:
             raise ValueError("growth and pruning are both None: there is nothing to do.")
         self.train = train

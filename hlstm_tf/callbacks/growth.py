@@ -155,6 +155,8 @@ def growth_epochs(epochs: int | Iterable[int]) -> frozenset[int]:
     """
     if isinstance(epochs, int):
         epochs = range(epochs) if epochs >= 0 else [epochs]
+    if not isinstance(epochs, Iterable) or isinstance(epochs, str):
+        raise ValueError(f"epochs must be a number of epochs, or the epochs; got {epochs!r}.")
     chosen = frozenset(epochs)
     if any(epoch < 0 for epoch in chosen):
         raise ValueError(f"epochs must be 0 or more; got {sorted(chosen)}.")

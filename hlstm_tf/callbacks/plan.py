@@ -161,6 +161,11 @@ class Pruning:
             check_count(self.max_iterations, "max_iterations")
         if isinstance(self.structure, list):
             object.__setattr__(self, "structure", tuple(self.structure))
+        if self.budget is not None and not isinstance(self.budget, Budget):
+            raise ValueError(
+                "`budget` must be a Budget, such as hl.Budget('flops', 1e6), or None; got "
+                f"{self.budget!r}"
+            )
         if self.structure == ():
             raise ValueError("`structure` is an empty tuple; give at least one structure")
         self.rules()

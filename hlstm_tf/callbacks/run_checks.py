@@ -33,8 +33,8 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
 
     Raises:
         ValueError: The model has no optimizer, or no layer into which the neurons that are wanted
-            can grow; `epochs` are too few to prune even once; or the plan sets the learning rate of
-            an optimizer that follows a schedule.
+            can grow; `epochs` are too few to prune even once; the plan sets the learning rate of an
+            optimizer that follows a schedule; or the pruning's budget cannot be measured.
     """
     if model.optimizer is None:
         raise ValueError(
@@ -57,6 +57,9 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
             "pruning.learning_rate is given, but the optimizer's learning rate follows a schedule "
             "and cannot be set; compile with a number, or leave pruning.learning_rate out."
         )
+    if plan.pruning is not None and plan.pruning.budget is not None:
+        # What cannot be measured is to say so now, not after hours of training.
+        plan.pruning.budget.measure(model)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
 

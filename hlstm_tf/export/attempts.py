@@ -19,6 +19,7 @@ from hlstm_tf.export.verification import (
     TOLERANCES,
     VerificationError,
     compute_tolerance,
+    difference,
     largest_error,
     reference_outputs,
 )
@@ -80,12 +81,13 @@ class Source:
         path.write_bytes(self._content(quantization))
         actual = load_tflite(path, threads=1).run(self.inputs)
         limit = self._limit(quantization)
-        error, output = largest_error(self.expected, actual)
+        error, _ = largest_error(self.expected, actual)
         if not error <= limit:
+            advice = "Give typical inputs as verify_with, or choose another quantization."
             raise VerificationError(
-                f"the TFLite file of model {self.model!r} is off by {error:.3g} of the range of "
-                f"{output!r}, and {limit:g} is allowed with quantization={quantization!r}; no file "
-                "was written. Give typical inputs as verify_with, or choose another quantization."
+                f"the TFLite file of model {self.model!r} "
+                f"{difference(self.expected, actual, limit)} with quantization={quantization!r}; "
+                f"no file was written.{' ' + advice if error < np.inf else ''}"
             )
         return Attempt(quantization, path, file_size(path), error, limit)
 

@@ -16,7 +16,12 @@ import tensorflow as tf
 from hlstm_tf.export.archive import Traced
 from hlstm_tf.export.hoisting import trace_serving
 from hlstm_tf.export.layout import InputLayout
-from hlstm_tf.export.verification import VerificationError, largest_error, reference_outputs
+from hlstm_tf.export.verification import (
+    VerificationError,
+    difference,
+    largest_error,
+    reference_outputs,
+)
 
 WORTH_COMPILING = 1.1
 """How many times faster XLA's form must be to be taken: it asks more of a server."""
@@ -59,7 +64,7 @@ def check_lengths(lengths: Iterable[int], layout: InputLayout, model: str) -> tu
     Raises:
         ValueError: One is not a positive integer, or the model's inputs have no open time axis.
     """
-    checked = tuple(lengths)
+    checked = tuple(lengths) if isinstance(lengths, Iterable) else (None, lengths)
     for length in checked:
         if isinstance(length, bool) or not isinstance(length, Integral) or length < 1:
             raise ValueError(
@@ -135,14 +140,13 @@ def verified_bucket(
     """
     whole = resized(layout, inputs, bucket.length)
     fixed = of_length(layout, bucket.length)
-    error, output = largest_error(
-        reference_outputs(model, fixed, whole), _run(signatures[bucket.signature], whole)
-    )
+    expected = reference_outputs(model, fixed, whole)
+    actual = _run(signatures[bucket.signature], whole)
+    error, _ = largest_error(expected, actual)
     if not error <= tolerance:
         raise VerificationError(
-            f"signature {bucket.signature!r} of the SavedModel of model {model.name!r} is off by "
-            f"{error:.3g} of the range of {output!r}, and {tolerance:g} is allowed; nothing was "
-            "written."
+            f"signature {bucket.signature!r} of the SavedModel of model {model.name!r} "
+            f"{difference(expected, actual, tolerance)}; nothing was written."
         )
     samples = len(next(iter(inputs.values())))
     part = layout.random(samples, max(1, 2 * bucket.length // 3))

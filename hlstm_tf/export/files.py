@@ -121,7 +121,8 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{path} is a file; give the name of a folder to write.")
     if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{path} exists already; give the next version's folder, or overwrite=True."
+            f"{path} exists already; give the next version's folder, or overwrite "
+            "it (overwrite=True, --overwrite)."
         )
 
 

@@ -30,6 +30,7 @@ from hlstm_tf.export.verification import (
     VerificationError,
     check_tolerance,
     compute_tolerance,
+    difference,
     largest_error,
     reference_outputs,
 )
@@ -174,6 +175,11 @@ def export_saved_model(
     check_tolerance(tolerance)
     layout = input_layout(model)
     lengths = check_lengths(lengths, layout, model.name)
+    if jit_compile not in (True, False, None) or (jit_compile and not lengths):
+        raise ValueError(
+            "jit_compile must be True, False or None, and True needs lengths=(50, 100, ...), whose "
+            f"signatures XLA compiles; got jit_compile={jit_compile!r}, lengths={lengths}."
+        )
     inputs = (
         layout.random(samples=2)
         if verify_with is None
@@ -246,11 +252,11 @@ def _verified(
     """Runs the loaded SavedModel; returns the largest error."""
     outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})
     actual = {name: value.numpy() for name, value in outputs.items()}
-    error, output = largest_error(expected, actual)
+    error, _ = largest_error(expected, actual)
     if not error <= limit:
         raise VerificationError(
-            f"the SavedModel of model {model!r} is off by {error:.3g} of the range of {output!r}, "
-            f"and {limit:g} is allowed; nothing was written."
+            f"the SavedModel of model {model!r} {difference(expected, actual, limit)}; nothing was "
+            "written."
         )
     return error
 

@@ -1,6 +1,7 @@
 """Whether an exported file computes what the model does, and how far off it may be."""
 
 from collections.abc import Mapping
+from numbers import Real
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ class VerificationError(ValueError):
 
 def check_tolerance(tolerance: float | None) -> None:
     """Raises a `ValueError` for a tolerance that no file could meet."""
-    if tolerance is not None and not tolerance >= 0:
+    if tolerance is not None and not (isinstance(tolerance, Real) and tolerance >= 0):
         raise ValueError(f"tolerance must be 0 or more, or None; got {tolerance!r}.")
 
 
@@ -89,6 +90,30 @@ def largest_error(
     }
     worst = max(errors, key=lambda name: errors[name])
     return errors[worst], worst
+
+
+def difference(
+    expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray], limit: float
+) -> str:
+    """Says in words what is wrong with the outputs of a file, where something is.
+
+    >>> from hlstm_tf.export.verification import difference
+    >>> difference({"y": np.zeros((1, 9, 3))}, {"y": np.zeros((1, 1, 3))}, 0.1)
+    "gives 'y' the shape (1, 1, 3) in place of (1, 9, 3)..."
+    """
+    error, name = largest_error(expected, actual)
+    if name not in actual:
+        return f"has no output {name!r}"
+    if expected[name].shape != actual[name].shape:
+        return (
+            f"gives {name!r} the shape {actual[name].shape} in place of {expected[name].shape}, as "
+            "layers do that keep the length of the first sequence they saw (such as "
+            "keras.layers.TimeDistributed): use a layer that works on every step by itself, or "
+            "give the input a fixed length"
+        )
+    if not np.isfinite(error):
+        return f"gives NaN or infinity in {name!r}"
+    return f"is off by {error:.3g} of the range of {name!r}, and {limit:g} is allowed"
 
 
 def _error(expected: np.ndarray, actual: np.ndarray) -> float:

@@ -10,7 +10,12 @@ from typing import Any
 import keras
 
 from hlstm_tf.export import export_tflite, load_tflite
+from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.layout import input_layout
+from hlstm_tf.export.tflite import FORMS
+from hlstm_tf.sparsity.checks import check_count
+
+_QUANTIZATIONS = tuple(each for each in QUANTIZATIONS if each != "int8")
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Latency:
     Args:
         form: "step" (default), the form that compact recurrent models run fastest in, the loop over
             time included; or "sequence", which any model has.
-        quantization: As `export_tflite` takes it; "dynamic" by default, 8-bit weights.
+        quantization: As `export_tflite` takes it, but "int8" and "best", which need samples or try
+            several; "dynamic" by default, 8-bit weights.
         inputs: The sample to run on, in the model's structure. Default `None`: a random one, which
             suits every model whose inputs are features or tokens; where one is a length or a mask,
             give a real one.
@@ -39,7 +45,8 @@ class Latency:
         Microseconds.
 
     Raises:
-        ValueError: The model has no such form, or cannot be exported so.
+        ValueError: An argument is none of these; or, when called, the model has no such form or
+            cannot be exported so.
 
     Example:
 
@@ -55,6 +62,17 @@ class Latency:
     steps: int = 100
     threads: int = 1
     repeats: int = 15
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ValueError(f"Latency: `form` must be 'sequence' or 'step'; got {self.form!r}")
+        if self.quantization not in _QUANTIZATIONS:
+            names = ", ".join(map(repr, _QUANTIZATIONS))
+            raise ValueError(
+                f"Latency: `quantization` must be one of {names}; got {self.quantization!r}"
+            )
+        for name in ("steps", "threads", "repeats"):
+            check_count(getattr(self, name), name)
 
     def __call__(self, model: keras.Model) -> float:
         layout = input_layout(model)

@@ -7,6 +7,7 @@ import keras
 from hlstm_tf.layers.cell_layer import CellLayer
 from hlstm_tf.layers.effective import gradients_are_dense
 from hlstm_tf.layers.fast_gradient import Flags, Ran, has_fast_gradient
+from hlstm_tf.layers.gate_widths import as_flag
 from hlstm_tf.layers.passes import Settings
 from hlstm_tf.layers.products import as_matmul_dtype
 
@@ -33,7 +34,7 @@ class FastLayer(CellLayer):
     ) -> None:
         super().__init__(units, *args, **kwargs)  # type: ignore[call-arg]
         self.matmul_dtype = as_matmul_dtype(matmul_dtype)
-        self.recompute = bool(recompute)
+        self.recompute = as_flag(recompute, "recompute")
         self._left_to_cudnn = not self.supports_jit
         if self.recompute:
             self.supports_jit = False  # XLA takes no chunks whose length is unknown

@@ -36,6 +36,20 @@ def as_hidden_units(given: Any, units: int) -> HiddenUnits:
     return tuple(_as_entry(layer) for layer in layers)
 
 
+def as_units(given: Any) -> int:
+    """Returns the width of the state; a `ValueError` for what is no positive integer."""
+    if not _is_width(given):
+        raise ValueError(f"units must be a positive integer; got {given!r}.")
+    return int(given)
+
+
+def as_flag(given: Any, name: str) -> bool:
+    """Returns a choice between two; a `ValueError` for what is neither `True` nor `False`."""
+    if not isinstance(given, bool):
+        raise ValueError(f"{name} must be True or False; got {given!r}.")
+    return given
+
+
 def four_widths(entry: int | FourWidths) -> FourWidths:
     """Returns the width of each gate of a hidden layer, of an entry of `hidden_units`.
 

@@ -13,7 +13,14 @@ from hlstm_tf.layers.gate_variables import (
     gate_weights_of,
     variable_names,
 )
-from hlstm_tf.layers.gate_widths import FourWidths, as_hidden_units, four_widths, widths_config
+from hlstm_tf.layers.gate_widths import (
+    FourWidths,
+    as_flag,
+    as_hidden_units,
+    as_units,
+    four_widths,
+    widths_config,
+)
 from hlstm_tf.layers.masking import MaskedLayer
 
 
@@ -116,11 +123,11 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         masked: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(units, *args, **kwargs)
+        super().__init__(as_units(units), *args, **kwargs)
         self.hidden_units = as_hidden_units(hidden_units, units)
         self.hidden_activation = hidden_activation
         self.hidden_dropout = _as_dropout(hidden_dropout)
-        self.masked = bool(self.hidden_units) if masked is None else masked
+        self.masked = bool(self.hidden_units) if masked is None else as_flag(masked, "masked")
         self._hidden_dropout_masks: list[Any] | None = None
 
     @property

@@ -48,6 +48,11 @@ def edit_masks(
     [[1.0], [0.0]]
     """
     values = values or {}
+    for kernel in edits:
+        if not isinstance(kernel, MaskedKernel):
+            raise ValueError(
+                f"edits must have handles of hl.masked_kernels(model) as keys; got {kernel!r}."
+            )
     for kernel in values:
         if kernel not in edits:
             raise ValueError(f"{kernel.path}: values were given for a kernel whose mask is not.")

@@ -6,6 +6,8 @@ models, wrappers, cells and nested models alike, and keeps names, sharing and dt
 `copy_state` then carries over the weights.
 """
 
+import itertools
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -218,13 +220,26 @@ def paired_layers(old: keras.Model, new: keras.Model) -> Iterator[tuple[keras.La
     """
     before, after = old._flatten_layers(), new._flatten_layers()
     before, after = _without_repeats(before), _without_repeats(after)
-    if [layer.name for layer in before[1:]] != [layer.name for layer in after[1:]]:
+    stems, found = ([_stem(layer) for layer in layers[1:]] for layers in (before, after))
+    if stems != found:
+        # The first that has no counterpart, or the first of those there are too many of.
+        pairs = itertools.zip_longest(before[1:], after[1:])
+        odd = next(a or b for a, b in pairs if a is None or b is None or _stem(a) != _stem(b))
         raise _cannot(
             old,
-            f"made again it has other layers ({len(before)} before, {len(after)} after); a layer "
-            "that two nested models share, or one that get_config() leaves out, does that",
+            f"made again it has other layers ({len(before)} before, {len(after)} after; the first "
+            f"without a counterpart is '{odd.name}'); a layer that two nested models share, or one "
+            "that get_config() leaves out, does that",
         )
     yield from zip(before, after, strict=True)
+
+
+def _stem(layer: keras.Layer) -> str:
+    """A layer's name without the number that Keras gives to those that the user does not name.
+
+    A layer that makes others inside and names none of them makes them again with other numbers.
+    """
+    return re.sub(r"_\d+$", "", layer.name)
 
 
 def copy_state(

@@ -50,6 +50,10 @@ def sparsify(
     weights and get new masks. Any other layer that holds a matrix of weights, a subclass of a
     supported one included, is left as it is, and a warning names it.
 
+    The twins train with the defaults of `MaskedLSTM` and `MaskedGRU`. For products in bfloat16 or
+    less memory make such a layer in place of Keras's in the model itself, with `matmul_dtype` and
+    `recompute`; it comes out as it is.
+
     The model given is left as it is. The new one is not compiled. A subclassed model that makes
     its layers in its constructor is made again and gets the twins as its attributes: that model
     trains and saves its weights, but a `.keras` file of it does not know of the twins.

@@ -36,8 +36,10 @@ def test_it_is_the_shrunk_model_that_counts(of: Any, cost: float) -> None:
     ("arguments", "message"),
     [
         (("weights", 3), "`of` must be one of connections, flops, bytes, or callable; got 'weigh"),
-        (("flops", 0), "`limit` must be above 0; got 0"),
-        (("flops", float("nan")), "`limit` must be above 0; got nan"),
+        (("flops", 0), "`limit` must be a finite number above 0; got 0"),
+        (("flops", "few"), "`limit` must be a finite number above 0; got 'few'"),
+        ((hl.Latency, 5), r"`of` is the class Latency; give an object of it, Latency\(\)"),
+        (("flops", float("nan")), "`limit` must be a finite number above 0; got nan"),
     ],
 )
 def test_what_is_no_budget_says_so(arguments: tuple, message: str) -> None:

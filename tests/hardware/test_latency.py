@@ -22,3 +22,20 @@ def test_a_model_without_recurrence_has_the_sequence_form_only() -> None:
     assert hl.Latency(form="sequence", repeats=3)(model) > 0
     with pytest.raises(ValueError, match="no recurrent layer"):
         hl.Latency()(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"form": "steps"}, "`form` must be 'sequence' or 'step'; got 'steps'"),
+        ({"quantization": "int8"}, "`quantization` must be one of None, .*; got 'int8'"),
+        ({"steps": 0}, "`steps` must be an integer of at least 1, got 0"),
+        ({"threads": -1}, "`threads` must be an integer of at least 1, got -1"),
+        ({"repeats": 0.5}, "`repeats` must be an integer of at least 1, got 0.5"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(
+    arguments: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        hl.Latency(**arguments)

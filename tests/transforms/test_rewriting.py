@@ -54,6 +54,36 @@ def test_a_shared_layer_stays_shared() -> None:
     assert len(hl.masked_kernels(new)) == 1
 
 
+@keras.saving.register_keras_serializable("tests")
+class Unnamed(layers.Layer):
+    """Makes layers inside, and leaves it to Keras to name them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = [layers.Dense(4), layers.Dropout(0.1), layers.Dense(4)]
+
+    def build(self, input_shape: Any) -> None:
+        for part in self.parts:
+            part.build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        for part in self.parts:
+            inputs = part(inputs)
+        return inputs
+
+
+def test_layers_that_name_nothing_inside_them_are_left_as_they_are() -> None:
+    inputs = keras.Input((None, 4))
+    x = layers.Dropout(0.1)(Unnamed()(Unnamed()(inputs)))
+    x = layers.MultiHeadAttention(2, 4, dropout=0.1)(x, x)
+    model = randomize(keras.Model(inputs, layers.Dense(2)(x)))
+    batch = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="left"):
+        new = sparsify(model, 0.0)
+    np.testing.assert_allclose(new(batch), model(batch), atol=1e-6)
+    np.testing.assert_allclose(hl.shrink(new, verify_with=batch)(batch), model(batch), atol=1e-6)
+
+
 def test_a_layer_that_two_nested_models_share_is_refused() -> None:
     shared = layers.Dense(4, name="shared")
     one = keras.Sequential([keras.Input((4,)), shared])
