@@ -255,13 +255,14 @@ PRESETS: dict[str, Recipe] = {
         channels=(32, 32),
         kernels=((11, 11), (7, 5)),
         strides=((2, 2), (2, 2)),
-        epochs=38,
+        epochs=30,
         batch_size=8,
         dropout=0.2,
         hidden_dropout=0.1,
+        speeds=(0.9, 1.0, 1.1),
         drop_remainder=True,
         grow_and_prune=GrowAndPruneRecipe(
-            step=0.4, retrain_epochs=5, tolerance=0.03, max_iterations=2
+            step=0.35, retrain_epochs=7, tolerance=0.03, max_iterations=3
         ),
     ),
 }
