@@ -26,8 +26,8 @@ class Births:
             layer's width (a float, rounded up), or one of either for each layer named in a
             mapping; other layers then get none. A layer has no more than its dormant neurons.
             In an H-LSTM layer it is so many for each hidden layer of each gate.
-        ratio: Growth ratio in [0, 1] of dense layers and gates: a new neuron bridges the pairs whose
-            bridging gradient exceeds this percentile. 0.95 by default, sparser than growth of
+        ratio: Growth ratio in [0, 1] of dense layers and gates: a new neuron bridges the pairs
+            whose bridging gradient exceeds this percentile. 0.95 by default, sparser than growth of
             connections has it: pairs share a neuron's connections, so that few of them fill it,
             and a neuron for many pairs takes a step too long for its gradient more often.
         birth_strength: The mean magnitude of a new neuron's weights, in units of the mean

@@ -64,8 +64,7 @@ class NeuronGrowth(keras.callbacks.Callback):
 
     Attributes:
         history: A dictionary for each growth: `epoch`, `neurons` (those born, by layer, of an
-            H-LSTM layer in all gates together),
-            `connections`, `sparsity`.
+            H-LSTM layer in all gates together), `connections`, `sparsity`.
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no layer into which

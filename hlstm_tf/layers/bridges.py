@@ -55,8 +55,9 @@ def zero_bridge(inputs: int, outputs: int) -> tf.Tensor:
     """A bridge, float32; `inputs` of the first hidden layer are the cell's inputs and its units.
 
     Returns:
-        `(inputs, outputs + 1)`. The gradient by its last column is no gradient but the sum of what
-        the hidden layer reads, over the steps that matter to the loss: padding does not.
+        `(inputs, outputs + 1)`. The gradient by its last column is no gradient but what the hidden
+        layer reads, the mean over the batch of the sum over the steps that matter to the loss:
+        padding does not.
     """
     return tf.zeros((inputs, outputs + 1))
 
@@ -126,7 +127,8 @@ def _told(value: Any, read: Any, bridge: Any) -> Any:
         # Sums over many steps, in float16 too.
         wide, inputs = tf.cast(gradient, tf.float32), tf.cast(read, tf.float32)
         matters = tf.cast(tf.reduce_any(wide != 0, axis=1, keepdims=True), tf.float32)
-        columns = tf.concat([wide, matters], axis=1)
+        share = matters / tf.cast(tf.shape(read)[0], tf.float32)
+        columns = tf.concat([wide, share], axis=1)
         return gradient, tf.zeros_like(read), tf.matmul(inputs, columns, transpose_a=True)
 
     return tf.identity(value), grad
