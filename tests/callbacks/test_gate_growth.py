@@ -17,7 +17,7 @@ from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gate_sites import gate_sites
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
-from hlstm_tf.callbacks.neuron_sites import living_rooms
+from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
 from hlstm_tf.layers.bridges import bridging, zero_bridge
 from hlstm_tf.layers.gate_variables import hidden_bias_name, values_by_gate
 from hlstm_tf.sparsity import neuron_births
@@ -170,7 +170,7 @@ def test_the_bridging_gradient_is_the_same_in_float16_with_a_scaled_loss() -> No
     found = []
     for policy in ("float32", "mixed_float16"):
         keras.config.set_dtype_policy(policy)
-        model = net(hlstm, run_eagerly=False)
+        model = net(hlstm)
         keras.config.set_dtype_policy("float32")
         model.optimizer.build(model.trainable_variables)
         found.append(measured(model))
@@ -319,6 +319,34 @@ def test_new_neurons_are_of_the_scale_of_their_gate_and_begin_without_a_past() -
     for slot in moments:
         assert slot.numpy()[..., :3].any()
         assert not slot.numpy()[..., 3:].any()
+
+
+def test_gates_dense_layers_and_convolutions_grow_together() -> None:
+    keras.utils.set_random_seed(1)
+    plain = keras.Sequential(
+        [
+            keras.Input((6, 3)),
+            layers.Conv1D(4, 2, activation="relu", name="c"),
+            layers.Conv1D(3, 2, activation="relu", name="d"),
+            hlstm(),
+            layers.Dense(6, activation="tanh", name="a"),
+            layers.Dense(2, name="out"),
+        ]
+    )
+    model = hl.sparsify(plain, 0.0, neurons=0.5)
+    model.compile("sgd", "mse", run_eagerly=True)
+    dense = next(site for site in neuron_sites(model) if site.name == "a")
+    gates = gate_sites(model)
+    both = BridgingGradients(model, [gates[0], dense, *gates[1:]]).mean((X, Y), 5, "t", 1.0)
+    alone = BridgingGradients(model, [dense]).mean((X, Y), 5, "t", 1.0) + measured(model)
+    for one, other in zip([both[1], both[0], *both[2:]], alone, strict=True):
+        assert other[0].any()
+        for mine, yours in zip(one, other, strict=True):
+            np.testing.assert_allclose(mine, yours, rtol=1e-4, atol=1e-6)
+    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births(1, 0.5), 0, "a test")
+    assert list(born) == ["c", "a", "l"]
+    assert (born["a"], born["l"]) == (1, 4)
+    assert_sound(model)
 
 
 def test_each_direction_has_a_name_of_its_own() -> None:
