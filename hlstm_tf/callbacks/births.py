@@ -13,19 +13,21 @@ from hlstm_tf.sparsity.checks import check_count, check_fraction
 from .architecture import ScoreSource
 from .bridging import BridgingGradients
 from .feature_maps import Trials
+from .gate_sites import GateSite, Opened, gate_sites
 from .neuron_sites import Site, mean_weight, neuron_sites, prepare
 
 
 @dataclass(frozen=True)
 class Births:
-    """How neurons grow: units of dense layers, feature maps of convolutions.
+    """How neurons grow: units of dense layers, feature maps, hidden neurons of H-LSTM gates.
 
     Args:
         neurons: How many are born into each layer at each growth: a number, or a share of the
             layer's width (a float, rounded up), or one of either for each layer named in a
             mapping; other layers then get none. A layer has no more than its dormant neurons.
-        ratio: Growth ratio in [0, 1] of dense layers: a new neuron bridges the pairs whose
-            bridging gradient exceeds this percentile. 0.95 by default, sparser than growth of
+            In an H-LSTM layer it is so many for each hidden layer of each gate.
+        ratio: Growth ratio in [0, 1] of dense layers and gates: a new neuron bridges the pairs
+            whose bridging gradient exceeds this percentile. 0.95 by default, sparser than growth of
             connections has it: pairs share a neuron's connections, so that few of them fill it,
             and a neuron for many pairs takes a step too long for its gradient more often.
         birth_strength: The mean magnitude of a new neuron's weights, in units of the mean
@@ -75,21 +77,23 @@ class Births:
         return {"": self.neurons}
 
 
-def require_sites(model: keras.Model, births: Births) -> list[Site]:
+def require_sites(model: keras.Model, births: Births) -> list[Site | GateSite]:
     """Returns the sites that neurons are wanted for.
 
     Raises:
         ValueError: There is none, or none in a layer that is named.
     """
-    sites = neuron_sites(model)
-    known = [site.name for site in sites]
+    # Gates come last: the numbers of the others, which seed their draws, do not depend on them.
+    sites: list[Site | GateSite] = [*neuron_sites(model), *gate_sites(model)]
+    known = list(dict.fromkeys(site.name for site in sites))
     unknown = [name for name in births.layers() if name not in known]
     if unknown or not sites:
         raise ValueError(
             f"neurons: model '{model.name}' has no layer "
             + (f"'{unknown[0]}' " if unknown else "")
             + "into which neurons can grow; it has to be a masked dense layer or convolution whose "
-            "output only masked dense layers and convolutions read"
+            "output only masked dense layers and convolutions read, or an H-LSTM whose gates have "
+            "hidden layers"
             + (f" (such are: {', '.join(known)})" if known else "")
             + ". Build the model with hl.sparsify(model, neurons=0.5)."
         )
@@ -108,34 +112,35 @@ def grow_neurons(source: ScoreSource, births: Births, event: int, where: str) ->
     sites = require_sites(source.model, births)
     rngs = [np.random.default_rng([source.seed, event, number]) for number in range(len(sites))]
     counts = [min(births.wanted(site.name, site.width), site.dormant.size) for site in sites]
-    born = {site.name: 0 for site in sites}
+    born = dict.fromkeys((site.name for site in sites), 0)
     work = [item for item in zip(sites, counts, rngs, strict=True) if item[1]]
     bridges = [item for item in work if item[0].is_bridge]
     if bridges:
-        gradients = BridgingGradients(
-            source.model, [site for site, _, _ in bridges], source.training
-        )
+        crossed = [site for site, _, _ in bridges]
+        gradients = BridgingGradients(source.model, crossed, source.training)
         measured = gradients.mean(source.data, source.batch_size, where, source.share)
         drawn = [
             neuron_births(matrix, count, births.ratio, rng, mean)
             for (_, count, rng), (matrix, mean) in zip(bridges, measured, strict=True)
         ]
-        _connect(source.model, [site for site, _, _ in bridges], drawn, births.birth_strength)
-        born |= {site.name: len(new) for (site, _, _), new in zip(bridges, drawn, strict=True)}
-    trials = [item for item in work if not item[0].is_bridge]
-    if trials:
-        loss = Trials(source, births.candidates, births.birth_strength, where)
-        born |= {site.name: loss.grow(site, count, rng) for site, count, rng in trials}
+        _connect(source.model, crossed, drawn, births.birth_strength)
+        for site, new in zip(crossed, drawn, strict=True):
+            born[site.name] += len(new)
+    loss: Trials | None = None
+    for site, count, rng in work:
+        if isinstance(site, Site) and not site.is_bridge:
+            loss = loss or Trials(source, births.candidates, births.birth_strength, where)
+            born[site.name] += loss.grow(site, count, rng)
     return born
 
 
 def _connect(
     model: keras.Model,
-    sites: Sequence[Site],
+    sites: Sequence[Site | GateSite],
     drawn: Sequence[Sequence[Birth]],
     strength: float,
 ) -> None:
-    """Gives new neurons of dense layers their connections, of all layers at once."""
+    """Gives new neurons their connections, of all layers at once."""
     edits: dict[MaskedKernel, tuple[np.ndarray, np.ndarray]] = {}
 
     def opened(kernel: MaskedKernel) -> tuple[np.ndarray, np.ndarray]:
@@ -145,19 +150,33 @@ def _connect(
         return edits[kernel]
 
     for site, births in zip(sites, drawn, strict=True):
-        before, after = mean_weight([site.writer]), mean_weight(site.readers)
-        edges = np.cumsum([reader.shape[-1] for reader in site.readers])[:-1]
-        chosen = site.dormant[: len(births)]
-        for index, birth in zip(chosen, births, strict=True):
-            mask, values = opened(site.writer)
-            values[:, index] = scaled(birth.incoming, strength * before)
-            mask[:, index] = birth.incoming != 0
-            outgoing = scaled(birth.outgoing, strength * after)
-            for reader, part in zip(site.readers, np.split(outgoing, edges), strict=True):
-                mask, values = opened(reader)
-                values[index] = part
-                mask[index] = part != 0
-        prepare(site, chosen, model.optimizer)
+        if isinstance(site, GateSite):
+            site.connect(births, strength, opened, model.optimizer)
+        else:
+            _connect_layer(site, births, strength, opened, model.optimizer)
     masks = {kernel: mask for kernel, (mask, _) in edits.items()}
-    values_ = {kernel: values for kernel, (_, values) in edits.items()}
-    edit_masks(masks, model.optimizer, values_)
+    values = {kernel: values for kernel, (_, values) in edits.items()}
+    edit_masks(masks, model.optimizer, values)
+
+
+def _connect_layer(
+    site: Site,
+    births: Sequence[Birth],
+    strength: float,
+    opened: Opened,
+    optimizer: keras.optimizers.Optimizer | None,
+) -> None:
+    """As `GateSite.connect`, of a dense layer."""
+    before, after = mean_weight([site.writer]), mean_weight(site.readers)
+    edges = np.cumsum([reader.shape[-1] for reader in site.readers])[:-1]
+    chosen = site.dormant[: len(births)]
+    for index, birth in zip(chosen, births, strict=True):
+        mask, values = opened(site.writer)
+        values[:, index] = scaled(birth.incoming, strength * before)
+        mask[:, index] = birth.incoming != 0
+        outgoing = scaled(birth.outgoing, strength * after)
+        for reader, part in zip(site.readers, np.split(outgoing, edges), strict=True):
+            mask, values = opened(reader)
+            values[index] = part
+            mask[index] = part != 0
+    prepare(site, chosen, optimizer)

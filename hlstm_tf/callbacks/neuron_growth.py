@@ -28,20 +28,27 @@ class NeuronGrowth(keras.callbacks.Callback):
     loss falls. `hlstm_tf.sparsity.neuron_births` says how signs are chosen, what makes several new
     neurons differ, and why none is dead at birth.
 
+    *Gates of H-LSTM layers* (arXiv 1805.11797) grow hidden neurons in the same way, each gate and
+    each hidden layer by itself: what a neuron bridges are the input and the previous output of each
+    step, and the gate (of several hidden layers, those on either side), with the gradient through
+    time. The scale of its weights is the gate's own. An H-LSTM goes by its layer's name, inside
+    `Bidirectional` `forward_NAME` and `backward_NAME`.
+
     *Convolutions*, and layers whose output is pooled or flattened on the way to masked dense layers
     or convolutions, grow by trial: of `candidates` random sets of connections to each new neuron
     that which lowers the loss on the data most is kept, and none if none does.
 
     Unlike growth of connections this changes what the model computes, for the better to first order
-    where the activation is 0 at 0, as ReLU and tanh are. Hidden neurons of H-LSTM gates, columns of
-    embeddings, and layers that a recurrent layer or a layer without a mask reads, do not grow.
+    where the activation is 0 at 0, as ReLU and tanh are. Units of a recurrent layer's state,
+    columns of embeddings, and layers that a recurrent layer or a layer without a mask reads, do not
+    grow.
 
     Args:
         data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
             arrays `(x, y)` or `(x, y, sample_weight)`.
         neurons: How many are born into each layer at each growth: a number, a share of the layer's
-            width, or one of either for each layer named in a mapping. One by default, as in the
-            algorithm.
+            width, or one of either for each layer named in a mapping; in an H-LSTM layer, into each
+            hidden layer of each gate. One by default, as in the algorithm.
         ratio: Growth ratio in [0, 1]: of the pairs of inputs and readers, those whose bridging
             gradient exceeds this percentile are bridged; see `Births`.
         epochs: Grow at the end of the first so many epochs, or of these epochs (an iterable,
@@ -56,8 +63,8 @@ class NeuronGrowth(keras.callbacks.Callback):
         verbose: Whether to print a line for each growth.
 
     Attributes:
-        history: A dictionary for each growth: `epoch`, `neurons` (those born, by layer),
-            `connections`, `sparsity`.
+        history: A dictionary for each growth: `epoch`, `neurons` (those born, by layer, of an
+            H-LSTM layer in all gates together), `connections`, `sparsity`.
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no layer into which
@@ -78,6 +85,18 @@ class NeuronGrowth(keras.callbacks.Callback):
     >>> _ = model.fit(x, x[:, :2], callbacks=[growth], verbose=0)
     >>> growth.history[0]["neurons"], int(model.layers[0].kernel_mask.numpy().any(0).sum())
     ({'masked_dense': 2}, 4)
+
+    Two hidden neurons for each of the four gates:
+
+    >>> model = keras.Sequential([keras.Input((5, 4)), hl.HLSTM(3, hidden_units=8, name="lstm"),
+    ...                           hl.MaskedDense(2)])
+    >>> model = hl.sparsify(model, sparsity=0.0, neurons={"lstm": 2})
+    >>> model.compile("sgd", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(32, 5, 4)).astype("float32")
+    >>> growth = hl.NeuronGrowth((x, x[:, 1, :2]), neurons=2, ratio=0.5, epochs=1, verbose=0)
+    >>> _ = model.fit(x, x[:, 1, :2], callbacks=[growth], verbose=0)
+    >>> growth.history[0]["neurons"], hl.shrink(model).get_layer("lstm").hidden_units
+    ({'lstm': 8}, (4,))
     """
 
     def __init__(

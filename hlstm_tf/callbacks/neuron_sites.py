@@ -14,6 +14,8 @@ from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 from hlstm_tf.transforms.passages import Normalization
 
+from .gate_sites import gate_sites
+
 
 @dataclass(frozen=True)
 class Site:
@@ -67,7 +69,8 @@ def neuron_sites(model: keras.Model) -> list[Site]:
 def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
     """Returns, for each kernel, the places that no dormant neuron of the sites is at an end of.
 
-    Where no neuron of a layer lives, all its places are returned.
+    Hidden neurons of gates are among them. Where no neuron of a layer lives, all its places are
+    returned.
     """
     rooms = {k: np.ones(k.shape, dtype=bool) for k in masked_kernels(model)}
     for site in neuron_sites(model):
@@ -77,6 +80,9 @@ def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
         rooms[site.writer][..., dormant] = False
         for reader in site.readers:
             rooms[reader][..., np.tile(dormant, reader.shape[-2] // site.width), :] = False
+    for gate in gate_sites(model):
+        if gate.dormant.size < gate.width:
+            gate.close(rooms)
     return rooms
 
 

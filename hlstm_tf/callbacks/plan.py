@@ -37,9 +37,10 @@ class Growth:
         share: Share of the training batches that the score is averaged over, evenly spread. All
             of them by default, as in the paper; on a large training set a tenth tells as much.
         neurons: How neurons grow at each of these growths, after the connections: a `Births`, or
-            a number or share of a layer's width for one (see `NeuronGrowth`). `None` (default) for
-            none. The connections then grow between living neurons, by the percentile over their
-            places. For neurons alone let no connection grow, by `ratio=1.0`.
+            a number or share of a layer's width for one (see `NeuronGrowth`), hidden neurons of
+            H-LSTM gates among them. `None` (default) for none. The connections then grow between
+            living neurons, by the percentile over their places. For neurons alone let no connection
+            grow, by `ratio=1.0`.
 
     Raises:
         ValueError: An argument is out of its range.

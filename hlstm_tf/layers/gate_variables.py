@@ -78,6 +78,15 @@ def gate_axis(name: str) -> int:
     return 1 if name in ("kernel", "recurrent_kernel") else 0
 
 
+def hidden_bias_name(layer: int) -> str:
+    """The bias of a hidden layer, counted from 0.
+
+    >>> hidden_bias_name(0), hidden_bias_name(1)
+    ('bias', 'hidden_bias_2')
+    """
+    return "bias" if layer == 0 else f"hidden_bias_{layer + 1}"
+
+
 def variable_names(cell: "HLSTMCell", name: str) -> tuple[str, ...]:
     """The attributes of a cell that hold a weight of its gates: one, or four in the gates' order.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.layers.bridges import bridges_of
 from hlstm_tf.layers.cell_layer import cell_in_place_of
 from hlstm_tf.layers.fast_gradient import gate_networks, project, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
@@ -136,7 +137,8 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
         self.supports_jit = not self.recompute
 
     def _can_run_fast(self) -> bool:
-        return bool(self.hidden_units) and not self.unroll
+        # A bridge has to see what goes into each step; Keras's loop calls the cell.
+        return bool(self.hidden_units) and not self.unroll and bridges_of(self.cell) is None
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         weights = self.cell.gate_weights()

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from hlstm_tf.layers.bridges import Crossing, crossing_of
 from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.gate_variables import (
     add_gate_weight,
@@ -242,18 +243,25 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         return projected if weights.bias is None else projected + weights.bias
 
     def step(
-        self, projected: Any, states: Any, weights: GateWeights, training: bool = False
+        self,
+        projected: Any,
+        states: Any,
+        weights: GateWeights,
+        training: bool = False,
+        crossing: Crossing | None = None,
     ) -> tuple[Any, list[Any]]:
         """One step from the projected input `(batch, sum of H1)` and the states `[h, c]`."""
         h, c = states[0], states[1]
         masks = self.get_recurrent_dropout_mask(h) if training else None
         hidden = projected + self._first_product(h, weights.recurrent_kernel, masks)
-        i, f, g, o = self._gate_networks(hidden, weights, training)
+        i, f, g, o = self._gate_networks(hidden, weights, training, crossing)
         c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
         h = self.recurrent_activation(o) * self.activation(c)
         return h, [h, c]
 
-    def _gate_networks(self, first: Any, weights: GateWeights, training: bool) -> list[Any]:
+    def _gate_networks(
+        self, first: Any, weights: GateWeights, training: bool, crossing: Crossing | None
+    ) -> list[Any]:
         dropped = self.get_hidden_dropout_masks(first) if training else None
         values = self.split_gates(first)
         for layer, (kernels, biases) in enumerate(weights.deeper):
@@ -261,9 +269,12 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             if dropped is not None:
                 masks = self.split_gates(dropped[layer], layer)
                 values = [v * mask for v, mask in zip(values, masks, strict=True)]
-            values = [ops.matmul(v, kernel) for v, kernel in zip(values, kernels, strict=True)]
+            neurons = values
+            values = [ops.matmul(v, kernel) for v, kernel in zip(neurons, kernels, strict=True)]
             if biases is not None:
                 values = [v + bias for v, bias in zip(values, biases, strict=True)]
+            if crossing is not None:
+                values = crossing.cross(layer, neurons, values)
         return values
 
     def _first_product(self, values: Any, kernel: Any, masks: Any) -> Any:
@@ -281,7 +292,9 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             if not self.hidden_units:
                 return super().call(inputs, states, training=training)
             weights = self.gate_weights()
-            return self.step(self.project(inputs, weights, training), states, weights, training)
+            projected = self.project(inputs, weights, training)
+            crossing = crossing_of(self, inputs, states[0], training)
+            return self.step(projected, states, weights, training, crossing)
 
     # Keras's recurrent layers ask for the dropout masks before the loop, so that a mask is one for
     # all steps, and drop them after it. The hidden layers' masks live and die with them.

@@ -6,7 +6,7 @@ import keras
 
 from hlstm_tf.layers import HLSTMCell
 from hlstm_tf.transforms.containers import graph_of
-from hlstm_tf.transforms.editing import Workshop
+from hlstm_tf.transforms.editing import Workshop, is_elementwise
 from hlstm_tf.transforms.ends import MatrixReader, MatrixWriter
 from hlstm_tf.transforms.gates import GateCompactor
 from hlstm_tf.transforms.groups import NeuronGroup
@@ -51,6 +51,22 @@ def gate_compactors(model: keras.Model, workshop: Workshop) -> list[GateCompacto
     """Returns the hidden layers of all H-LSTM gates of a model, by cell."""
     cells = {id(layer): layer for layer in model._flatten_layers() if _has_hidden_layers(layer)}
     return [GateCompactor(cell, workshop) for cell in cells.values()]
+
+
+def gate_cell_names(model: keras.Model) -> dict[int, str]:
+    """Returns the H-LSTM cells whose gates can have dormant neurons: their `id`s, and names.
+
+    They have hidden layers, whose activation treats each neuron by itself. A cell goes by the name
+    of its layer, `HLSTM` or `RNN`; by its own where a layer has several cells.
+    """
+    names: dict[int, str] = {}
+    for layer in model._flatten_layers():
+        if _has_hidden_layers(layer) and is_elementwise(layer.hidden_activation):
+            names.setdefault(id(layer), layer.name)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and id(layer.cell) in names:
+            names[id(layer.cell)] = layer.name
+    return names
 
 
 def _has_hidden_layers(layer: keras.Layer) -> bool:

@@ -32,6 +32,7 @@ class GateCompactor:
     """The hidden layers of one cell: their groups, and their widths in the end."""
 
     def __init__(self, cell: HLSTMCell, workshop: Workshop) -> None:
+        self.cell = cell
         self._edited = open_gates(cell, workshop)
         self._layers = range(len(cell.hidden_units))
         self.groups: list[NeuronGroup] = []

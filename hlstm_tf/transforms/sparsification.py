@@ -76,7 +76,9 @@ def sparsify(
             others live whole. Living ones are the first; the rest are dormant, without any
             connection or bias, and `sparsity` is that of the connections between living neurons.
             It is about the units of dense layers and the filters of convolutions that only masked
-            dense layers and convolutions read; all others live. Default `None`: all live.
+            dense layers and convolutions read, and the hidden neurons of H-LSTM gates, where it is
+            that many of each hidden layer of each gate, under the name of the layer; all others
+            live. Default `None`: all live.
 
     Returns:
         A new model of the same kind.
