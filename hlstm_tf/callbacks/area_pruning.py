@@ -15,6 +15,7 @@ from hlstm_tf.sparsity.checks import check_fraction
 
 from .epoch_data import set_epoch
 from .growth import growth_epochs
+from .lines import own_line
 from .training_batches import check_data, check_share, examples_in, training_batches
 
 
@@ -104,12 +105,11 @@ class AreaPruning(keras.callbacks.Callback):
             }
         )
         if self.verbose:
-            print(
-                ("\n" if self.params.get("verbose") else "")
-                + f"epoch {epoch}: {removed:,} positions dropped, {positions:,} in use now, "
-                f"{connections:,} connections",
-                flush=True,
+            text = (
+                f"epoch {epoch}: {removed:,} positions dropped, {positions:,} in use now, "
+                f"{connections:,} connections"
             )
+            print(own_line(self, text), flush=True)
 
 
 def area_layers(model: keras.Model) -> list[PartialAreaConv2D]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .architecture import ScoreSource
 from .epoch_data import set_epoch
+from .lines import own_line
 from .phases import Phase, Plan, Progress, advance, begin
 from .plan import Growth, Pruning, describe
 from .resume import RunState, restore_random_state
@@ -217,7 +218,7 @@ class GrowAndPrune(keras.callbacks.Callback):
         self._log.close(record, self.progress, stage.size(), events, rate)
         self._save()
         # Keras's progress bar, if there is one, has not ended its line yet.
-        self._say(("\n" if self.params.get("verbose") else "") + self._log.line(self.plan))
+        self._say(own_line(self, self._log.line(self.plan)))
         if self.progress.phase is Phase.FINISHED:
             self._say(f"grow-and-prune: finished: {self.progress.reason}")
             self.model.stop_training = True

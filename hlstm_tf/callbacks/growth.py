@@ -19,6 +19,7 @@ from .architecture import (
 )
 from .epoch_data import set_epoch
 from .growth_score import require_masked_kernels
+from .lines import own_line
 from .training_batches import check_data, check_share
 
 
@@ -136,12 +137,11 @@ class GradientGrowth(keras.callbacks.Callback):
             {"epoch": epoch, "grown": grown, "connections": connections, "sparsity": sparsity}
         )
         if self.verbose:
-            print(
-                ("\n" if self.params.get("verbose") else "")
-                + f"epoch {epoch}: {grown:,} connections grown, {connections:,} now "
-                f"(sparsity {sparsity:.1%})",
-                flush=True,
+            text = (
+                f"epoch {epoch}: {grown:,} connections grown, {connections:,} now "
+                f"(sparsity {sparsity:.1%})"
             )
+            print(own_line(self, text), flush=True)
 
 
 def growth_epochs(epochs: int | Iterable[int]) -> frozenset[int]:

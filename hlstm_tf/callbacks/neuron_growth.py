@@ -12,6 +12,7 @@ from .births import Births, grow_neurons, require_sites
 from .epoch_data import set_epoch
 from .growth import growth_epochs
 from .growth_score import require_masked_kernels
+from .lines import own_line
 from .training_batches import check_data, check_share
 
 
@@ -147,9 +148,8 @@ class NeuronGrowth(keras.callbacks.Callback):
         )
         if self.verbose:
             by_layer = ", ".join(f"{number} in {name}" for name, number in born.items())
-            print(
-                ("\n" if self.params.get("verbose") else "")
-                + f"epoch {epoch}: {sum(born.values()):,} neurons born ({by_layer}), "
-                f"{connections:,} connections now (sparsity {sparsity:.1%})",
-                flush=True,
+            text = (
+                f"epoch {epoch}: {sum(born.values()):,} neurons born ({by_layer}), "
+                f"{connections:,} connections now (sparsity {sparsity:.1%})"
             )
+            print(own_line(self, text), flush=True)

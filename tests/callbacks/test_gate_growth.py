@@ -21,6 +21,7 @@ from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
 from hlstm_tf.layers.bridges import bridging, zero_bridge
 from hlstm_tf.layers.gate_variables import hidden_bias_name, values_by_gate
 from hlstm_tf.sparsity import neuron_births
+from tests.callbacks.kills import Killed, run_births
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -406,35 +407,9 @@ def test_what_stayed_dormant_is_removed_by_shrink() -> None:
 
 
 def test_grow_and_prune_grows_gates_too_and_resumes_bit_for_bit(tmp_path) -> None:
-    class Killed(Exception):
-        pass
-
-    class Kill(keras.callbacks.Callback):
-        def __init__(self, at: int) -> None:
-            super().__init__()
-            self.at = at
-
-        def on_epoch_begin(self, epoch: int, logs=None) -> None:
-            if epoch == self.at:
-                raise Killed
-
     def run(directory, kill: int | None = None) -> keras.Model:
         model = net(lambda: hlstm(hidden=8, hidden_activation="relu"), neurons=0.25)
-        gp = hl.GrowAndPrune(
-            (X, Y),
-            hl.Growth(ratio=0.9, epochs=2, neurons=hl.Births({"l": 2}, ratio=0.5)),
-            hl.Pruning(0.3, retrain_epochs=1, max_iterations=1),
-            monitor="loss",
-            threshold=1e6,
-            train_epochs=0,
-            directory=directory,
-            verbose=0,
-        )
-        kills = [] if kill is None else [Kill(kill)]
-        model.fit(X, Y, epochs=9, callbacks=[gp, *kills], verbose=0, shuffle=False)
-        phases = [record["phase"] for record in gp.history]
-        assert phases == ["growth", "growth", "training", "retraining"]
-        return model
+        return run_births(model, (X, Y), hl.Births({"l": 2}, ratio=0.5), directory, kill)
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Killed):

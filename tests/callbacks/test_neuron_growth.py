@@ -11,6 +11,7 @@ from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
 from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
+from tests.callbacks.kills import Killed, run_births
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -260,36 +261,8 @@ def test_dormant_neurons_stay_without_bias_and_weights_in_training() -> None:
 
 
 def test_grow_and_prune_grows_neurons_too_and_resumes_bit_for_bit(tmp_path) -> None:
-    class Killed(Exception):
-        pass
-
-    class Kill(keras.callbacks.Callback):
-        def __init__(self, at: int) -> None:
-            super().__init__()
-            self.at = at
-
-        def on_epoch_begin(self, epoch: int, logs=None) -> None:
-            if epoch == self.at:
-                raise Killed
-
     def run(directory, kill: int | None = None) -> keras.Model:
-        model = dense_net()
-        gp = hl.GrowAndPrune(
-            (X, Y),
-            hl.Growth(ratio=0.9, epochs=2, neurons=hl.Births(2, ratio=0.5)),
-            hl.Pruning(0.3, retrain_epochs=1, max_iterations=1),
-            monitor="loss",
-            threshold=1e6,
-            train_epochs=0,
-            directory=directory,
-            verbose=0,
-        )
-        kills = [] if kill is None else [Kill(kill)]
-        model.fit(X, Y, epochs=9, callbacks=[gp, *kills], verbose=0, shuffle=False)
-        phases = [record["phase"] for record in gp.history]
-        # The value of an epoch is not that of the neurons born at its end: one more is trained.
-        assert phases == ["growth", "growth", "training", "retraining"]
-        return model
+        return run_births(dense_net(), (X, Y), hl.Births(2, ratio=0.5), directory, kill)
 
     whole = run(tmp_path / "whole")
     for kill in (1, 2):

@@ -8,6 +8,7 @@ import hlstm_tf as hl
 from hlstm_tf.callbacks.architecture import ScoreSource
 from hlstm_tf.callbacks.recovery import recover_connections
 from hlstm_tf.callbacks.snapshot import take
+from tests.callbacks.kills import Kill, Killed
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 4)).astype("float32")
@@ -68,20 +69,6 @@ def test_connections_of_a_dead_hidden_neuron_stay_away() -> None:
         gates = kernels[name].to_matrices(kernels[name].mask)
         assert not gates[:, :, 0].any()
         assert gates[:, 0, 1:].any()
-
-
-class Killed(Exception):
-    pass
-
-
-class Kill(keras.callbacks.Callback):
-    def __init__(self, at: int | None) -> None:
-        super().__init__()
-        self.at = at
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        if epoch == self.at:
-            raise Killed
 
 
 def run(directory, kill: int | None = None, **pruning) -> tuple[keras.Model, list]:
