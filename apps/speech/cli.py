@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 from hlstm_command import quiet_import
 
 RUNS = Path("runs/speech")

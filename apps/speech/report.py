@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apps.speech.errors import InputError
-from apps.speech.files import written_beside
-from apps.speech.record import read_record
+from apps.common.errors import InputError
+from apps.common.files import written_beside
+from apps.common.record import read_record
 
 TABLE, CURVES = "report.md", "training.png"
 

@@ -11,7 +11,7 @@ class InputError(ValueError):
         >>> raise InputError("clip.wav: no samples; expected at least 0.1 s of audio")
         Traceback (most recent call last):
         ...
-        apps.speech.errors.InputError: clip.wav: no samples; expected at least 0.1 s of audio
+        apps.common.errors.InputError: clip.wav: no samples; expected at least 0.1 s of audio
     """
 
     def __init__(self, message: str) -> None:
