@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""What a user can put right, in one line."""
 
 
 class InputError(ValueError):
@@ -16,3 +16,15 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line, with the file it is about.
+
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "digits"))
+    'digits: No such file or directory'
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return text or type(error).__name__

@@ -10,17 +10,15 @@ import hlstm_tf as hl
 from apps.digits.augment import Affine
 from apps.digits.mnist import Digits
 
-CLASSES = 10
-
 
 def scaled(images: np.ndarray) -> np.ndarray:
     """Return images as networks take them: `(number, 28, 28, 1)` float32, 0 to 1."""
-    return (images[..., None] / np.float32(255)).astype(np.float32)
+    return _with_channels(images).astype(np.float32) / np.float32(255)
 
 
 def scoring_data(digits: Digits) -> tuple[np.ndarray, np.ndarray]:
     """Return images and one-hot labels, in their order."""
-    return scaled(digits.images), np.eye(CLASSES, dtype=np.float32)[digits.labels]
+    return scaled(digits.images), np.eye(digits.classes, dtype=np.float32)[digits.labels]
 
 
 def training_data(
@@ -44,12 +42,13 @@ def training_data(
         share: Of the teacher in the targets.
         temperature: What the teacher's logits are divided by.
     """
-    images, labels = tf.constant(digits.images), tf.constant(digits.labels)
+    images = tf.constant(_with_channels(digits.images))
+    labels = tf.constant(digits.labels)
     batch_size = min(batch_size, len(digits))
 
     def batch(chosen: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x = tf.cast(tf.gather(images, chosen), tf.float32)[..., None] / 255
-        y = tf.one_hot(tf.gather(labels, chosen), CLASSES)
+        x = tf.cast(tf.gather(images, chosen), tf.float32) / 255
+        y = tf.one_hot(tf.gather(labels, chosen), digits.classes)
         if augment is not None:
             x = augment(x, key)
         if teacher is not None:
@@ -70,3 +69,7 @@ def training_data(
         return tf.data.Dataset.zip(chosen, keys).map(batch).prefetch(2)
 
     return hl.EpochData(make, seed=seed)
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 else images

@@ -26,18 +26,20 @@ class Digits:
     """Images and what they show.
 
     Attributes:
-        images: `(number, 28, 28)` uint8, bright digits on black.
-        labels: `(number,)` uint8, 0 to 9.
+        images: `(number, 28, 28)` uint8, bright digits on black; `(number, 32, 32, 3)` of pictures.
+        labels: `(number,)` integers from 0.
+        classes: How many labels there are.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    classes: int = 10
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, part: slice) -> Digits:
-        return Digits(self.images[part], self.labels[part])
+        return Digits(self.images[part], self.labels[part], self.classes)
 
 
 @dataclass(frozen=True)

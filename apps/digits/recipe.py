@@ -33,7 +33,7 @@ class Stage:
         retrain_floor: Share of it that the rate falls to within an iteration; 1 keeps it.
         recover: Share of what an iteration removed that may come back (`hl.Pruning.recover`).
         shrink: Whether the stage ends with `hl.shrink`: dead neurons gone, and the next stage
-            faster. What is left is connected anew; the zeros are the first that pruning takes.
+            faster.
     """
 
     name: str
@@ -66,8 +66,9 @@ class Recipe:
     """A whole training.
 
     Attributes:
-        arch: A name in `apps.digits.model.ARCHITECTURES`.
+        arch: A name that `apps.digits.model.network` knows.
         stages: In their order.
+        classes: Outputs of the network.
         seed_sparsity: Share of the connections, between living neurons, that the random seed
             architecture lacks.
         seed_neurons: Share of each hidden layer's neurons that live in the seed; 1 for all.
@@ -83,6 +84,7 @@ class Recipe:
 
     arch: str
     stages: tuple[Stage, ...]
+    classes: int = 10
     seed_sparsity: float = 0.5
     seed_neurons: float = 1.0
     batch_size: int = 256
