@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
 
-    for adder in (_train, _evaluate, _export, _classify, _compare, _table):
+    for adder in (_train, _evaluate, _export, _classify, _compare, _table, _card):
         adder(add)
     return root
 
@@ -73,9 +73,13 @@ def _train(add: Add) -> None:
         " record.json. What is chosen is chosen by the validation digits, the last 5,000 of the"
         " training files; test digits are not looked at.",
     )
-    command.add_argument("--arch", choices=ARCHITECTURES, default=ARCHITECTURES[0])
+    command.add_argument(
+        "--arch", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="the network"
+    )
     _data(command)
-    command.add_argument("--seed", type=_count(0), default=0)
+    command.add_argument(
+        "--seed", type=_count(0), default=0, help="of weights, masks, order and augmentation"
+    )
     command.add_argument(
         "--out", type=Path, help=f"folder of the run; {RUNS}/ARCH-SEED where it is not given"
     )
@@ -85,7 +89,9 @@ def _evaluate(add: Add) -> None:
     command = add("evaluate", "state a model's size and error rate, with its interval")
     _model(command)
     _data(command)
-    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--split", choices=("train", "valid", "test"), default="test", help="of the digits"
+    )
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -117,7 +123,7 @@ def _classify(add: Add) -> None:
         "Any format that Pillow reads, gray, colored or transparent, dark on light or light on"
         " dark, of any size.",
     )
-    command.add_argument("files", nargs="+", type=Path, metavar="IMAGE")
+    command.add_argument("files", nargs="+", type=Path, metavar="IMAGE", help="image files")
     _model(command)
 
 
@@ -142,7 +148,19 @@ def _table(add: Add) -> None:
         "runs", nargs="*", type=Path, metavar="RUN", help="folders whose records to add first"
     )
     command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
-    command.add_argument("--readme", type=Path, default=RESULTS.parent / "README.md")
+    command.add_argument(
+        "--readme", type=Path, default=RESULTS.parent / "README.md", help="to write into"
+    )
+
+
+def _card(add: Add) -> None:
+    command = add(
+        "card",
+        "export a finished training and write its model card, as in saved_models/",
+    )
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of the training")
+    _data(command)
+    command.add_argument("--out", type=Path, required=True, help="folder of the model")
 
 
 def _data(command: argparse.ArgumentParser) -> None:

@@ -130,3 +130,12 @@ def table(args: argparse.Namespace) -> None:
     add_records(args.runs, args.results)
     for path in write_tables(args.results, args.readme):
         print(path)
+
+
+def card(args: argparse.Namespace) -> None:
+    """Write a model folder."""
+    from apps.digits.card import write_model
+    from apps.digits.mnist import load
+
+    for path in write_model(args.run, args.out, load(args.data_dir)):
+        print(path)

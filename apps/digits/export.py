@@ -66,5 +66,7 @@ def export_network(
     network = compact(load_keras(model))
     folder.mkdir(parents=True, exist_ok=True)
     lite = hl.export_tflite(network, folder / TFLITE, quantization=quantization, verify_with=images)
-    saved = hl.export_saved_model(network, folder / "1", verify_with=images, overwrite=True)
+    saved = hl.export_saved_model(
+        network, folder / "1", warmup=False, verify_with=images, overwrite=True
+    )
     return Exported(lite.path, lite.bytes, lite.error, saved.path, saved.bytes, saved.error)

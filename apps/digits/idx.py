@@ -50,12 +50,14 @@ def read_idx(path: str | os.PathLike[str], axes: int) -> np.ndarray:
             f" idx file of bytes with {axes} {'axis' if axes == 1 else 'axes'}"
         )
     header = 4 + 4 * axes
+    if len(content) < header:
+        raise InputError(f"{path}: damaged: ends in its header; download it again")
     lengths = np.frombuffer(content[4:header], ">u4").tolist()
-    size = math.prod(lengths) if len(lengths) == axes else -1
-    if len(content) - header != size:
+    expected_size = header + math.prod(lengths)
+    if len(content) != expected_size:
         raise InputError(
-            f"{path}: damaged: {len(content):,} bytes, expected"
-            f" {header + max(size, 0):,} by its header; download it again"
+            f"{path}: damaged: {len(content):,} bytes, expected {expected_size:,} by its header;"
+            " download it again"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(lengths)
 

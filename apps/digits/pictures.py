@@ -64,7 +64,8 @@ def read_pictures(folder: str | os.PathLike[str], side: int = SIDE) -> Pictures:
         count = sum(chosen == label for _, chosen in files)
         if count < 2:
             raise InputError(f"{folder / name}: {count} images; expected 2 at least")
-    train, valid = [], []
+    train: list[tuple[Path, int]] = []
+    valid: list[tuple[Path, int]] = []
     for label in range(len(names)):
         of_class = [entry for entry in files if entry[1] == label]
         for place, entry in enumerate(of_class):

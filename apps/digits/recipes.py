@@ -1,1 +1,95 @@
-"""The recipes by architecture."""
+"""The recipes by architecture, and the shortened ones that ways of training are compared on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from apps.common.errors import InputError
+from apps.digits.augment import Affine
+from apps.digits.recipe import Recipe, Stage
+
+_FINE: dict[str, Any] = {"distribution": "global", "score": "activation"}
+
+RECIPES: dict[str, Recipe] = {
+    "lenet-300-100": Recipe(
+        "lenet-300-100",
+        (
+            Stage(
+                "grow", growth_epochs=5, growth_ratio=0.8, births=0.04, train_epochs=8, shrink=True
+            ),
+        ),
+    ),
+    "lenet-5": Recipe(
+        "lenet-5",
+        (
+            Stage(
+                "grow", growth_epochs=3, growth_ratio=0.8, births=0.04, train_epochs=4, shrink=True
+            ),
+        ),
+    ),
+    "alexnet-cifar": Recipe(
+        "alexnet-cifar",
+        (
+            Stage("grow", growth_epochs=3, train_epochs=40, rate=1e-3),
+            Stage("prune", step=0.3, iterations=7, retrain_epochs=4, retrain_rate=5e-4, **_FINE),
+            Stage("final", step=0.05, iterations=1, retrain_epochs=15, retrain_rate=5e-4, **_FINE),
+        ),
+        batch_size=128,
+        augment=Affine(shift=2.0, turn=5.0, scale=0.1, slant=0.05),
+    ),
+}
+
+
+def recipe(arch: str, **changes: Any) -> Recipe:
+    """Return an architecture's recipe with some of its values changed.
+
+    Raises:
+        InputError: There is no such architecture, or a value is out of range.
+
+    Example:
+
+    >>> recipe("lenet-5", seed=3).seed
+    3
+    """
+    if arch not in RECIPES:
+        raise InputError(f"arch: got {arch!r}; expected one of {', '.join(RECIPES)}")
+    return dataclasses.replace(RECIPES[arch], **changes)
+
+
+SHORT_EPOCHS = {"train": 8, "iterations": 12, "final": 8}
+"""The shortened schedule of comparisons: 28 epochs, 1.6 % of the connections left."""
+
+SHORT_STEP = 0.29
+"""Share of what is left that each of its iterations removes; comparisons choose their own."""
+
+
+def short(seed: int, seed_sparsity: float = 0.5, growth_score: str | None = "gradient") -> Recipe:
+    """Return the shortened schedule for LeNet-300-100.
+
+    Args:
+        seed: Of everything.
+        seed_sparsity: Of the seed architecture.
+        growth_score: "gradient", "random", or None for no growth.
+    """
+    growth = {"growth_epochs": 3, "growth_score": growth_score} if growth_score else {}
+    epochs = SHORT_EPOCHS
+    first = Stage(
+        "grow-and-prune",
+        train_epochs=epochs["train"],
+        rate=3e-3,
+        step=SHORT_STEP,
+        iterations=epochs["iterations"],
+        retrain_floor=1.0,
+        **growth,  # type: ignore[arg-type]
+        **_FINE,
+    )
+    last = Stage(
+        "final",
+        step=0.02,
+        iterations=1,
+        retrain_epochs=epochs["final"],
+        retrain_rate=2e-3,
+        **_FINE,
+    )
+    return Recipe("lenet-300-100", (first, last), seed_sparsity=seed_sparsity, seed=seed)

@@ -19,6 +19,9 @@ PLOT = "seeds.png"
 DENSE = {"lenet-300-100": (266_610, 532_400), "lenet-5": (431_080, 4_586_000)}
 """Parameters and FLOPs an image of the dense networks, as `apps.digits.cost` counts them."""
 
+WHAT = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
+"""The networks' names."""
+
 PAPER = {"lenet-300-100": ("70.2 x", "79.4 x", "1.29 %"), "lenet-5": ("74.3 x", "43.7 x", "0.77 %")}
 """What the paper (arXiv 1711.02017) has: fewer parameters, fewer FLOPs, test error."""
 
@@ -65,12 +68,12 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
     except FileNotFoundError as error:
         raise InputError(f"{readme}: no such file") from error
     parts = {
-        "targets": targets(records),
-        "comparison": comparison(records),
-        "seeds": seeds(records),
+        "targets": targets,
+        "comparison": comparison,
+        "seeds": seeds,
     }
-    for name, content in parts.items():
-        text = _replaced(text, name, content(records), readme)
+    for mark, make in parts.items():
+        text = _replaced(text, mark, make(records), readme)
     with written_beside(readme) as temporary:
         temporary.write_text(text, encoding="utf-8")
     plot = plot_seeds(records, results / PLOT)

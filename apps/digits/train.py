@@ -195,7 +195,7 @@ def _run_stage(
 
 def grow_and_prune(stage: Stage, data: Any, state: Path | None, seed: int) -> hl.GrowAndPrune:
     """Return the callback that does a stage."""
-    growth = pruning = None
+    growth, pruning = None, None
     if stage.growth_epochs:
         growth = hl.Growth(
             ratio=stage.growth_ratio,
@@ -235,6 +235,7 @@ def _entry(stage: Stage, state: dict[str, Any]) -> dict[str, Any]:
     return {"stage": stage.name, "val_error": error, **{name: state[name] for name in names}}
 
 
+@keras.saving.register_keras_serializable(package="digits")
 def error(y_true: Any, y_pred: Any) -> Any:
     """Return 1 where the most probable class is not the label's, else 0."""
     return 1.0 - keras.metrics.categorical_accuracy(y_true, y_pred)
