@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from apps.digits.mnist import SIDE
 
 
-def lenet_300_100() -> keras.Model:
+def lenet_300_100(widths: Sequence[int] = (300, 100)) -> keras.Model:
     """Return 784-300-100-10, 266,610 parameters (LeCun et al. 1998).
+
+    Args:
+        widths: Of the hidden layers.
 
     >>> lenet_300_100().count_params()
     266610
@@ -18,16 +23,19 @@ def lenet_300_100() -> keras.Model:
         [
             keras.Input((SIDE, SIDE, 1)),
             layers.Flatten(),
-            layers.Dense(300, activation="relu", name="first"),
-            layers.Dense(100, activation="relu", name="second"),
+            layers.Dense(widths[0], activation="relu", name="first"),
+            layers.Dense(widths[1], activation="relu", name="second"),
             layers.Dense(10, name="logits"),
         ],
         name="lenet-300-100",
     )
 
 
-def lenet_5() -> keras.Model:
+def lenet_5(widths: Sequence[int] = (20, 50, 500)) -> keras.Model:
     """Return Caffe's LeNet-5 with ReLU after convolutions, too; 431,080 parameters.
+
+    Args:
+        widths: Filters of the two convolutions, units of the hidden dense layer.
 
     >>> lenet_5().count_params()
     431080
@@ -35,12 +43,12 @@ def lenet_5() -> keras.Model:
     return keras.Sequential(
         [
             keras.Input((SIDE, SIDE, 1)),
-            layers.Conv2D(20, 5, activation="relu", name="first"),
+            layers.Conv2D(widths[0], 5, activation="relu", name="first"),
             layers.MaxPooling2D(),
-            layers.Conv2D(50, 5, activation="relu", name="second"),
+            layers.Conv2D(widths[1], 5, activation="relu", name="second"),
             layers.MaxPooling2D(),
             layers.Flatten(),
-            layers.Dense(500, activation="relu", name="third"),
+            layers.Dense(widths[2], activation="relu", name="third"),
             layers.Dense(10, name="logits"),
         ],
         name="lenet-5",
@@ -87,8 +95,15 @@ def alexnet(side: int = 224, classes: int = 1000, channels: int = 3) -> keras.Mo
     )
 
 
-def network(arch: str, classes: int = 10) -> keras.Model:
-    """Return a network by name: "lenet-300-100", "lenet-5" or "alexnet-cifar"."""
+def network(arch: str, classes: int = 10, widths: Sequence[int] | None = None) -> keras.Model:
+    """Return a network by name.
+
+    Args:
+        arch: "lenet-300-100", "lenet-5" or "alexnet-cifar".
+        classes: Outputs of AlexNet.
+        widths: Of a LeNet's hidden layers; as published by default.
+    """
     if arch == "alexnet-cifar":
         return alexnet(32, classes)
-    return {"lenet-300-100": lenet_300_100, "lenet-5": lenet_5}[arch]()
+    make = {"lenet-300-100": lenet_300_100, "lenet-5": lenet_5}[arch]
+    return make() if widths is None else make(widths)

@@ -69,6 +69,8 @@ class Recipe:
         arch: A name that `apps.digits.model.network` knows.
         stages: In their order.
         classes: Outputs of the network.
+        widths: Room for neurons in the hidden layers that growth begins with; as in the dense
+            network where it is None. What growth never fills need not be computed.
         seed_sparsity: Share of the connections, between living neurons, that the random seed
             architecture lacks.
         seed_neurons: Share of each hidden layer's neurons that live in the seed; 1 for all.
@@ -85,6 +87,7 @@ class Recipe:
     arch: str
     stages: tuple[Stage, ...]
     classes: int = 10
+    widths: tuple[int, ...] | None = None
     seed_sparsity: float = 0.5
     seed_neurons: float = 1.0
     batch_size: int = 256
@@ -121,6 +124,7 @@ class Recipe:
         """
         values = dataclasses.asdict(self)
         values["stages"] = list(values["stages"])
+        values["widths"] = list(self.widths) if self.widths else None
         return values
 
     @classmethod
@@ -130,6 +134,7 @@ class Recipe:
         return cls(
             **{
                 **values,
+                "widths": tuple(values["widths"]) if values["widths"] else None,
                 "stages": tuple(Stage(**stage) for stage in values["stages"]),
                 "augment": Affine(**augment) if augment else None,
             }

@@ -87,7 +87,7 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
 def seed_architecture(recipe: Recipe) -> keras.Model:
     """Return the network that a recipe begins with, masks included."""
     keras.utils.set_random_seed(recipe.seed)
-    model = network(recipe.arch, recipe.classes)
+    model = network(recipe.arch, recipe.classes, recipe.widths)
     hidden = [layer.name for layer in model.layers[:-1] if layer.weights]
     neurons = dict.fromkeys(hidden, recipe.seed_neurons) if recipe.seed_neurons < 1 else None
     return hl.sparsify(model, recipe.seed_sparsity, seed=recipe.seed, neurons=neurons)
