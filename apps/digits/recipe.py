@@ -27,7 +27,9 @@ class Stage:
         score: What pruning ranks by, as in `hl.Pruning`.
         distribution: "per_matrix", or "global": each layer keeps what its scores earn.
         step: Share of what is left that a pruning iteration removes.
-        iterations: How many pruning iterations; 0 for none.
+        iterations: How many pruning iterations at most; 0 for none.
+        parameters: Pruning ends as the shrunk network has no more parameters than these; 0 for no
+            such limit.
         retrain_epochs: Epochs of retraining after each.
         retrain_rate: Peak learning rate of retraining.
         retrain_floor: Share of it that the rate falls to within an iteration; 1 keeps it.
@@ -49,6 +51,7 @@ class Stage:
     distribution: str = "per_matrix"
     step: float = 0.2
     iterations: int = 0
+    parameters: int = 0
     retrain_epochs: int = 1
     retrain_rate: float = 1e-3
     retrain_floor: float = 0.0
@@ -57,7 +60,7 @@ class Stage:
 
     @property
     def epochs(self) -> int:
-        """How many epochs the stage takes."""
+        """How many epochs the stage takes at most."""
         return self.train_epochs + self.iterations * self.retrain_epochs
 
 
