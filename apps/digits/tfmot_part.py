@@ -39,8 +39,9 @@ def main(job: dict[str, Any]) -> None:
         return augment(tf.cast(images, tf.float32) / 255, key), labels
 
     data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(y), seed=job["seed"])
-    data = data.batch(BATCH, drop_remainder=True).map(batch).prefetch(2)
-    steps, epochs = len(y) // BATCH, job["epochs"]
+    size = min(BATCH, len(y))
+    data = data.batch(size, drop_remainder=True).map(batch).prefetch(2)
+    steps, epochs = len(y) // size, job["epochs"]
     layers = tf_keras.layers
     model = tf_keras.Sequential(
         [
@@ -57,7 +58,7 @@ def main(job: dict[str, Any]) -> None:
         final_sparsity=1 - job["target"] / places,
         begin_step=steps * 2,
         end_step=steps * (epochs - 8),
-        frequency=steps // 4,
+        frequency=max(1, steps // 4),
     )
     pruned = tfmot.sparsity.keras.prune_low_magnitude(model, pruning_schedule=schedule)
     loss = tf_keras.losses.CategoricalCrossentropy(from_logits=True)

@@ -3,6 +3,8 @@ import dataclasses
 import pytest
 
 import hlstm_tf as hl
+from apps.common.record import read_record
+from apps.digits import compare
 from apps.digits.compare import TARGET, to_target, ways
 from apps.digits.recipes import RECIPES, SHORT_EPOCHS, recipe, short
 from apps.digits.train import seed_architecture
@@ -50,3 +52,20 @@ def test_every_recipe_begins_with_a_seed_that_is_smaller_than_the_dense_network(
 def test_recipes_come_by_name():
     assert set(RECIPES) == {"lenet-300-100", "lenet-5", "alexnet-cifar"}
     assert short(7).seed == 7
+
+
+@pytest.mark.training
+def test_every_way_trains_to_about_the_same_size(mnist, splits, tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_model_optimization")
+    chosen = [way for way in ways() if way.table == "comparison"]
+    monkeypatch.setattr(compare, "ways", lambda: chosen)
+    folders = list(compare.run_all(splits, mnist, tmp_path, seeds=1))
+    records = [read_record(folder) for folder in folders]
+    assert [record["kind"] for record in records] == [way.kind for way in chosen]
+    for record in records:
+        epochs = record["epochs"]
+        left = epochs[-1]["connections_after"] if epochs else record["result"]["weights"]
+        assert left == pytest.approx(TARGET, rel=0.1)
+        assert record["result"]["weights"] <= left
+        assert record["result"]["valid"]["total"] == len(splits.valid)
+    assert list(compare.run_all(splits, mnist, tmp_path, seeds=1)) == folders
