@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.rate import Rate
 from apps.digits.cli import RUNS
 
 
@@ -22,7 +23,7 @@ def train(args: argparse.Namespace) -> None:
     trained = run(recipe, splits, args.out or RUNS / f"{args.arch}-{args.seed}")
     figures = trained.result
     print(
-        f"validation error {error_rate(figures)}; {figures['parameters']:,} parameters,"
+        f"validation error {_text(error_rate(figures))}; {figures['parameters']:,} parameters,"
         f" {figures['flops']:,} FLOPs an image"
     )
     print(f"model in {trained.model}")
@@ -68,11 +69,14 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(figures))
         return
+    print(f"{args.model} on {args.split}: error {_text(rate)}{size}")
+
+
+def _text(rate: Rate) -> str:
+    """An error rate to hundredths of a percent: one digit of 10,000."""
+    low, high = (100 * end for end in rate.interval)
     share = f"{100 * rate.value:.2f} % ({rate.errors}/{rate.total})"
-    print(
-        f"{args.model} on {args.split}: error {share}, 95 % interval {100 * low:.2f} to"
-        f" {100 * high:.2f} %{size}"
-    )
+    return f"{share}, 95 % interval {low:.2f} to {high:.2f} %"
 
 
 def export(args: argparse.Namespace) -> None:

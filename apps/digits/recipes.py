@@ -63,7 +63,7 @@ RECIPES: dict[str, Recipe] = {
                 rate=4e-3,
                 shrink=True,
             ),
-            # Features that no digit excites score nothing; a step has to be larger than their share.
+            # Features that no digit excites score 0; a step has to be larger than their share.
             Stage("trim", step=0.4, iterations=1, retrain_epochs=2, retrain_rate=3e-3, **_FINE),
             Stage(
                 "prune",
