@@ -57,7 +57,7 @@ def write_model(
         )
     shutil.copyfile(run / NAME, folder / NAME)
     network = compact(load_keras(run / COMPACT))
-    reads = [layer for layer in network.layers if isinstance(layer, Pixels)]
+    reads = [layer for layer in network.layers[:1] if isinstance(layer, Pixels)]
     if reads:
         plot_pixels(network, folder / PIXELS)
     with written_beside(folder / CARD) as temporary:

@@ -1,7 +1,8 @@
-"""The input of a network that looks at some of the pixels only."""
+"""Dense layers that read some of an image, or of its features, only."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 
 @keras.saving.register_keras_serializable(package="digits")
 class Pixels(keras.layers.Layer):
-    """Takes chosen pixels of an image, in a row.
+    """Takes chosen pixels of an image, or places of feature maps, in a row.
 
-    `hl.shrink` takes out neurons; inputs it leaves, since a network's input is its face. With this
-    layer in place of `Flatten` the rows of the first kernel that pruning has emptied are gone, too.
+    `hl.shrink` takes out neurons and whole maps; places in them it leaves, and of a network's input
+    the pixels. With this layer in place of `Flatten` the rows that pruning has emptied in the
+    kernel behind it are gone, too.
 
     Args:
-        places: Of the pixels, in the flattened image.
+        places: In the flattened image or maps.
     """
 
     def __init__(self, places: Sequence[int], **kwargs: Any) -> None:
@@ -36,9 +38,9 @@ class Pixels(keras.layers.Layer):
 
 
 def without_dead_pixels(model: keras.Model) -> keras.Model:
-    """Return the same function with the pixels gone that no first-layer weight reads.
+    """Return the same function with the places gone that the dense layer after `Flatten` ignores.
 
-    Of a model that begins otherwise than with `Flatten` and a dense layer nothing changes.
+    Of a model without a `Flatten` before a dense layer nothing changes.
 
     Args:
         model: A Sequential model of plain layers.
@@ -54,23 +56,26 @@ def without_dead_pixels(model: keras.Model) -> keras.Model:
     (50, 300)
     """
     layers = model.layers
-    starts_dense = (
-        len(layers) > 1
-        and isinstance(layers[0], keras.layers.Flatten)
-        and isinstance(layers[1], keras.layers.Dense)
-    )
-    if not starts_dense:
+    flat = _flatten(layers)
+    if flat is None:
         return model
-    kernel = layers[1].get_weights()[0]
+    kernel, *bias = layers[flat + 1].get_weights()
     places = np.flatnonzero(np.any(kernel != 0, axis=1)).tolist()
-    rest = [layer.__class__.from_config(layer.get_config()) for layer in layers[1:]]
-    network = keras.Sequential(
-        [keras.Input(model.input_shape[1:]), Pixels(places, name="pixels"), *rest], name=model.name
-    )
-    rest[0].set_weights([kernel[places], *layers[1].get_weights()[1:]])
-    for new, old in zip(rest[1:], layers[2:], strict=True):
-        new.set_weights(old.get_weights())
+    new = [layer.__class__.from_config(layer.get_config()) for layer in layers]
+    new[flat] = Pixels(places, name="pixels" if flat == 0 else "places")
+    network = keras.Sequential([keras.Input(model.input_shape[1:]), *new], name=model.name)
+    for number, layer in enumerate(layers):
+        weights = [kernel[places], *bias] if number == flat + 1 else layer.get_weights()
+        new[number].set_weights(weights)
     return network
+
+
+def _flatten(layers: Sequence[keras.Layer]) -> int | None:
+    """Where a `Flatten` stands right before a dense layer."""
+    for number, (layer, following) in enumerate(itertools.pairwise(layers)):
+        if isinstance(layer, keras.layers.Flatten) and isinstance(following, keras.layers.Dense):
+            return number
+    return None
 
 
 def pixel_weights(model: keras.Model) -> np.ndarray:

@@ -39,8 +39,19 @@ def test_dead_neurons_and_pixels_are_gone_and_the_function_is_kept(pruned, split
     assert counts.sum() == 96 * 12
 
 
-def test_a_convolution_keeps_its_image():
-    assert not any(isinstance(layer, Pixels) for layer in compact(lenet_5()).layers)
+def test_a_network_of_convolutions_loses_the_places_that_no_unit_reads(splits):
+    model = lenet_5()
+    dense = next(layer for layer in model.layers if layer.name == "third")
+    kernel, bias = dense.get_weights()
+    # Of the 4 x 4 places of each map the four in the middle are read.
+    middle = np.zeros((4, 4, 50, 1), bool)
+    middle[1:3, 1:3] = True
+    dense.set_weights([kernel * middle.reshape(800, 1), bias])
+    small = compact(model)
+    [places] = [layer for layer in small.layers if isinstance(layer, Pixels)]
+    assert len(places.places) == 200
+    images, _ = scoring_data(splits.valid)
+    np.testing.assert_allclose(small(images), model(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("quantization", [None, "dynamic"])
