@@ -142,6 +142,8 @@ def _by_kind(
     for record in records.values():
         if record.get("table") == table:
             groups.setdefault(record["kind"], []).append(record)
+    if not groups:
+        return "No records yet: `python -m apps.digits compare`, then `table` with its folders."
     rows = []
     for kind, runs in sorted(groups.items(), key=lambda item: item[1][0]["order"]):
         size = statistics.mean(run["result"]["parameters"] for run in runs)
