@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.rate import Rate
@@ -14,9 +16,9 @@ from apps.common.record import NAME, read_record
 from apps.digits.batches import scoring_data
 from apps.digits.classifier import load, load_keras
 from apps.digits.evaluate import errors
-from apps.digits.export import TFLITE, Exported, compact, export_network
+from apps.digits.export import TFLITE, Exported, export_network
+from apps.digits.gathered import pixel_weights
 from apps.digits.mnist import Splits
-from apps.digits.pixels import Pixels, pixel_weights
 from apps.digits.table import DENSE, WHAT
 from apps.digits.train import COMPACT
 
@@ -56,28 +58,26 @@ def write_model(
             f" has {record['result']['valid']}; give the --data-dir of the training"
         )
     shutil.copyfile(run / NAME, folder / NAME)
-    network = compact(load_keras(run / COMPACT))
-    reads = [layer for layer in network.layers[:1] if isinstance(layer, Pixels)]
-    if reads:
-        plot_pixels(network, folder / PIXELS)
+    counts = None
+    if record["recipe"]["arch"] == "lenet-300-100":
+        counts = pixel_weights(load_keras(run / COMPACT))
+        plot_pixels(counts, folder / PIXELS)
     with written_beside(folder / CARD) as temporary:
-        temporary.write_text(card(record, exported, folder.name, reads), encoding="utf-8")
+        temporary.write_text(card(record, exported, folder.name, counts), encoding="utf-8")
     files = [folder / CARD, folder / NAME, exported.tflite, exported.saved_model]
-    return files + ([folder / PIXELS] if reads else [])
+    return files + ([] if counts is None else [folder / PIXELS])
 
 
-def card(record: dict[str, Any], exported: Exported, name: str, reads: list[Pixels]) -> str:
+def card(record: dict[str, Any], exported: Exported, name: str, counts: np.ndarray | None) -> str:
     """Return the text of a model card."""
     recipe, result = record["recipe"], record["result"]
     arch, rate = recipe["arch"], Rate(**result["valid"])
     parameters, flops = DENSE[arch]
     low, high = rate.interval
-    pixels = (
-        f"It looks at {len(reads[0].places)} of the 784 pixels:\n\n"
-        f"![how many weights read each pixel]({PIXELS})\n\n"
-        if reads
-        else ""
-    )
+    pixels = ""
+    if counts is not None:
+        pixels = f"It looks at {np.count_nonzero(counts)} of the {counts.size} pixels:\n\n"
+        pixels += f"![how many weights read each pixel]({PIXELS})\n\n"
     dense = ""
     if "dense" in record:
         whole = Rate(**record["dense"]["valid"])
@@ -120,15 +120,14 @@ each retraining: expect new digits to be a little harder. Test digits decided no
 """
 
 
-def plot_pixels(network: Any, path: Path) -> Path:
-    """Draw how many weights read each pixel."""
+def plot_pixels(counts: np.ndarray, path: Path) -> Path:
+    """Draw how many weights read each pixel, `(height, width)`."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError(
             'plots need matplotlib, which is not installed; pip install "hlstm_tf[report]"'
         ) from error
-    counts = pixel_weights(network)
     figure = Figure(figsize=(4.2, 3.4), layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(counts, cmap="magma", interpolation="nearest")

@@ -12,8 +12,8 @@ import numpy as np
 import hlstm_tf as hl
 from apps.common.errors import InputError
 
-# Registers the layer that compact files begin with.
-from apps.digits.pixels import Pixels  # noqa: F401
+# Registers a layer that files may hold.
+from apps.digits.gathered import GatheredDense  # noqa: F401
 
 FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
 Classifier = Callable[[np.ndarray], np.ndarray]

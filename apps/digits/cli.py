@@ -99,7 +99,8 @@ def _export(add: Add) -> None:
     command = add(
         "export",
         "write a model as SavedModel and TFLite file, each checked against the Keras model",
-        "Masks are folded in, dead neurons and the pixels that nothing reads removed first.",
+        "Masks are folded in and dead neurons removed first; sparse dense layers hold no more than"
+        " the connections that exist.",
     )
     command.add_argument("--model", type=Path, required=True, help="a .keras file")
     command.add_argument(

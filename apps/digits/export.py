@@ -12,7 +12,7 @@ import numpy as np
 import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.digits.classifier import load_keras
-from apps.digits.pixels import without_dead_pixels
+from apps.digits.gathered import gathered
 
 TFLITE = "model.tflite"
 
@@ -38,8 +38,8 @@ class Exported:
 
 
 def compact(model: keras.Model) -> keras.Model:
-    """Return the same function in plain layers, without dead neurons and pixels."""
-    return without_dead_pixels(hl.shrink(hl.strip(model) if hl.masked_kernels(model) else model))
+    """Return the same function without dead neurons, sparse dense layers as `GatheredDense`."""
+    return gathered(hl.shrink(hl.strip(model) if hl.masked_kernels(model) else model))
 
 
 def export_network(
@@ -51,7 +51,7 @@ def export_network(
     """Write a network as a SavedModel and a TFLite file, each compared with the Keras model.
 
     Args:
-        model: A `.keras` file; masks are folded in, dead neurons and pixels removed.
+        model: A `.keras` file; masks are folded in, dead neurons removed.
         folder: Gets `model.tflite` and, as TensorFlow Serving wants it, the SavedModel's version 1.
         quantization: Of the TFLite file: None, "float16" or "dynamic" (`hl.export_tflite`).
         images: `(number, height, width, channels)` float32 to compare on; random ones by default.
