@@ -34,11 +34,18 @@ def test_alexnet_at_32_trains_by_a_shortened_recipe(tmp_path):
     images[np.arange(60), :, :, labels] += 150
     digits = Digits(images.astype(np.uint8), labels, classes=3)
     stages = (
-        Stage("grow", growth_epochs=1, train_epochs=3, rate=3e-4),
-        Stage("prune", step=0.5, iterations=2, retrain_rate=3e-4, distribution="global"),
+        Stage("grow", growth_epochs=1, train_epochs=10, rate=3e-4),
+        Stage(
+            "prune",
+            step=0.5,
+            iterations=2,
+            retrain_epochs=2,
+            retrain_rate=3e-4,
+            distribution="global",
+        ),
     )
     short = dataclasses.replace(
-        recipe("alexnet-cifar", classes=3), stages=stages, batch_size=10, augment=None
+        recipe("alexnet-cifar", classes=3), stages=stages, batch_size=6, augment=None
     )
     trained = train(short, Splits(digits[:48], digits[48:], None), tmp_path / "run")
     assert trained.result["weights"] < 7_139_722 / 4
