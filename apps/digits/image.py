@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from apps.common.errors import InputError
+from apps.common.pillow import Image, UnidentifiedImageError
 from apps.digits.mnist import SIDE
 
 BOX = 20

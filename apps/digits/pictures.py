@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from apps.common.errors import InputError
+from apps.common.pillow import Image, UnidentifiedImageError
 from apps.common.progress import Progress
 from apps.digits.mnist import Digits, Splits
 
