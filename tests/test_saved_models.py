@@ -1,10 +1,15 @@
 """What is kept in saved_models/ runs, and does what its card says."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from apps.digits.batches import scaled
+from apps.digits.classifier import load
+from apps.digits.image import normalize
 from apps.speech import espeak
 from apps.speech.audio import resample
 from apps.speech.metrics import score
@@ -14,11 +19,37 @@ FOLDER = Path(__file__).parents[1] / "saved_models"
 MODELS = sorted(path for path in FOLDER.iterdir() if path.is_dir())
 
 
+def _ring() -> np.ndarray:
+    rows, columns = np.mgrid[:60, :50]
+    distance = np.hypot((rows - 30) / 24, (columns - 25) / 17)
+    return ((distance > 0.75) & (distance < 1.05)).astype(float)
+
+
+def _one() -> np.ndarray:
+    image = np.zeros((60, 50))
+    image[8:52, 22:27] = 1
+    return image
+
+
+def _seven() -> np.ndarray:
+    image = np.zeros((60, 50))
+    image[8:13, 10:38] = 1
+    for row in range(10, 54):
+        column = 36 - (row - 10) * 18 // 44
+        image[row, column - 2 : column + 3] = 1
+    return image
+
+
+DRAWN = {0: _ring(), 1: _one(), 7: _seven()}
+
+
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
 def test_every_model_has_a_card_and_is_listed(folder: Path) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "WER" in card
+    assert "WER" in card or "validation error" in card
     assert "make " in card or "python -m" in card
+    for path in folder.glob("*.tflite"):
+        assert f"{path.stat().st_size:,}" in card
     assert f"({folder.name}/README.md)" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
@@ -37,3 +68,29 @@ def test_the_recogniser_of_alphanumerics_hears_held_out_voices() -> None:
     words = score(said, heard).words
     assert words.total == 30
     assert words.errors <= 2
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
+def test_a_network_for_digits_is_small_and_its_card_says_how_small(name: str) -> None:
+    folder = FOLDER / name
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    result = record["result"]
+    assert f"{result['parameters']:,} parameters" in card
+    assert f"({result['valid']['errors']} of {result['valid']['total']:,})" in card
+    assert (folder / "model.tflite").stat().st_size < 100_000
+    size = sum(path.stat().st_size for path in (folder / "1").rglob("*") if path.is_file())
+    assert size < 100_000
+    assert f"{size:,}" in card
+    stored = tf.train.load_checkpoint(str(folder / "1" / "variables" / "variables"))
+    values = [stored.get_tensor(name) for name in stored.get_variable_to_shape_map()]
+    weights = [value for value in values if getattr(value, "dtype", None) == np.float32]
+    assert sum(map(np.count_nonzero, weights)) == result["parameters"]
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
+def test_both_files_of_a_network_for_digits_agree_and_read_drawn_digits(name: str) -> None:
+    images = scaled(np.stack([normalize(drawing) for drawing in DRAWN.values()]))
+    lite, saved = (load(FOLDER / name / file)(images) for file in ("model.tflite", "1"))
+    np.testing.assert_allclose(lite, saved, atol=1e-4 * np.ptp(saved))
+    assert np.argmax(lite, axis=1).tolist() == list(DRAWN)

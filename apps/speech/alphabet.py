@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 CHARACTERS = " ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 

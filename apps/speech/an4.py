@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import ENGLISH, Alphabet
-from apps.speech.errors import InputError
 from apps.speech.utterance import Corpus, Utterance
 
 VALIDATION_SPEAKERS = (

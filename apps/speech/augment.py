@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 if TYPE_CHECKING:
     # Imported where it is needed: a recipe can be read without it, in a tenth of the time.

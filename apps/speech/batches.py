@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from apps.common.errors import InputError
 from apps.speech.augment import Augment
-from apps.speech.errors import InputError
 
 Epoch: TypeAlias = "int | tf.Variable | Callable[[], int]"
 MULTIPLE = 16  # padded lengths are multiples of it: friendly to strides and vector units

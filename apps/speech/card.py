@@ -18,9 +18,9 @@ from typing import Any
 
 import keras
 
+from apps.common.errors import InputError
+from apps.common.files import written_beside
 from apps.speech.alphabet import Alphabet
-from apps.speech.errors import InputError
-from apps.speech.files import written_beside
 from apps.speech.front_end import FrontEnd, from_config
 
 NAME = "recognizer.json"

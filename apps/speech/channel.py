@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 NOISES = ("white", "pink", "brown", "hum")
 

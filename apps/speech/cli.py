@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError, one_line
 from hlstm_command import quiet_import
 
 RUNS = Path("runs/speech")
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             quiet_import("hlstm_tf")
         getattr(commands, args.command)(args)
     except (InputError, FloatingPointError, OSError) as error:
-        print(f"{args.program} {args.command}: {_one_line(error)}", file=sys.stderr)
+        print(f"{args.program} {args.command}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it can", file=sys.stderr)
@@ -292,10 +292,3 @@ def _count(least: int) -> Callable[[str], int]:
         return value
 
     return integer
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return text or type(error).__name__

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from apps.common.errors import InputError
+from apps.common.files import written_beside
 from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
-from apps.speech.errors import InputError
-from apps.speech.files import written_beside
 from apps.speech.front_end import LogMel
 from apps.speech.sources import open_corpus
 from apps.speech.utterance import SPLITS, Corpus
@@ -37,8 +37,8 @@ def prepare(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
-    from apps.speech.memory import keep_freed_memory
-    from apps.speech.metrics import Rate
+    from apps.common.memory import keep_freed_memory
+    from apps.common.rate import Rate
     from apps.speech.recipe import preset
     from apps.speech.train import train as run
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from apps.common.errors import InputError
+from apps.common.files import write_json
+from apps.common.progress import Progress
 from apps.speech import audio, channel, espeak, phrases, voices
-from apps.speech.errors import InputError
-from apps.speech.files import write_json
-from apps.speech.progress import Progress
 from apps.speech.utterance import SPLITS, Corpus, SplitName, Utterance
 
 __all__ = ["Corpus", "Utterance", "read_synthesised", "synthesise"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
-from apps.speech.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from apps.common.files import write_json, written_beside
+from apps.common.record import read_record
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
 from apps.speech.demo_part import RESULT, Row
 from apps.speech.features import extract_all
-from apps.speech.files import write_json, written_beside
 from apps.speech.recipe import DEMO_CORPUS, Recipe, preset
-from apps.speech.record import read_record
 from apps.speech.report import markdown, plot_training
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 from hlstm_command import quiet_import

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apps.speech.files import write_json
-from apps.speech.memory import keep_freed_memory
+from apps.common.files import write_json
+from apps.common.memory import keep_freed_memory
 
 RESULT = "rows.json"
 

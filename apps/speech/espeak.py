@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 SAMPLE_RATE = 22050
 """Of what eSpeak NG produces, in Hz."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from apps.common.progress import Progress
 from apps.speech.alphabet import Alphabet
 from apps.speech.decode import beam, greedy, transcripts
 from apps.speech.features import extract_all
 from apps.speech.metrics import ErrorRates, score
-from apps.speech.progress import Progress
 from apps.speech.utterance import Utterance
 
 if TYPE_CHECKING:

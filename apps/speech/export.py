@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 
 import hlstm_tf as hl
+from apps.common.errors import InputError
 from apps.speech.card import NAME, Card, of_model, write_to_tflite
-from apps.speech.errors import InputError
 from apps.speech.recognizer import load_keras
 
 TFLITE = "model.tflite"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.common.errors import InputError
+from apps.common.files import written_beside
+from apps.common.progress import Progress
 from apps.speech.audio import load_audio, speed
-from apps.speech.errors import InputError
-from apps.speech.files import written_beside
 from apps.speech.front_end import MFCC, FrontEnd, LogMel, from_config
-from apps.speech.progress import Progress
 from apps.speech.utterance import Utterance
 
 __all__ = ["MFCC", "FrontEnd", "LogMel", "extract_all", "from_config"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import ENGLISH, Alphabet
-from apps.speech.errors import InputError
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
 SHARES = (0.8, 0.1, 0.1)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 FLOOR = 1e-10
 """Power below which a band counts as silent: about -100 dB of full scale."""

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 import hlstm_tf as hl
+from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.augment import Augment
 from apps.speech.batches import batches
-from apps.speech.errors import InputError
 from apps.speech.features import extract_all
 from apps.speech.front_end import FrontEnd
 from apps.speech.utterance import Corpus, SplitName, Utterance

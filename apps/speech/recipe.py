@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.augment import Augment, SpecAugment, chain
-from apps.speech.errors import InputError
 from apps.speech.front_end import FrontEnd, LogMel, from_config
 from apps.speech.vocal_tract import VocalTractLength
 

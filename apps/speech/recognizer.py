@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from apps.common.errors import InputError
 from apps.speech import card as cards
 from apps.speech.audio import load_audio
 from apps.speech.card import Card
 from apps.speech.decode import Transcript, transcripts
-from apps.speech.errors import InputError
 
 FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
 

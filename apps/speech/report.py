@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apps.speech.errors import InputError
-from apps.speech.files import written_beside
-from apps.speech.record import read_record
+from apps.common.errors import InputError
+from apps.common.files import written_beside
+from apps.common.record import read_record
+from apps.common.tables import markdown
 
 TABLE, CURVES = "report.md", "training.png"
 
@@ -61,24 +62,6 @@ def training_row(name: str, record: dict[str, Any]) -> tuple[str, ...]:
         f"{wer:.1%}" if wer is not None else "-",
         f"{sum(e['seconds'] for e in epochs) / 60:.1f}",
     )
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns line up as plain text, too.
-
-    >>> print(markdown(("model", "WER"), [("LSTM", "9.1 %")]))
-    | model | WER   |
-    |-------|-------|
-    | LSTM  | 9.1 % |
-    """
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (f" {cell:<{width}} " for cell, width in zip(cells, widths, strict=True))
-        return f"|{'|'.join(padded)}|"
-
-    rule = f"|{'|'.join('-' * (width + 2) for width in widths)}|"
-    return "\n".join([line(columns), rule, *map(line, rows)])
 
 
 def plot_training(records: dict[str, dict[str, Any]], path: Path) -> Path:

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.an4 import is_an4, read_an4
 from apps.speech.corpus import MANIFEST, read_synthesised
-from apps.speech.errors import InputError
 from apps.speech.folder import find_csv, read_folder
 from apps.speech.utterance import Corpus
 

@@ -17,23 +17,17 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
-from apps.speech.backup import Backup
-from apps.speech.errors import InputError
+from apps.common.backup import Backup
+from apps.common.errors import InputError
+from apps.common.files import written_beside
+from apps.common.learning_rate import FiniteLoss, LearningRate
+from apps.common.record import NAME, read_record
 from apps.speech.evaluate import Recognition, error_rates
-from apps.speech.files import written_beside
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.record import NAME, read_record
-from apps.speech.training import (
-    BestModel,
-    EpochLines,
-    FiniteLoss,
-    LearningRate,
-    RunRecord,
-    WordErrorRate,
-)
+from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 from apps.speech.utterance import Corpus
 
 MODEL, COMPACT, GROWN, STATE = "model.keras", "compact.keras", "grown.keras", "state"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf

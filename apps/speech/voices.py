@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 from apps.speech.espeak import Voice
 from apps.speech.utterance import SPLITS, SplitName
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import CHARACTERS, Alphabet
-from apps.speech.errors import InputError
 
 words = st.lists(st.text(CHARACTERS.strip(), min_size=1, max_size=6), max_size=5)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apps.common.errors import InputError
 from apps.speech import an4
 from apps.speech.an4 import VALIDATION_SPEAKERS, read_an4
 from apps.speech.audio import load_audio
-from apps.speech.errors import InputError
 
 TRAIN = {
     "clstk/fabc/cen1-fabc-b": "OPEN SEVEN",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from apps.common.errors import InputError
 from apps.speech.audio import load_audio, resample
-from apps.speech.errors import InputError
 
 
 def tone(seconds=0.5, rate=16000, hertz=440.0, level=0.5):

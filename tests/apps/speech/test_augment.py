@@ -4,9 +4,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.common.errors import InputError
 from apps.speech.audio import speed
 from apps.speech.augment import SpecAugment
-from apps.speech.errors import InputError
 
 
 def masked(augment, shape=(6, 50, 20), lengths=None, seed=(0, 0), dtype=tf.float32):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.common.errors import InputError
 from apps.speech.augment import SpecAugment
 from apps.speech.batches import (
     MULTIPLE,
@@ -15,7 +16,6 @@ from apps.speech.batches import (
     required_frames,
     usable,
 )
-from apps.speech.errors import InputError
 
 lengths_lists = st.lists(st.integers(1, 900), min_size=1, max_size=60)
 

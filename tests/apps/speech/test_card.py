@@ -3,6 +3,7 @@ import zipfile
 
 import pytest
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.card import (
     NAME,
@@ -12,7 +13,6 @@ from apps.speech.card import (
     read_from_tflite,
     write_to_tflite,
 )
-from apps.speech.errors import InputError
 from apps.speech.front_end import MFCC, LogMel
 from apps.speech.model import ModelConfig, build
 

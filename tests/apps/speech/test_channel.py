@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
+from apps.common.errors import InputError
 from apps.speech.channel import NOISES, Channel, coloured_noise, fast_length
-from apps.speech.errors import InputError
 
 RATE = 16000
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from apps.common.errors import InputError
 from apps.speech import corpus as corpus_module
 from apps.speech import voices
 from apps.speech.audio import load_audio
 from apps.speech.corpus import MANIFEST, read_synthesised, synthesise
-from apps.speech.errors import InputError
 
 SIZE = {"train": 8, "valid": 3, "test": 3, "quiet": True}
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.decode import Transcript, align, beam, greedy, log_softmax, transcripts
-from apps.speech.errors import InputError
 
 
 def logits_of(path, classes=5, sure=9.0):

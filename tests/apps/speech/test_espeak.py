@@ -7,8 +7,8 @@ import librosa
 import numpy as np
 import pytest
 
+from apps.common.errors import InputError
 from apps.speech import espeak
-from apps.speech.errors import InputError
 from apps.speech.espeak import Voice, speak
 
 # Voices whose noise depends on the library's or C's random numbers and on its flutter.

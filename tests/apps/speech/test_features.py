@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from apps.common.errors import InputError
 from apps.speech.audio import load_audio, speed
-from apps.speech.errors import InputError
 from apps.speech.features import LogMel, extract_all
 from apps.speech.utterance import Utterance
 

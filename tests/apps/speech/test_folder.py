@@ -6,8 +6,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.common.errors import InputError
 from apps.speech import folder as folder_module
-from apps.speech.errors import InputError
 from apps.speech.folder import read_folder
 from apps.speech.utterance import Utterance
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 from apps.speech.front_end import MFCC, LogMel, from_config
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.speech.errors import InputError
-from apps.speech.metrics import Rate, score, wilson
+from apps.common.errors import InputError
+from apps.common.rate import Rate, wilson
+from apps.speech.metrics import score
 
 sentences = st.lists(st.sampled_from(["A", "B", "CD", "'"]), max_size=6).map(" ".join)
 

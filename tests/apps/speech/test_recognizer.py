@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 from apps.speech.export import export_recognizer
 from apps.speech.recognizer import load_recognizer
 

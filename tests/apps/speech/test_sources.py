@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from apps.common.errors import InputError
 from apps.speech.corpus import synthesise
-from apps.speech.errors import InputError
 from apps.speech.sources import open_corpus
 from tests.apps.speech.test_an4 import TRAIN, write_audio, write_lists
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
+from apps.common.errors import InputError
+from apps.common.record import read_record
 from apps.speech.cost import cost_of
-from apps.speech.errors import InputError
 from apps.speech.recipe import PRESETS, GrowAndPruneRecipe, Recipe, preset
 from apps.speech.recognizer import load_keras
-from apps.speech.record import read_record
 from apps.speech.train import build_from, train
 from apps.speech.training import RunRecord
 from tests.apps.speech.conftest import TINY

@@ -8,20 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.common.learning_rate import FiniteLoss, LearningRate, warmup_cosine
+from apps.common.record import read_record
 from apps.speech.alphabet import Alphabet
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.material import Material, scoring_data, training_data
 from apps.speech.model import ModelConfig, build
-from apps.speech.record import read_record
-from apps.speech.training import (
-    BestModel,
-    EpochLines,
-    FiniteLoss,
-    LearningRate,
-    RunRecord,
-    WordErrorRate,
-    warmup_cosine,
-)
+from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 
 ALPHABET = Alphabet(" AB")
 CONFIG = ModelConfig(

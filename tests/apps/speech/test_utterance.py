@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 from apps.speech.utterance import Corpus, Utterance
 
 

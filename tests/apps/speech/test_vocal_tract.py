@@ -4,7 +4,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 from apps.speech.front_end import MFCC, LogMel
 from apps.speech.recipe import Recipe, preset
 from apps.speech.vocal_tract import VocalTractLength

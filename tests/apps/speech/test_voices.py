@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
+from apps.common.errors import InputError
 from apps.speech import espeak, voices
-from apps.speech.errors import InputError
 from apps.speech.utterance import SPLITS
 
 

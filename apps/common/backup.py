@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from apps.speech.errors import InputError
-from apps.speech.files import written_beside
+from apps.common.errors import InputError
+from apps.common.files import written_beside
 
 NAME = "state.npz"
 

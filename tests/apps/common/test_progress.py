@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from apps.speech.progress import Progress
+from apps.common.progress import Progress
 
 
 class Terminal(io.StringIO):

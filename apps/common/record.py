@@ -12,16 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from apps.speech.errors import InputError
+from apps.common.errors import InputError
 
 NAME = "record.json"
-PACKAGES = ("tensorflow", "keras", "numpy", "librosa", "hlstm_tf")
+PACKAGES = ("tensorflow", "keras", "numpy", "hlstm_tf")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a run's numbers depend on."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions that a run's numbers depend on: of `PACKAGES`, and of more."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from apps.speech.files import write_json, written_beside
+from apps.common.files import write_json, written_beside
 
 
 def test_the_file_appears_only_when_it_is_whole(tmp_path):

@@ -1,0 +1,1 @@
+"""What the applications share: errors, files, progress, records, a training's state on disk."""

@@ -1,0 +1,138 @@
+"""A model folder for `saved_models/`: exported files, record, figures and a model card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.common.errors import InputError
+from apps.common.files import written_beside
+from apps.common.rate import Rate
+from apps.common.record import NAME, read_record
+from apps.digits.batches import scoring_data
+from apps.digits.classifier import load, load_keras
+from apps.digits.evaluate import errors
+from apps.digits.export import TFLITE, Exported, export_network
+from apps.digits.gathered import pixel_weights
+from apps.digits.mnist import Splits
+from apps.digits.table import DENSE, WHAT
+from apps.digits.train import COMPACT
+
+CARD, PIXELS = "README.md", "pixels.png"
+
+
+def write_model(
+    run: str | os.PathLike[str], folder: str | os.PathLike[str], splits: Splits
+) -> list[Path]:
+    """Export a finished training and write its model card.
+
+    Args:
+        run: Folder of the training.
+        folder: Gets `model.tflite`, the SavedModel's folder `1`, `record.json`, `README.md` and,
+            of a network that looks at some of the pixels only, `pixels.png`.
+        splits: The digits it was trained on; the files are compared with the Keras model on
+            validation digits, and scored on them again.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: The training is not finished.
+    """
+    run, folder = Path(run), Path(folder)
+    record = read_record(run)
+    if "result" not in record:
+        raise InputError(f"{run}: its training is not finished; train on")
+    exported = export_network(run / COMPACT, folder, images=scoring_data(splits.valid)[0][:500])
+    rate = errors(load(exported.tflite), splits.valid)
+    if (rate.errors, rate.total) != (
+        record["result"]["valid"]["errors"],
+        record["result"]["valid"]["total"],
+    ):
+        raise InputError(
+            f"{exported.tflite}: {rate.errors} errors of {rate.total} validation digits, the record"
+            f" has {record['result']['valid']}; give the --data-dir of the training"
+        )
+    shutil.copyfile(run / NAME, folder / NAME)
+    counts = None
+    if record["recipe"]["arch"] == "lenet-300-100":
+        counts = pixel_weights(load_keras(run / COMPACT))
+        plot_pixels(counts, folder / PIXELS)
+    with written_beside(folder / CARD) as temporary:
+        temporary.write_text(card(record, exported, folder.name, counts), encoding="utf-8")
+    files = [folder / CARD, folder / NAME, exported.tflite, exported.saved_model]
+    return files + ([] if counts is None else [folder / PIXELS])
+
+
+def card(record: dict[str, Any], exported: Exported, name: str, counts: np.ndarray | None) -> str:
+    """Return the text of a model card."""
+    recipe, result = record["recipe"], record["result"]
+    arch, rate = recipe["arch"], Rate(**result["valid"])
+    parameters, flops = DENSE[arch]
+    low, high = rate.interval
+    pixels = ""
+    if counts is not None:
+        pixels = f"It looks at {np.count_nonzero(counts)} of the {counts.size} pixels:\n\n"
+        pixels += f"![how many weights read each pixel]({PIXELS})\n\n"
+    dense = ""
+    if "dense" in record:
+        whole = Rate(**record["dense"]["valid"])
+        dense = f" The dense network of the same training made {whole.errors}."
+    return f"""# {WHAT[arch]}, grown and pruned
+
+Recognises handwritten digits, 28 x 28, as MNIST has them, in {result["parameters"]:,} parameters.
+Seed {recipe["seed"]} of the recipe, which is in `record.json`.
+
+| file | bytes | logits against the Keras model's, largest difference as a share of their range |
+|---|---|---|
+| `{TFLITE}`, float32 | {exported.tflite_bytes:,} | {exported.tflite_error:.1e} |
+| `1`, SavedModel, signature `serve` | {exported.saved_model_bytes:,} | \
+{exported.saved_model_error:.1e} |
+| `{NAME}` | | every epoch of the training, and what came of it |
+
+```
+python -m apps.digits classify drawing.png --model saved_models/{name}/{TFLITE}
+python -m apps.digits evaluate --model saved_models/{name}/{TFLITE} --data-dir MNIST
+python -m apps.digits train --arch {arch} --seed {recipe["seed"]} --data-dir MNIST --out RUN
+python -m apps.digits card RUN --data-dir MNIST --out saved_models/{name}
+```
+
+| figure | here | dense | |
+|---|---|---|---|
+| parameters | {result["parameters"]:,} | {parameters:,} | \
+{parameters / result["parameters"]:.1f} x fewer |
+| of them weights, biases | {result["weights"]:,}, {result["biases"]:,} | | |
+| FLOPs an image | {result["flops"]:,} | {flops:,} | {flops / result["flops"]:.1f} x fewer |
+| validation error | {100 * rate.value:.2f} % ({rate.errors} of {rate.total:,}) | | 95 % interval \
+{100 * low:.2f} to {100 * high:.2f} % |
+
+Parameters: weights and biases that are not zero. FLOPs: 2 for each weight at each place where it is
+applied. All figures are printed by `train` and `evaluate`, the bytes by `export`.{dense} The
+validation digits, the last 5,000 of MNIST's training files, chose the recipe and the best epoch of
+each retraining: expect new digits to be a little harder. Test digits decided nothing.
+
+{pixels}**Made for** single digits, bright on black, in a box of 20 x 20 that is centered by mass
+(`classify` brings any image there). Anything else it takes for a digit, too.
+"""
+
+
+def plot_pixels(counts: np.ndarray, path: Path) -> Path:
+    """Draw how many weights read each pixel, `(height, width)`."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError(
+            'plots need matplotlib, which is not installed; pip install "hlstm_tf[report]"'
+        ) from error
+    figure = Figure(figsize=(4.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(counts, cmap="magma", interpolation="nearest")
+    figure.colorbar(shown, ax=axes, label="weights that read the pixel")
+    axes.set(title=f"{(counts > 0).sum()} of {counts.size} pixels are read", xticks=[], yticks=[])
+    with written_beside(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    return path

@@ -1,0 +1,335 @@
+"""A training from a recipe and digits to a folder with the models and the run's record.
+
+The folder holds `dense.keras` (the teacher, where the recipe has one), `model.keras` (masks
+included), `compact.keras` (the same function in plain layers without dead neurons), `record.json`,
+and `state/` while the run is not finished.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import hlstm_tf as hl
+from apps.common.backup import Backup
+from apps.common.errors import InputError
+from apps.common.files import write_json, written_beside
+from apps.common.learning_rate import FiniteLoss, LearningRate
+from apps.common.rate import Rate
+from apps.common.record import NAME, read_record, versions
+from apps.digits.batches import scoring_data, training_data
+from apps.digits.cost import cost_of, parameters
+from apps.digits.evaluate import errors
+from apps.digits.mnist import Splits
+from apps.digits.model import network
+from apps.digits.recipe import Recipe, Stage
+
+DENSE, MODEL, COMPACT, STATE = "dense.keras", "model.keras", "compact.keras", "state"
+# Growth and pruning score by these: a tenth of the digits tells as much as all of them, and trials
+# of feature maps pass over them dozens of times.
+SCORED = 5000
+# An upper limit: a stage ends where its iterations are complete.
+ENDLESS = 100_000
+# No stage is rolled back: how far a run prunes is the recipe's choice, made on validation digits.
+ANY_ERROR = 1.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Attributes:
+        folder: Of the run.
+        model: `compact.keras`.
+        result: Parameters, FLOPs and validation errors of the compact network, and of the dense
+            one where there is one.
+    """
+
+    folder: Path
+    model: Path
+    result: dict[str, Any]
+
+
+def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Trained:
+    """Train; go on with an interrupted training; return at once from a finished one.
+
+    Args:
+        recipe: What to do.
+        splits: The digits; those of the test split are not looked at.
+        folder: Of the run: new, empty, or that of the same recipe.
+
+    Raises:
+        InputError: The folder holds another run.
+        FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
+    """
+    folder = Path(folder)
+    sizes = splits.summary()
+    facts = {
+        "recipe": recipe.to_json(),
+        "data": {name: sizes[name] for name in ("train", "valid")},
+    }
+    _check_folder(folder, facts)
+    if "result" not in _record(folder):
+        keras.utils.set_random_seed(recipe.seed)
+        if not (folder / NAME).exists():
+            write_json(folder / NAME, {**facts, "versions": versions(), "epochs": []})
+        teacher = _teacher(recipe, splits, folder) if recipe.teacher_epochs else None
+        model = _staged(recipe, splits, folder, teacher)
+        _finish(model, splits, folder)
+    return Trained(folder, folder / COMPACT, read_record(folder)["result"])
+
+
+def seed_architecture(recipe: Recipe) -> keras.Model:
+    """Return the network that a recipe begins with, masks included."""
+    keras.utils.set_random_seed(recipe.seed)
+    model = network(recipe.arch, recipe.classes, recipe.widths)
+    hidden = [layer.name for layer in model.layers[:-1] if layer.weights]
+    neurons = dict.fromkeys(hidden, recipe.seed_neurons) if recipe.seed_neurons < 1 else None
+    return hl.sparsify(model, recipe.seed_sparsity, seed=recipe.seed, neurons=neurons)
+
+
+def _teacher(recipe: Recipe, splits: Splits, folder: Path) -> keras.Model:
+    """The dense network, trained first; read where that is done."""
+    path = folder / DENSE
+    if not path.exists():
+        keras.utils.set_random_seed(recipe.seed)
+        model = network(recipe.arch, recipe.classes)
+        data = training_data(splits.train, recipe.batch_size, recipe.seed, recipe.augment)
+        stage = Stage("dense", train_epochs=recipe.teacher_epochs, rate=2e-3)
+        _compile(model, recipe, stage.rate)
+        lines = _Lines(recipe, stage)
+        callbacks = [data.follow(), LearningRate(stage.rate, stage.epochs), FiniteLoss(), lines]
+        model.fit(
+            data,
+            validation_data=scoring_data(splits.valid),
+            epochs=stage.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[*callbacks, Backup(folder / STATE / "dense")],
+        )
+        _save(model, path)
+    return keras.models.load_model(path, compile=False)
+
+
+def _staged(
+    recipe: Recipe, splits: Splits, folder: Path, teacher: keras.Model | None
+) -> keras.Model:
+    data = training_data(
+        splits.train,
+        recipe.batch_size,
+        recipe.seed,
+        recipe.augment,
+        teacher,
+        recipe.teacher_share,
+        recipe.temperature,
+    )
+    model = None
+    for number, stage in enumerate(recipe.stages):
+        done = folder / STATE / f"{number}-{stage.name}.keras"
+        if done.exists():
+            model = None  # the last of those that are done is read when it is needed
+            continue
+        if model is None:
+            model = _before(recipe, folder, number)
+        _run_stage(recipe, stage, model, data, splits, folder)
+        if stage.shrink:
+            model = compacted(model)
+        _save(model, done)
+        # A later stage goes on from the file, as a resumed run does.
+        model = None
+    return _before(recipe, folder, len(recipe.stages))
+
+
+def compacted(model: keras.Model) -> keras.Model:
+    """Return the same function and connections with the dead neurons gone, to train on."""
+    small = hl.sparsify(hl.shrink(hl.strip(model)), 0.0)
+    kernels = hl.masked_kernels(small)
+    hl.edit_masks({kernel: np.asarray(kernel.variable) != 0 for kernel in kernels})
+    return small
+
+
+def _before(recipe: Recipe, folder: Path, number: int) -> keras.Model:
+    """The model that a stage begins with."""
+    if number == 0:
+        return seed_architecture(recipe)
+    path = folder / STATE / f"{number - 1}-{recipe.stages[number - 1].name}.keras"
+    return keras.models.load_model(path, compile=False)
+
+
+def _run_stage(
+    recipe: Recipe,
+    stage: Stage,
+    model: keras.Model,
+    data: hl.EpochData,
+    splits: Splits,
+    folder: Path,
+) -> None:
+    _compile(model, recipe, stage.rate)
+    few = scoring_data(splits.train[:SCORED])
+    gp = grow_and_prune(stage, few, folder / STATE / stage.name, recipe.seed)
+    rate = LearningRate(
+        stage.rate,
+        max(1, stage.train_epochs),
+        retraining=stage.retrain_rate,
+        retrain_epochs=stage.retrain_epochs,
+        floor=max(0.01, stage.retrain_floor),
+        grow_and_prune=gp,
+    )
+    model.fit(
+        data,
+        validation_data=scoring_data(splits.valid),
+        epochs=ENDLESS,
+        shuffle=False,
+        verbose=0,
+        callbacks=[data.follow(), rate, gp, _Lines(recipe, stage, gp)],
+    )
+    record = read_record(folder)
+    earlier = [entry for entry in record["epochs"] if entry["stage"] != stage.name]
+    record["epochs"] = earlier + [_entry(stage, state) for state in gp.history]
+    write_json(folder / NAME, record)
+
+
+def grow_and_prune(stage: Stage, data: Any, state: Path | None, seed: int) -> hl.GrowAndPrune:
+    """Return the callback that does a stage.
+
+    Args:
+        stage: What to do.
+        data: Arrays `(x, y)` to score connections and neurons by.
+        state: Folder of its state on disk; None for none.
+        seed: Of random scores and births.
+    """
+    growth, pruning = None, None
+    if stage.growth_epochs:
+        growth = hl.Growth(
+            ratio=stage.growth_ratio,
+            epochs=stage.growth_epochs,
+            score=stage.growth_score,
+            distribution=stage.growth_distribution,
+            neurons=stage.births or None,
+        )
+    if stage.iterations:
+        pruning = hl.Pruning(
+            step=stage.step,
+            min_step=stage.step,
+            structure=stage.structure,
+            score=stage.score,
+            distribution=stage.distribution,
+            max_iterations=stage.iterations,
+            retrain_epochs=stage.retrain_epochs,
+            recover=stage.recover or None,
+            budget=hl.Budget(parameters, stage.parameters) if stage.parameters else None,
+        )
+    return hl.GrowAndPrune(
+        data,
+        growth=growth,
+        pruning=pruning,
+        monitor="val_error",
+        threshold=ANY_ERROR,
+        train_epochs=stage.train_epochs - stage.growth_epochs,
+        directory=state,
+        batch_size=250,
+        seed=seed,
+        verbose=0,
+    )
+
+
+def _entry(stage: Stage, state: dict[str, Any]) -> dict[str, Any]:
+    names = ("phase", "connections", "connections_after", "events", "seconds")
+    error = state["value"]
+    return {"stage": stage.name, "val_error": error, **{name: state[name] for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="digits")
+def error(y_true: Any, y_pred: Any) -> Any:
+    """Return 1 where the most probable class is not the label's, else 0."""
+    return 1.0 - keras.metrics.categorical_accuracy(y_true, y_pred)
+
+
+def _compile(model: keras.Model, recipe: Recipe, rate: float) -> None:
+    model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[error],
+        jit_compile=False,  # XLA compiles for longer than these networks gain by it on a processor
+    )
+
+
+def _finish(model: keras.Model, splits: Splits, folder: Path) -> None:
+    _save(model, folder / MODEL)
+    compact = hl.shrink(hl.strip(model))
+    _save(compact, folder / COMPACT)
+    record = read_record(folder)
+    record["result"] = _figures(compact, splits)
+    if (folder / DENSE).exists():
+        dense = keras.models.load_model(folder / DENSE, compile=False)
+        record["dense"] = _figures(dense, splits)
+    write_json(folder / NAME, record)
+    shutil.rmtree(folder / STATE, ignore_errors=True)
+
+
+def _figures(model: keras.Model, splits: Splits) -> dict[str, Any]:
+    return {**cost_of(model).as_dict(), "valid": vars(errors(model, splits.valid))}
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    with written_beside(path) as temporary:
+        model.save(temporary, include_optimizer=False)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    return read_record(folder) if (folder / NAME).exists() else {}
+
+
+def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; expected a folder for the training")
+    earlier = _record(folder)
+    for name, value in facts.items():
+        if earlier and earlier.get(name) != value:
+            raise InputError(
+                f"{folder}: holds a training with another {name}; give another --out, or delete it"
+            )
+
+
+class _Lines(keras.callbacks.Callback):
+    """Prints a line each time something has been pruned or grown, and every tenth epoch."""
+
+    def __init__(self, recipe: Recipe, stage: Stage, gp: hl.GrowAndPrune | None = None) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.stage = stage
+        self.gp = gp
+        self._began: tuple[float, int] | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._began is None:
+            self._began = time.monotonic(), epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        state = self.gp.history[-1] if self.gp else {"events": []}
+        if not state["events"] and (epoch + 1) % 10 and epoch + 1 != self.stage.epochs:
+            return
+        assert self._began is not None
+        began, first = self._began
+        seconds = (time.monotonic() - began) / (epoch + 1 - first) * (self.stage.epochs - epoch - 1)
+        sizes = f", {state['connections_after']:,} connections" if self.gp else ""
+        print(
+            f"{self.recipe.arch}: {self.stage.name}: epoch {epoch + 1}/{self.stage.epochs},"
+            f" validation error {100 * (logs or {})['val_error']:.2f} %{sizes},"
+            f" {max(0, round(seconds))} s left of the stage",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def error_rate(figures: dict[str, Any], split: str = "valid") -> Rate:
+    """Return the error rate in the figures of a record."""
+    return Rate(**figures[split])
