@@ -9,17 +9,11 @@ from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
 
-from .architecture import (
-    Rule,
-    ScoreSource,
-    check_during,
-    check_grows,
-    count_connections,
-    grow_model,
-)
+from .architecture import ScoreSource, count_connections, grow_model
 from .epoch_data import set_epoch
 from .growth_score import require_masked_kernels
 from .lines import own_line
+from .rule import Rule, check_during, check_grows
 from .training_batches import check_data, check_share
 
 

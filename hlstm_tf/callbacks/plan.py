@@ -9,9 +9,9 @@ from hlstm_tf.sparsity import Connection, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .activation_shift import get_activation
-from .architecture import Rule, check_during, check_grows
 from .births import Births
 from .budget import Budget
+from .rule import Rule, check_during, check_grows
 from .training_batches import check_share
 
 

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import Rule, ScoreSource, grow_model
+from hlstm_tf.callbacks.architecture import ScoreSource, grow_model
 from hlstm_tf.callbacks.births import _connect as connect
 from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gate_sites import gate_sites
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
 from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
+from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.layers.bridges import bridging, zero_bridge
 from hlstm_tf.layers.gate_variables import hidden_bias_name, values_by_gate
 from hlstm_tf.sparsity import neuron_births

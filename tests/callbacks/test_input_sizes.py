@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import Rule, ScoreSource, prune_model
+from hlstm_tf.callbacks.architecture import ScoreSource, prune_model
 from hlstm_tf.callbacks.input_sizes import input_sizes
+from hlstm_tf.callbacks.rule import Rule
 
 layers = keras.layers
 RNG = np.random.default_rng(0)

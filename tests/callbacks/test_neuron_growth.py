@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import Rule, ScoreSource, grow_model
+from hlstm_tf.callbacks.architecture import ScoreSource, grow_model
 from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
 from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
+from hlstm_tf.callbacks.rule import Rule
 from tests.callbacks.kills import Killed, run_births
 
 layers = keras.layers
