@@ -7,61 +7,31 @@ seconds, and `--help` should not.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from apps.common.errors import InputError, one_line
-from hlstm_command import quiet_import
+from apps.common.command_line import Add, count, parser_of, run_command
 
 ARCHITECTURES = ("lenet-300-100", "lenet-5", "alexnet-cifar")
 RUNS = Path("runs/digits")
 RESULTS = Path(__file__).parent / "results"
 
-Add = Callable[..., argparse.ArgumentParser]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    try:
-        from apps.digits import commands
-
-        if args.command != "table":
-            quiet_import("hlstm_tf")
-        getattr(commands, args.command)(args)
-    except (InputError, FloatingPointError, OSError) as error:
-        print(f"{args.program} {args.command}: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it can", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(args, "apps.digits.commands", args.command != "table")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    root = argparse.ArgumentParser(
-        prog="python -m apps.digits",
-        description="Handwritten digits with small networks, grown and pruned as NeST does (arXiv"
+    return parser_of(
+        "python -m apps.digits",
+        "Handwritten digits with small networks, grown and pruned as NeST does (arXiv"
         " 1711.02017): train, evaluate, export, classify.",
-        epilog="`python -m apps.digits COMMAND --help` tells more.",
+        "`python -m apps.digits COMMAND --help` tells more.",
+        (_train, _evaluate, _export, _classify, _compare, _table, _card),
     )
-    root.set_defaults(program=root.prog)
-    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, summary: str, details: str = "") -> argparse.ArgumentParser:
-        text = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=text,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-
-    for adder in (_train, _evaluate, _export, _classify, _compare, _table, _card):
-        adder(add)
-    return root
 
 
 def _train(add: Add) -> None:
@@ -78,7 +48,7 @@ def _train(add: Add) -> None:
     )
     _data(command)
     command.add_argument(
-        "--seed", type=_count(0), default=0, help="of weights, masks, order and augmentation"
+        "--seed", type=count(0), default=0, help="of weights, masks, order and augmentation"
     )
     command.add_argument(
         "--out", type=Path, help=f"folder of the run; {RUNS}/ARCH-SEED where it is not given"
@@ -136,7 +106,7 @@ def _compare(add: Add) -> None:
         " from very sparse to full. Each goes on where it was when it was killed.",
     )
     _data(command)
-    command.add_argument("--seeds", type=_count(1), default=3, help="trainings of each kind")
+    command.add_argument("--seeds", type=count(1), default=3, help="trainings of each kind")
     command.add_argument("--out", type=Path, default=RUNS / "compare", help="folder of the runs")
 
 
@@ -177,13 +147,3 @@ def _model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model", type=Path, required=True, help="a .keras or .tflite file or SavedModel folder"
     )
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"got {value}; expected at least {least}")
-        return value
-
-    return integer

@@ -7,62 +7,34 @@ seconds, and `--help` should not.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from apps.common.errors import InputError, one_line
-from hlstm_command import quiet_import
+from apps.common.command_line import Add, count, parser_of, run_command
 
 RUNS = Path("runs/speech")
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
 
-Add = Callable[..., argparse.ArgumentParser]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    try:
-        from apps.speech import commands
-
-        if args.command in ("train", "evaluate", "transcribe", "export"):
-            quiet_import("hlstm_tf")
-        getattr(commands, args.command)(args)
-    except (InputError, FloatingPointError, OSError) as error:
-        print(f"{args.program} {args.command}: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it can", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(
+        args, "apps.speech.commands", args.command in ("train", "evaluate", "transcribe", "export")
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    root = argparse.ArgumentParser(
-        prog="python -m apps.speech",
-        description="Speech recognition with compact H-LSTM networks: prepare a corpus, train by"
+    return parser_of(
+        "python -m apps.speech",
+        "Speech recognition with compact H-LSTM networks: prepare a corpus, train by"
         " grow-and-prune, evaluate, export, transcribe.",
-        epilog="Without --data-dir every command works on a corpus of spoken alphanumerics that it"
+        "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
+        (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo),
     )
-    root.set_defaults(program=root.prog)
-    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, summary: str, details: str = "") -> argparse.ArgumentParser:
-        text = f"{summary[0].upper()}{summary[1:]}. {details}".strip()
-        return commands.add_parser(
-            name,
-            help=summary,
-            description=text,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
-
-    for adder in (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo):
-        adder(add)
-    return root
 
 
 def _prepare(add: Add) -> None:
@@ -73,11 +45,11 @@ def _prepare(add: Add) -> None:
         " the columns path,text[,speaker][,split].",
     )
     _data(command)
-    command.add_argument("--seed", type=_count(0), default=0, help="of the synthesised corpus")
+    command.add_argument("--seed", type=count(0), default=0, help="of the synthesised corpus")
     for split, default in (("train", 2000), ("valid", 200), ("test", 300)):
         command.add_argument(
             f"--{split}",
-            type=_count(1),
+            type=count(1),
             default=default,
             metavar="N",
             help=f"utterances to synthesise in the {split} split",
@@ -103,11 +75,11 @@ def _train(add: Add) -> None:
     unset = argparse.SUPPRESS
     net = command.add_argument_group("network")
     net.add_argument("--cell", choices=("hlstm", "lstm", "gru"), default=unset)
-    net.add_argument("--layers", type=_count(1), default=unset, help="recurrent layers")
-    net.add_argument("--units", type=_count(1), default=unset, help="of each layer and direction")
+    net.add_argument("--layers", type=count(1), default=unset, help="recurrent layers")
+    net.add_argument("--units", type=count(1), default=unset, help="of each layer and direction")
     net.add_argument(
         "--hidden-units",
-        type=_count(1),
+        type=count(1),
         nargs="*",
         default=unset,
         help="widths of the hidden layers of an H-LSTM's gates; as wide as --units by default",
@@ -122,8 +94,8 @@ def _train(add: Add) -> None:
         help="look back only",
     )
     run = command.add_argument_group("training")
-    run.add_argument("--epochs", type=_count(1), default=unset, help="before any pruning")
-    run.add_argument("--batch-size", type=_count(1), default=unset)
+    run.add_argument("--epochs", type=count(1), default=unset, help="before any pruning")
+    run.add_argument("--batch-size", type=count(1), default=unset)
     run.add_argument("--learning-rate", type=float, default=unset, help="at its peak")
     run.add_argument(
         "--vocal-tract",
@@ -141,7 +113,7 @@ def _train(add: Add) -> None:
         help="train on the recordings played at each of these speeds: 0.9 1 1.1 is three times the"
         " work an epoch, and worth more than three times the epochs",
     )
-    run.add_argument("--seed", type=_count(0), default=unset)
+    run.add_argument("--seed", type=count(0), default=unset)
     run.add_argument(
         "--drop-impossible",
         action="store_true",
@@ -160,7 +132,7 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
         " default as the preset does",
     )
     group.add_argument("--seed-sparsity", type=float, default=unset)
-    group.add_argument("--growth-epochs", type=_count(0), default=unset)
+    group.add_argument("--growth-epochs", type=count(0), default=unset)
     group.add_argument("--growth-ratio", type=float, default=unset)
     group.add_argument("--prune-step", dest="step", type=float, default=unset)
     group.add_argument(
@@ -172,7 +144,7 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
         help="what the iterations remove, the last of these from then on: connection, neuron"
         " (filters, hidden neurons of the gates), unit (of the states), row, column, 1x16, 2:4...",
     )
-    group.add_argument("--retrain-epochs", type=_count(1), default=unset)
+    group.add_argument("--retrain-epochs", type=count(1), default=unset)
     group.add_argument("--retrain-rate", type=float, default=unset, help="peak learning rate")
     group.add_argument(
         "--threshold",
@@ -182,7 +154,7 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
         help="validation WER, as a share, that pruning must keep; by default that before pruning",
     )
     group.add_argument("--target-sparsity", type=float, default=unset)
-    group.add_argument("--max-iterations", type=_count(1), default=unset)
+    group.add_argument("--max-iterations", type=count(1), default=unset)
 
 
 def _evaluate(add: Add) -> None:
@@ -254,7 +226,7 @@ def _demo(add: Add) -> None:
         " exports, transcribes, and compares.",
     )
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder for all it makes")
-    command.add_argument("--seed", type=_count(0), default=0)
+    command.add_argument("--seed", type=count(0), default=0)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -278,17 +250,7 @@ def _model(command: argparse.ArgumentParser) -> None:
 def _beam(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--beam",
-        type=_count(1),
+        type=count(1),
         metavar="WIDTH",
         help="beam search of that width; greedy without",
     )
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"got {value}; expected at least {least}")
-        return value
-
-    return integer
