@@ -64,7 +64,9 @@ def check_lengths(lengths: Iterable[int], layout: InputLayout, model: str) -> tu
     Raises:
         ValueError: One is not a positive integer, or the model's inputs have no open time axis.
     """
-    checked = tuple(lengths) if isinstance(lengths, Iterable) else (None, lengths)
+    if not isinstance(lengths, Iterable):
+        raise ValueError(f"lengths must be several, such as (50, 100, 200); got {lengths!r}.")
+    checked = tuple(lengths)
     for length in checked:
         if isinstance(length, bool) or not isinstance(length, Integral) or length < 1:
             raise ValueError(

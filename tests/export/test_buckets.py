@@ -156,6 +156,7 @@ def test_a_model_that_masks_by_lengths_may_be_padded(tmp_path: Path) -> None:
     [
         ((None, 4), [0], r"lengths must be positive integers, such as \(50, 100, 200\); got 0"),
         ((None, 4), [True], "lengths must be positive integers"),
+        ((None, 4), 5, r"lengths must be several, such as \(50, 100, 200\); got 5"),
         ((None, 4), [2.5], "got 2.5"),
         ((9, 4), [5], r"no input of model 'm' has a time axis of open .* \(None, 9, 4\)"),
     ],
