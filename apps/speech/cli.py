@@ -68,7 +68,7 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "demo-lstm", "an4"),
+        choices=("demo", "demo-lstm", "an4", "an4-mixed"),
         default="demo",
         help="sizes and schedule: the demo's compact network, its baseline, or AN4's",
     )
@@ -112,6 +112,22 @@ def _train(add: Add) -> None:
         default=unset,
         help="train on the recordings played at each of these speeds: 0.9 1 1.1 is three times the"
         " work an epoch, and worth more than three times the epochs",
+    )
+    run.add_argument(
+        "--spliced",
+        type=count(0),
+        metavar="N",
+        default=unset,
+        help="make N utterances of words from elsewhere for each recording; needs --aligner",
+    )
+    run.add_argument(
+        "--aligner",
+        type=Path,
+        metavar="MODEL",
+        help="a model that has learnt this corpus and finds its words, for --spliced",
+    )
+    run.add_argument(
+        "--extra", type=Path, metavar="DIR", help="a corpus whose training split is mixed in"
     )
     run.add_argument("--seed", type=count(0), default=unset)
     run.add_argument(

@@ -45,7 +45,13 @@ def train(args: argparse.Namespace) -> None:
     keep_freed_memory()
     recipe = preset(args.preset, **_changes(args, preset(args.preset).grow_and_prune))
     result = run(
-        recipe, _corpus(args), args.out, args.cache_dir, drop_impossible=args.drop_impossible
+        recipe,
+        _corpus(args),
+        args.out,
+        args.cache_dir,
+        extra=open_corpus(args.extra) if args.extra else None,
+        aligner=args.aligner,
+        drop_impossible=args.drop_impossible,
     )
     words = Rate(**result.result["words"])
     print(f"validation WER {words}; {result.result['connections']:,} connections")

@@ -80,6 +80,8 @@ class Recipe:
         sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
             augmentation.
         speeds: Each makes a copy of the training split played that much faster.
+        spliced: How many utterances of words from elsewhere are made for each of these
+            (`apps.speech.splice`). The training then needs an aligner.
         max_seconds: Longest training utterance; None to take all.
         buckets: How many padded lengths the training batches have.
         drop_remainder: Leave out training batches that are not full, other utterances each epoch:
@@ -110,6 +112,7 @@ class Recipe:
     vocal_tract: float = 0.0
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
+    spliced: int = 0
     max_seconds: float | None = None
     buckets: int = 6
     drop_remainder: bool = False
@@ -128,6 +131,8 @@ class Recipe:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not self.speeds or min(self.speeds) <= 0:
             raise InputError(f"speeds: got {self.speeds}; expected one or more, each above 0")
+        if self.spliced < 0:
+            raise InputError(f"spliced: got {self.spliced}; expected 0 or more")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"
@@ -266,6 +271,19 @@ PRESETS: dict[str, Recipe] = {
         ),
     ),
 }
+PRESETS["an4-mixed"] = dataclasses.replace(
+    PRESETS["an4"],
+    spliced=1,
+    epochs=16,
+    grow_and_prune=GrowAndPruneRecipe(
+        growth_share=0.2,
+        step=0.35,
+        structures=("neuron", "connection"),
+        retrain_epochs=4,
+        tolerance=0.03,
+        max_iterations=3,
+    ),
+)
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
 for AN4 in half an hour."""
 

@@ -8,6 +8,7 @@ while the run is not finished.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
-from apps.speech.recognizer import load_keras
+from apps.speech.recognizer import load_keras, load_recognizer
+from apps.speech.splice import spliced
 from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 from apps.speech.utterance import Corpus
 
@@ -81,6 +83,8 @@ def train(
     folder: str | os.PathLike[str],
     cache: str | os.PathLike[str] | None = None,
     *,
+    extra: Corpus | None = None,
+    aligner: str | os.PathLike[str] | None = None,
     label: str = "train",
     drop_impossible: bool = False,
 ) -> Trained:
@@ -91,25 +95,53 @@ def train(
         corpus: With a training and a validation split.
         folder: Of the run: new, empty, or that of the same recipe.
         cache: Folder of the features' cache.
+        extra: A corpus whose training split is mixed in, such as a synthesised one.
+        aligner: Model file of a recognizer that has learnt the corpus, for `recipe.spliced`.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
 
     Raises:
-        InputError: The folder holds another run, or the corpus cannot be used.
+        InputError: The folder holds another run, a corpus cannot be used, or an aligner is
+            missing or was given for nothing.
         FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
     """
     folder = Path(folder)
-    facts = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
+    if bool(recipe.spliced) != (aligner is not None):
+        raise InputError(
+            f"aligner: got {aligner} for a recipe with {recipe.spliced} spliced copies; expected"
+            " a model if there are some, and none otherwise"
+        )
+    facts: dict[str, Any] = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
+    if extra is not None:
+        facts["extra"] = extra.summary()
+    if aligner is not None:
+        facts["aligner"] = hashlib.sha256(Path(aligner).read_bytes()).hexdigest()
     _check_folder(folder, facts)
     keras.utils.set_random_seed(recipe.seed)
     if not _finished(folder):
-        front_end, alphabet = recipe.front_end, recipe.alphabet
-        valid = prepare(corpus, "valid", front_end, alphabet, cache)
-        material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
-        if recipe.max_seconds is not None:
-            material = material.up_to(int(recipe.max_seconds / front_end.hop))
+        valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
+        material = _training_material(recipe, corpus, extra, aligner, cache)
         _fit(recipe, material, valid, folder, facts, label, drop_impossible)
     return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
+
+
+def _training_material(
+    recipe: Recipe,
+    corpus: Corpus,
+    extra: Corpus | None,
+    aligner: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+) -> Material:
+    front_end, alphabet = recipe.front_end, recipe.alphabet
+    material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
+    if aligner is not None:
+        made = spliced(material, load_recognizer(aligner), recipe.spliced, recipe.seed)
+        material = material.with_more(made)
+    if extra is not None:
+        material = material.with_more(prepare(extra, "train", front_end, alphabet, cache))
+    if recipe.max_seconds is not None:
+        material = material.up_to(int(recipe.max_seconds / front_end.hop))
+    return material
 
 
 def _fit(
