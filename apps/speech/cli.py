@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
     return run_command(
-        args, "apps.speech.commands", args.command in ("train", "evaluate", "transcribe", "export")
+        args, "apps.speech.commands", args.command not in ("prepare", "report", "demo")
     )
 
 
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo),
+        (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo, _an4, _card),
     )
 
 
@@ -125,6 +125,16 @@ def _train(add: Add) -> None:
         type=Path,
         metavar="MODEL",
         help="a model that has learnt this corpus and finds its words, for --spliced",
+    )
+    run.add_argument(
+        "--teacher-share",
+        type=float,
+        metavar="SHARE",
+        default=unset,
+        help="of the loss that is the distance from the outputs of --teacher",
+    )
+    run.add_argument(
+        "--teacher", type=Path, metavar="MODEL", help="a .keras model to learn from, too"
     )
     run.add_argument(
         "--extra", type=Path, metavar="DIR", help="a corpus whose training split is mixed in"
@@ -245,6 +255,38 @@ def _demo(add: Add) -> None:
     command.add_argument("--seed", type=count(0), default=0)
 
 
+def _an4(add: Add) -> None:
+    command = add(
+        "an4",
+        "from AN4's folder to its two networks, by three trainings",
+        "Synthesises what is mixed in, trains a network that finds the words in the recordings, and"
+        " with its help the networks themselves: grown.keras, accurate, and compact.keras, in the"
+        " folder mixed. Killed and started again it goes on where it was.",
+    )
+    command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
+    command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
+    _cache(command)
+
+
+def _card(add: Add) -> None:
+    command = add(
+        "card",
+        "export a training's model with a model card, as in saved_models/",
+        "Recognises the validation split with every file, and compares their speed with that of"
+        " five bidirectional LSTM layers: three minutes.",
+    )
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
+    command.add_argument("--out", type=Path, required=True, help="folder of the model")
+    command.add_argument(
+        "--model",
+        default="compact.keras",
+        metavar="FILE",
+        help="which of the training's files: compact.keras, or grown.keras, as it was before it was"
+        " pruned",
+    )
+    _data(command)
+
+
 def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir",
@@ -252,6 +294,10 @@ def _data(command: argparse.ArgumentParser) -> None:
         help="AN4 in its official layout, or a folder of audio with a CSV; without it the"
         f" synthesised corpus in {CORPUS}, made on first use",
     )
+    _cache(command)
+
+
+def _cache(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--cache-dir", type=Path, default=CACHE, help="where features are kept for the next time"
     )

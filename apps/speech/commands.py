@@ -51,6 +51,7 @@ def train(args: argparse.Namespace) -> None:
         args.cache_dir,
         extra=open_corpus(args.extra) if args.extra else None,
         aligner=args.aligner,
+        teacher=args.teacher,
         drop_impossible=args.drop_impossible,
     )
     words = Rate(**result.result["words"])
@@ -147,6 +148,27 @@ def demo(args: argparse.Namespace) -> None:
     from apps.speech.demo import run_demo
 
     run_demo(args.out, args.seed)
+
+
+def an4(args: argparse.Namespace) -> None:
+    """Train AN4's networks."""
+    from apps.common.memory import keep_freed_memory
+    from apps.common.rate import Rate
+    from apps.speech.an4_models import train_models
+
+    keep_freed_memory()
+    result = train_models(open_corpus(args.data_dir), args.out, args.cache_dir)
+    words = Rate(**result.result["words"])
+    print(f"validation WER {words}; {result.result['connections']:,} connections")
+    print(f"models in {result.folder}; `card` exports them")
+
+
+def card(args: argparse.Namespace) -> None:
+    """Export a model with its card."""
+    from apps.speech.model_folder import write_model
+
+    for path in write_model(args.run, args.out, _corpus(args), args.model, args.cache_dir):
+        print(path)
 
 
 def _corpus(args: argparse.Namespace) -> Corpus:

@@ -82,6 +82,8 @@ class Recipe:
         speeds: Each makes a copy of the training split played that much faster.
         spliced: How many utterances of words from elsewhere are made for each of these
             (`apps.speech.splice`). The training then needs an aligner.
+        teacher_share: Share of the loss that is the distance from a teacher's outputs
+            (`apps.speech.distillation`). Above 0 the training needs a teacher.
         max_seconds: Longest training utterance; None to take all.
         buckets: How many padded lengths the training batches have.
         drop_remainder: Leave out training batches that are not full, other utterances each epoch:
@@ -113,6 +115,7 @@ class Recipe:
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
     spliced: int = 0
+    teacher_share: float = 0.0
     max_seconds: float | None = None
     buckets: int = 6
     drop_remainder: bool = False
@@ -126,7 +129,7 @@ class Recipe:
         for name in ("learning_rate", "clipnorm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected above 0")
-        for name in ("dropout", "hidden_dropout", "vocal_tract"):
+        for name in ("dropout", "hidden_dropout", "vocal_tract", "teacher_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not self.speeds or min(self.speeds) <= 0:
@@ -223,6 +226,15 @@ DEMO_CORPUS: dict[str, Any] = {
 """What the demo synthesises, in half a minute. Several accents and telephone lines would take more
 examples and epochs than it has time for."""
 
+AN4_EXTRA: dict[str, Any] = {
+    **DEMO_CORPUS,
+    "valid": 1,
+    "test": 1,
+    "speakers": (200, 1, 1),
+}
+"""What is synthesised to be mixed into AN4's recordings, in which most months and ordinals are said
+once or twice."""
+
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
 
 _DEMO = Recipe(
@@ -285,7 +297,7 @@ PRESETS["an4-mixed"] = dataclasses.replace(
     ),
 )
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
-for AN4 in half an hour."""
+for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

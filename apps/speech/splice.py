@@ -88,7 +88,7 @@ def cut(features: np.ndarray, text: str, logits: np.ndarray, alphabet: Alphabet)
     """
     if not text:
         return None
-    ids = alphabet.encode(text)
+    ids = alphabet.encode(text).tolist()
     try:
         path = align(log_softmax(logits), ids)
     except InputError:

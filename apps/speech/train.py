@@ -23,6 +23,7 @@ from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.record import NAME, read_record
+from apps.speech.distillation import Teacher
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
@@ -85,6 +86,7 @@ def train(
     *,
     extra: Corpus | None = None,
     aligner: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     label: str = "train",
     drop_impossible: bool = False,
 ) -> Trained:
@@ -97,32 +99,47 @@ def train(
         cache: Folder of the features' cache.
         extra: A corpus whose training split is mixed in, such as a synthesised one.
         aligner: Model file of a recognizer that has learnt the corpus, for `recipe.spliced`.
+        teacher: `.keras` file of a recogniser to learn from, for `recipe.teacher_share`.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
 
     Raises:
-        InputError: The folder holds another run, a corpus cannot be used, or an aligner is
-            missing or was given for nothing.
+        InputError: The folder holds another run, a corpus cannot be used, or an aligner or a
+            teacher is missing or was given for nothing.
         FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
     """
     folder = Path(folder)
-    if bool(recipe.spliced) != (aligner is not None):
-        raise InputError(
-            f"aligner: got {aligner} for a recipe with {recipe.spliced} spliced copies; expected"
-            " a model if there are some, and none otherwise"
-        )
     facts: dict[str, Any] = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
     if extra is not None:
         facts["extra"] = extra.summary()
-    if aligner is not None:
-        facts["aligner"] = hashlib.sha256(Path(aligner).read_bytes()).hexdigest()
+    facts |= _helper("aligner", aligner, "spliced", recipe.spliced)
+    facts |= _helper("teacher", teacher, "teacher_share", recipe.teacher_share)
     _check_folder(folder, facts)
     keras.utils.set_random_seed(recipe.seed)
     if not _finished(folder):
         valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
         material = _training_material(recipe, corpus, extra, aligner, cache)
-        _fit(recipe, material, valid, folder, facts, label, drop_impossible)
+        model = build_from(recipe)
+        if teacher is not None:
+            model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
+        _fit(model, recipe, material, valid, folder, facts, label, drop_impossible)
     return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
+
+
+def _helper(
+    name: str, path: str | os.PathLike[str] | None, field: str, wanted: float
+) -> dict[str, str]:
+    """What the record says of a model that helps in a training: its digest."""
+    if bool(wanted) != (path is not None):
+        raise InputError(
+            f"{name}: got {path} for a recipe whose {field} is {wanted}; expected a model where"
+            " that is above 0, and none otherwise"
+        )
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise InputError(f"{name}: {path}: no such file; expected a .keras model")
+    return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest()}
 
 
 def _training_material(
@@ -145,6 +162,7 @@ def _training_material(
 
 
 def _fit(
+    model: SpeechRecognizer,
     recipe: Recipe,
     material: Material,
     valid: Material,
@@ -153,7 +171,6 @@ def _fit(
     label: str,
     drop_impossible: bool,
 ) -> None:
-    model = build_from(recipe)
     data = training_data(
         material,
         model.time_stride,
