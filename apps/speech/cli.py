@@ -68,7 +68,7 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "demo-lstm", "an4", "an4-mixed"),
+        choices=("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned"),
         default="demo",
         help="sizes and schedule: the demo's compact network, its baseline, or AN4's",
     )
@@ -135,6 +135,9 @@ def _train(add: Add) -> None:
     )
     run.add_argument(
         "--teacher", type=Path, metavar="MODEL", help="a .keras model to learn from, too"
+    )
+    run.add_argument(
+        "--start", type=Path, metavar="MODEL", help="a .keras model to go on with, masks and all"
     )
     run.add_argument(
         "--extra", type=Path, metavar="DIR", help="a corpus whose training split is mixed in"

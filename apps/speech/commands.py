@@ -52,6 +52,7 @@ def train(args: argparse.Namespace) -> None:
         extra=open_corpus(args.extra) if args.extra else None,
         aligner=args.aligner,
         teacher=args.teacher,
+        start=args.start,
         drop_impossible=args.drop_impossible,
     )
     words = Rate(**result.result["words"])

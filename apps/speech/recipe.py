@@ -296,8 +296,24 @@ PRESETS["an4-mixed"] = dataclasses.replace(
         max_iterations=3,
     ),
 )
+PRESETS["an4-tuned"] = dataclasses.replace(
+    PRESETS["an4"],
+    epochs=24,
+    learning_rate=1e-3,
+    sorted_epochs=0,
+    vocal_tract=0.07,
+    grow_and_prune=GrowAndPruneRecipe(
+        growth_epochs=0,
+        step=0.3,
+        structures=("neuron", "connection"),
+        retrain_epochs=12,
+        tolerance=0.03,
+        max_iterations=2,
+    ),
+)
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
-for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside."""
+for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside,
+`an4-tuned` to go on from that with the recordings alone."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

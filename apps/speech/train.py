@@ -87,6 +87,7 @@ def train(
     extra: Corpus | None = None,
     aligner: str | os.PathLike[str] | None = None,
     teacher: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
     label: str = "train",
     drop_impossible: bool = False,
 ) -> Trained:
@@ -100,6 +101,8 @@ def train(
         extra: A corpus whose training split is mixed in, such as a synthesised one.
         aligner: Model file of a recognizer that has learnt the corpus, for `recipe.spliced`.
         teacher: `.keras` file of a recogniser to learn from, for `recipe.teacher_share`.
+        start: `.keras` file of a recogniser of the recipe's architecture, to go on with instead of
+            a seed architecture; it keeps its masks.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
 
@@ -114,12 +117,15 @@ def train(
         facts["extra"] = extra.summary()
     facts |= _helper("aligner", aligner, "spliced", recipe.spliced)
     facts |= _helper("teacher", teacher, "teacher_share", recipe.teacher_share)
+    facts |= _digest("start", start)
     _check_folder(folder, facts)
     keras.utils.set_random_seed(recipe.seed)
     if not _finished(folder):
         valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
         material = _training_material(recipe, corpus, extra, aligner, cache)
         model = build_from(recipe)
+        if start is not None:
+            model = _started(model, start)
         if teacher is not None:
             model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
         _fit(model, recipe, material, valid, folder, facts, label, drop_impossible)
@@ -135,11 +141,28 @@ def _helper(
             f"{name}: got {path} for a recipe whose {field} is {wanted}; expected a model where"
             " that is above 0, and none otherwise"
         )
+    return _digest(name, path)
+
+
+def _digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
     if path is None:
         return {}
     if not Path(path).is_file():
         raise InputError(f"{name}: {path}: no such file; expected a .keras model")
     return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def _started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRecognizer:
+    """Give a network the weights, masks included, of another of its architecture."""
+    other = load_keras(start)
+    shapes, found = ([w.shape for w in network.weights] for network in (model, other))
+    if shapes != found:
+        raise InputError(
+            f"start: {start} has another architecture than the recipe, or masks where that has"
+            " none; give a model that was trained with the same layers and widths"
+        )
+    model.set_weights(other.get_weights())
+    return model
 
 
 def _training_material(
