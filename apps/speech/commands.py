@@ -143,6 +143,30 @@ def demo(args: argparse.Namespace) -> None:
     run_demo(args.out, args.seed)
 
 
+def ablate(args: argparse.Namespace) -> None:
+    """Train the rows of the ablation tables, and time what is to be timed."""
+    from apps.common.memory import keep_freed_memory
+    from apps.speech.ablations.rows import select
+    from apps.speech.ablations.runs import Place, run_all, time_all
+
+    tables = select(args.tables)
+    keep_freed_memory()
+    place = Place(_corpus(args), args.out, args.cache_dir)
+    for path in run_all(tables, place, args.seeds):
+        print(path, flush=True)
+    time_all(tables, place, args.seeds, anew=args.time_again)
+
+
+def table(args: argparse.Namespace) -> None:
+    """Write the ablation tables and their plots."""
+    from apps.speech.ablations.records import add_records
+    from apps.speech.ablations.tables import write_tables
+
+    add_records(args.runs, args.results)
+    for path in write_tables(args.results, args.readme):
+        print(path)
+
+
 def _corpus(args: argparse.Namespace) -> Corpus:
     if args.data_dir:
         return open_corpus(args.data_dir)

@@ -3,7 +3,8 @@
 The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
 masks included), for such a run `compact.keras` (the same function as plain layers without dead
 neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/`
-while the run is not finished.
+while the run is not finished. With `keep_iterations` it holds the model of each pruning iteration,
+too: `iteration-1.keras`, masks included, and so on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.record import NAME, read_record
 from apps.speech.evaluate import Recognition, error_rates
+from apps.speech.iterations import IterationModels
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
@@ -83,6 +85,7 @@ def train(
     *,
     label: str = "train",
     drop_impossible: bool = False,
+    keep_iterations: bool = False,
 ) -> Trained:
     """Train; go on with an interrupted training; return at once from a finished one.
 
@@ -93,6 +96,7 @@ def train(
         cache: Folder of the features' cache.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
+        keep_iterations: Keep the model of each pruning iteration, not only the last.
 
     Raises:
         InputError: The folder holds another run, or the corpus cannot be used.
@@ -108,7 +112,7 @@ def train(
         material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
         if recipe.max_seconds is not None:
             material = material.up_to(int(recipe.max_seconds / front_end.hop))
-        _fit(recipe, material, valid, folder, facts, label, drop_impossible)
+        _fit(recipe, material, valid, folder, facts, label, drop_impossible, keep_iterations)
     return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
 
 
@@ -120,6 +124,7 @@ def _fit(
     facts: dict[str, Any],
     label: str,
     drop_impossible: bool,
+    keep_iterations: bool,
 ) -> None:
     model = build_from(recipe)
     data = training_data(
@@ -146,7 +151,8 @@ def _fit(
     rate = _learning_rate(recipe, gp)
     if gp is not None:
         best = BestModel(folder / GROWN, record, grow_and_prune=gp)
-        callbacks = [rate, rates, best, gp, record, lines]
+        kept = [IterationModels(folder, record, gp)] if keep_iterations else []
+        callbacks = [rate, rates, best, *kept, gp, record, lines]
     else:
         best = BestModel(folder / MODEL, record)
         follow, backup = data.follow(), Backup(state)
