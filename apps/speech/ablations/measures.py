@@ -50,41 +50,45 @@ def measure(
         features: Of the utterances that activations are looked at with, `(frames, bands)` each.
 
     Returns:
-        `layers`: connections and places of each layer with kernels, by stage, that of the seed
-        architecture included; `hidden`: `hidden_zeros` of the trained model and of the last stage.
+        `layers`: for each stage, that of the seed architecture first, its name and `count_layers`;
+        `hidden`: the same with `hidden_zeros`, of the trained model and of the last stage.
 
     Raises:
         InputError: A model is missing.
     """
     files = stages(folder, recipe, iterations)
-    counts = {"seed": count_layers(build_from(recipe))} if recipe.grow_and_prune else {}
     models = {stage: load_keras(path) for stage, path in files.items()}
-    counts |= {stage: count_layers(model) for stage, model in models.items()}
-    looked = {name: models[name] for name in ("trained", list(models)[-1])}
-    hidden = {name: hidden_zeros(model, features) for name, model in looked.items()}
-    return {"layers": counts, "hidden": {name: rows for name, rows in hidden.items() if rows}}
+    looked = {stage: models[stage] for stage in ("trained", list(models)[-1])}
+    hidden = {stage: hidden_zeros(model, features) for stage, model in looked.items()}
+    if recipe.grow_and_prune:
+        models = {"seed": build_from(recipe), **models}
+    return {
+        "layers": [[stage, count_layers(model)] for stage, model in models.items()],
+        "hidden": [[stage, found] for stage, found in hidden.items() if found],
+    }
 
 
-def count_layers(model: keras.Model) -> dict[str, list[int]]:
-    """Return `[connections, places]` of each layer with kernels; directions together.
+def count_layers(model: keras.Model) -> list[list[Any]]:
+    """Return `[name, connections, places]` of each layer with kernels; directions together.
 
     Example:
 
     >>> from keras import Sequential, Input, layers
     >>> model = Sequential([Input((4, 3)), layers.Bidirectional(layers.GRU(2, name="a"), name="b")])
     >>> count_layers(model)
-    {'b': [60, 60]}
+    [['b', 60, 60]]
     """
-    found: dict[str, list[int]] = {}
+    found: dict[str, list[Any]] = {}
     for layer in hl.summary(model, level="layer", print_fn=None).to_dict()["layers"]:
         if layer["places"]:
-            counts = found.setdefault(layer["name"].split("/")[0], [0, 0])
-            counts[0] += layer["connections"]
-            counts[1] += layer["places"]
-    return found
+            name = layer["name"].split("/")[0]
+            counts = found.setdefault(name, [name, 0, 0])
+            counts[1] += layer["connections"]
+            counts[2] += layer["places"]
+    return list(found.values())
 
 
-def hidden_zeros(model: keras.Model, features: list[np.ndarray]) -> dict[str, dict[str, float]]:
+def hidden_zeros(model: keras.Model, features: list[np.ndarray]) -> list[list[Any]]:
     """Count the zeros that ReLU leaves in the gates of a recogniser's H-LSTM layers.
 
     A hidden neuron whose activation is zero need not be multiplied with its outgoing connections:
@@ -96,9 +100,9 @@ def hidden_zeros(model: keras.Model, features: list[np.ndarray]) -> dict[str, di
             that no frame counted is one of padding.
 
     Returns:
-        For each H-LSTM layer, its directions together: `zeros`, the share of zeros among the
-        activations of hidden neurons that feed anything; `flops` a frame without any such saving;
-        and `saved`, the FLOPs a frame that the zeros save. Empty without such layers.
+        For each H-LSTM layer, its directions together, `[name, zeros, flops, saved]`: the share of
+        zeros among the activations of hidden neurons that feed anything; the FLOPs a frame without
+        any such saving; and those that the zeros save. Empty without such layers.
     """
     counters = {
         layer.name: [_Counter(cell) for cell in _cells(layer)]
@@ -106,19 +110,24 @@ def hidden_zeros(model: keras.Model, features: list[np.ndarray]) -> dict[str, di
         if _cells(layer)
     }
     if not counters:
-        return {}
+        return []
+    every = [counter for several in counters.values() for counter in several]
     recognition = Recognition(model)
     try:
-        for counter in (c for several in counters.values() for c in several):
+        for counter in every:
             counter.cell.hidden_activation = counter
         for rows in features:
             lengths = np.array([len(rows)], np.int32)
             recognition.logits({"features": rows[None], "lengths": lengths})
     finally:
-        for counter in (c for several in counters.values() for c in several):
+        for counter in every:
             counter.cell.hidden_activation = counter.activation
-    counts = count_layers(model)
-    return {name: _shares(counts[name][0], several) for name, several in counters.items()}
+    connections = {name: count for name, count, _ in count_layers(model)}
+    return [
+        [name, zeros, 2.0 * connections[name], saved]
+        for name, several in counters.items()
+        for zeros, saved in [_shares(several)]
+    ]
 
 
 def _cells(layer: keras.Layer) -> list[Any]:
@@ -162,13 +171,13 @@ class _Counter:
         return [np.count_nonzero(gate, axis=1) for kernel in kernels for gate in kernel]
 
 
-def _shares(connections: int, counters: list[_Counter]) -> dict[str, float]:
+def _shares(counters: list[_Counter]) -> tuple[float, float]:
+    """The share of zeros, and the FLOPs that they save a frame."""
     zeros = alive = saved = 0.0
     for counter in counters:
-        steps = int(counter.steps)
         for counted, feeds in zip(counter.zeros, counter.outgoing(), strict=True):
-            rates = counted.numpy() / max(1, steps)
+            rates = counted.numpy() / max(1, int(counter.steps))
             zeros += float(rates[feeds > 0].sum())
             alive += int((feeds > 0).sum())
             saved += 2 * float((rates * feeds).sum())
-    return {"zeros": zeros / max(1.0, alive), "flops": 2.0 * connections, "saved": saved}
+    return zeros / max(1.0, alive), saved

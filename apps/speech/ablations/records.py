@@ -102,7 +102,7 @@ def read_results(results: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: One is damaged or something else, or they are of different corpora.
     """
-    records = []
+    records: list[dict[str, Any]] = []
     for path in sorted(results.glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))

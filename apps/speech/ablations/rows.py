@@ -39,9 +39,7 @@ STEP, NEURON_STEP = 0.35, 0.25
 def _gp(iterations: int = 5, **changes: Any) -> Recipe:
     """Return `PLAIN` by grow-and-prune. Every iteration is taken, whatever its error rate: the rows
     are compared by their whole fronts."""
-    plan = GrowAndPruneRecipe(
-        step=STEP, retrain_epochs=4, tolerance=1.0, max_iterations=iterations
-    )
+    plan = GrowAndPruneRecipe(step=STEP, retrain_epochs=4, tolerance=1.0, max_iterations=iterations)
     return dataclasses.replace(
         PLAIN, epochs=20, grow_and_prune=dataclasses.replace(plan, **changes)
     )

@@ -78,7 +78,9 @@ def run_all(tables: dict[str, Table], place: Place, seeds: int | None = None) ->
         if len(left) == before:
             time.sleep(WAIT)
     if failed:
-        raise InputError(f"no result of {', '.join(failed)}: the loss is no number; the rest is done")
+        raise InputError(
+            f"no result of {', '.join(failed)}: the loss is no number; the rest is done"
+        )
 
 
 def _run(job: Job, place: Place) -> Path:

@@ -106,9 +106,7 @@ def equal_error(records: Records) -> str:
         return NONE.format("growth")
     start = statistics.mean(front[0][1] for front in dense)
     columns = ("connections at a WER of", *(f"{100 * (start + gap):.1f} %" for gap in GAPS))
-    rows = [
-        (label, *(_cost(each, start + gap) for gap in GAPS)) for label, each in found.items()
-    ]
+    rows = [(label, *(_cost(each, start + gap) for gap in GAPS)) for label, each in found.items()]
     return markdown(columns, rows)
 
 
@@ -124,7 +122,7 @@ def _cost(seeds: list[list[fronts.Point]], error: float) -> str:
 
 
 def equal_latency(records: Records) -> str:
-    """Return the error rate that each structure of table "latency" reaches at the same latencies."""
+    """Return what error rate each structure of table "latency" reaches at the same latencies."""
     found = _fronts("latency", records, "ms")
     if not found:
         return NONE.format("latency")
@@ -158,47 +156,45 @@ def sparsity(records: Records) -> str:
     if not runs:
         return NONE.format("growth")
     stages = [run["measures"]["layers"] for run in runs]
-    names = list(stages[0])
-    layers = list(stages[0][names[0]])
+    titles = {"trained": "grown"}
+    names = [titles.get(name, name) for name, _ in stages[0]]
+    layers = [layer for layer, *_ in stages[0][0][1]]
     rows = []
     for layer in (*layers, "all"):
+        # Of each stage, over the seeds.
         shares = [
-            f"{statistics.mean(_sparsity(stage[name], layer) for stage in stages):.1%}"
-            for name in names
+            statistics.mean(_sparsity(counts, layer) for _, counts in stage)
+            for stage in zip(*stages, strict=True)
         ]
-        rows.append((layer, *shares))
-    titles = {"trained": "grown"}
-    return markdown(("layer", *(titles.get(name, name) for name in names)), rows)
+        rows.append((layer, *(f"{share:.1%}" for share in shares)))
+    return markdown(("layer", *names), rows)
 
 
-def _sparsity(counts: dict[str, list[int]], layer: str) -> float:
-    chosen = counts.values() if layer == "all" else [counts[layer]]
-    return 1 - sum(each[0] for each in chosen) / sum(each[1] for each in chosen)
+def _sparsity(counts: list[tuple[str, int, int]], layer: str) -> float:
+    chosen = [(have, places) for name, have, places in counts if layer in (name, "all")]
+    return 1 - sum(have for have, _ in chosen) / sum(places for _, places in chosen)
 
 
 def zeros(records: Records) -> str:
     """Return how many hidden activations are zero, and the FLOPs that it saves, layer by layer."""
+    looked = (
+        ("dense", TABLES["cells"].rows[0], 0),
+        ("grown", TABLES["growth"].rows[0], 0),
+        ("grown and pruned", TABLES["growth"].rows[0], -1),
+    )
     rows = []
-    for row, stage, label in (
-        (TABLES["cells"].rows[0], "trained", "dense"),
-        (TABLES["growth"].rows[0], "trained", "grown"),
-        (TABLES["growth"].rows[0], "last", "grown and pruned"),
-    ):
-        runs = [run["measures"]["hidden"] for run in of_row(records, row)]
-        looked = [hidden[list(hidden)[-1] if stage == "last" else stage] for hidden in runs]
-        for layer in looked[0] if looked else ():
-            mean = {
-                name: statistics.mean(each[layer][name] for each in looked)
-                for name in ("zeros", "flops", "saved")
-            }
+    for label, row, stage in looked:
+        seeds = [run["measures"]["hidden"][stage][1] for run in of_row(records, row)]
+        for layers in zip(*seeds, strict=True):
+            share, flops, saved = (statistics.mean(each[k] for each in layers) for k in (1, 2, 3))
             rows.append(
                 (
                     label,
-                    layer,
-                    f"{mean['zeros']:.1%}",
-                    f"{mean['flops']:,.0f}",
-                    f"{mean['saved']:,.0f}",
-                    f"{mean['saved'] / mean['flops']:.1%}",
+                    layers[0][0],
+                    f"{share:.1%}",
+                    f"{flops:,.0f}",
+                    f"{saved:,.0f}",
+                    f"{saved / flops:.1%}",
                 )
             )
     columns = ("H-LSTM", "layer", "zeros", "FLOPs a frame", "saved", "share")
