@@ -17,7 +17,8 @@ DIGITS = 4
 """Digits of the floats that are kept."""
 
 # Columns of the epochs: a list each instead of a dictionary an epoch, a third of the bytes.
-COLUMNS = ("loss", "val_word_errors", "val_cer", "connections", "seconds", "phase", "iteration")
+COLUMNS = ("loss", "val_word_errors", "val_cer", "connections", "cpu_seconds", "phase", "iteration")
+TIMES = ("seconds", "cpu_seconds")
 RESULT = ("connections", "sparsity", "words", "characters", "substitutions", "deletions",
           "insertions")  # fmt: skip
 
@@ -67,7 +68,7 @@ def small(name: str, record: dict[str, Any]) -> dict[str, Any]:
     kept = {
         "row": name.rsplit("-seed-", 1)[0],
         "seed": record["recipe"]["seed"],
-        **{key: record[key] for key in ("corpus", "seconds", "versions", "measures")},
+        **{key: record[key] for key in ("corpus", *TIMES, "versions", "measures")},
         "result": {key: record["result"][key] for key in RESULT},
         "epochs": {column: [_plain(entry[column]) for entry in epochs] for column in names},
     }

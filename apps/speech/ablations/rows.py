@@ -20,7 +20,7 @@ PLAIN = Recipe(
     channels=(32, 32),
     kernels=((11, 11), (7, 5)),
     strides=((2, 2), (2, 2)),
-    epochs=24,
+    epochs=20,
     batch_size=8,
     learning_rate=2e-3,
     dropout=0.2,
@@ -41,7 +41,7 @@ def _gp(iterations: int = 5, **changes: Any) -> Recipe:
     are compared by their whole fronts."""
     plan = GrowAndPruneRecipe(step=STEP, retrain_epochs=4, tolerance=1.0, max_iterations=iterations)
     return dataclasses.replace(
-        PLAIN, epochs=20, grow_and_prune=dataclasses.replace(plan, **changes)
+        PLAIN, epochs=16, grow_and_prune=dataclasses.replace(plan, **changes)
     )
 
 
@@ -151,7 +151,7 @@ TABLES: dict[str, Table] = {
             dataclasses.replace(_HLSTM, label="the setting"),
             Row(
                 "one-speed", "one speed, three times the epochs",
-                _plain(speeds=(1.0,), epochs=72, warmup_epochs=3.0, sorted_epochs=3),
+                _plain(speeds=(1.0,), epochs=60, warmup_epochs=3.0, sorted_epochs=3),
             ),
             Row("spec-0", "without SpecAugment", _plain(augment=None)),
             Row(
