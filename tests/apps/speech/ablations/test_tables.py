@@ -10,7 +10,7 @@ from apps.speech.ablations.fronts import Cost, least_cost, least_error, mean, po
 from apps.speech.ablations.records import add_records, read_results, small
 from apps.speech.ablations.rows import TABLES
 from apps.speech.ablations.tables import NONE, PARTS, write_tables
-from apps.speech.cli import main
+from apps.speech.cli import RESULTS, main
 
 WORDS = 1000
 
@@ -186,8 +186,8 @@ def test_tables_and_plots_are_made_from_the_records_alone(tmp_path, capsys):
 
 def test_a_record_keeps_what_tables_need_in_few_digits():
     epochs = [
-        {"epoch": k, "cpu_seconds": 12.345678, "loss": 1 / 3, "val_word_errors": 7.0, "events": ["x"],
-         "phase": "growth", "iteration": 0, "connections": 123_457, "val_wer": 0.1}
+        {"epoch": k, "cpu_seconds": 12.345678, "loss": 1 / 3, "val_word_errors": 7.0,
+         "events": ["x"], "phase": "growth", "iteration": 0, "connections": 123_457, "val_wer": 0.1}
         for k in range(2)
     ]  # fmt: skip
     counts = dict.fromkeys(("substitutions", "deletions", "insertions", "characters"), 1)
@@ -222,3 +222,9 @@ def test_records_that_cannot_be_used_are_named(tmp_path):
     write_json(tmp_path / "b.json", {"row": "hlstm"})
     with pytest.raises(InputError, match=r"b.json: no record of a training of an ablation"):
         read_results(tmp_path)
+
+
+def test_the_readme_of_the_app_has_a_place_for_every_table():
+    text = (RESULTS.parents[1] / "README.md").read_text()
+    for name in PARTS:
+        assert text.count(f"<!-- {name} -->\n") == text.count(f"<!-- /{name} -->\n") == 1
