@@ -246,6 +246,12 @@ def _ablate(add: Add) -> None:
         help="cells, growth, latency, dropout, width, training; all by default",
     )
     command.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="ROW",
+        help="only these rows, by the names of their folders without the seed; all by default",
+    )
+    command.add_argument(
         "--seeds",
         type=count(1),
         metavar="N",

@@ -149,7 +149,7 @@ def ablate(args: argparse.Namespace) -> None:
     from apps.speech.ablations.rows import select
     from apps.speech.ablations.runs import Place, run_all, time_all
 
-    tables = select(args.tables)
+    tables = select(args.tables, args.rows)
     keep_freed_memory()
     place = Place(_corpus(args), args.out, args.cache_dir)
     for path in run_all(tables, place, args.seeds):

@@ -185,16 +185,36 @@ class Job:
         return f"{self.row.name}-seed-{self.seed}"
 
 
-def select(names: list[str] | None) -> dict[str, Table]:
-    """Return tables by name; all for None.
+def select(names: list[str] | None = None, rows: list[str] | None = None) -> dict[str, Table]:
+    """Return tables by name, with some of their rows.
+
+    Args:
+        names: Of the tables; None for all.
+        rows: Names of rows; None for all.
 
     Raises:
-        InputError: There is no such table.
+        InputError: There is no such table, or none of them has such a row.
+
+    Example:
+
+    >>> {name: len(table.rows) for name, table in select(rows=["gp"]).items()}
+    {'growth': 1, 'latency': 1}
     """
     for name in names or ():
         if name not in TABLES:
             raise InputError(f"tables: got {name!r}; expected some of {', '.join(TABLES)}")
-    return {name: TABLES[name] for name in names or TABLES}
+    found = {name: TABLES[name] for name in names or TABLES}
+    if rows is None:
+        return found
+    known = {row.name: None for table in found.values() for row in table.rows}
+    for name in rows:
+        if name not in known:
+            raise InputError(f"rows: got {name!r}; expected some of {', '.join(known)}")
+    kept = {
+        name: dataclasses.replace(table, rows=tuple(r for r in table.rows if r.name in rows))
+        for name, table in found.items()
+    }
+    return {name: table for name, table in kept.items() if table.rows}
 
 
 def jobs(tables: dict[str, Table], seeds: int | None = None) -> list[Job]:

@@ -157,14 +157,14 @@ def sparsity(records: Records) -> str:
         return NONE.format("growth")
     stages = [run["measures"]["layers"] for run in runs]
     titles = {"trained": "grown"}
-    names = [titles.get(name, name) for name, _ in stages[0]]
+    # Stage by stage, over the seeds; stages that a seed lacks are left out.
+    together = list(zip(*stages, strict=False))
+    names = [titles.get(stage[0][0], stage[0][0]) for stage in together]
     layers = [layer for layer, *_ in stages[0][0][1]]
     rows = []
     for layer in (*layers, "all"):
-        # Of each stage, over the seeds.
         shares = [
-            statistics.mean(_sparsity(counts, layer) for _, counts in stage)
-            for stage in zip(*stages, strict=True)
+            statistics.mean(_sparsity(counts, layer) for _, counts in stage) for stage in together
         ]
         rows.append((layer, *(f"{share:.1%}" for share in shares)))
     return markdown(("layer", *names), rows)

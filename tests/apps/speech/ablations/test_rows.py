@@ -109,3 +109,11 @@ def test_a_seed_changes_nothing_else():
 def test_an_unknown_table_is_named():
     with pytest.raises(InputError, match="tables: got 'speed'; expected some of cells, growth"):
         select(["cells", "speed"])
+
+
+def test_rows_can_be_picked_from_the_tables_that_have_them():
+    found = select(["growth", "dropout"], ["gates-0", "gp"])
+    assert [job.name for job in jobs(found, seeds=1)] == ["gp-seed-0", "gates-0-seed-0"]
+    assert list(select(["growth", "dropout"], ["pruning"])) == ["growth"]
+    with pytest.raises(InputError, match="rows: got 'gp'; expected some of hlstm, gates-0"):
+        select(["dropout"], ["gp"])
