@@ -146,8 +146,9 @@ def demo(args: argparse.Namespace) -> None:
 def ablate(args: argparse.Namespace) -> None:
     """Train the rows of the ablation tables, and time what is to be timed."""
     from apps.common.memory import keep_freed_memory
+    from apps.speech.ablations.latency import time_all
     from apps.speech.ablations.rows import select
-    from apps.speech.ablations.runs import Place, run_all, time_all
+    from apps.speech.ablations.runs import Place, run_all
 
     tables = select(args.tables, args.rows)
     keep_freed_memory()

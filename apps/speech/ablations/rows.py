@@ -232,7 +232,7 @@ def jobs(tables: dict[str, Table], seeds: int | None = None) -> list[Job]:
     ['gates-0-seed-1', 'gates-0.2-seed-1']
     """
     found: dict[str, Job] = {}
-    for seed in range(seeds or max(table.seeds for table in tables.values())):
+    for seed in range(seeds or max((table.seeds for table in tables.values()), default=0)):
         for table in tables.values():
             if seed < (seeds or table.seeds):
                 found |= {job.name: job for row in table.rows for job in [Job(row, seed)]}

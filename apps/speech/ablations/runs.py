@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import NAME, read_record
-from apps.speech.ablations import latency
-from apps.speech.ablations.measures import measure, stages
+from apps.speech.ablations.measures import measure
 from apps.speech.ablations.rows import Job, Table, jobs
 from apps.speech.material import prepare
 from apps.speech.recipe import Recipe
@@ -73,8 +73,8 @@ def run_all(tables: dict[str, Table], place: Place, seeds: int | None = None) ->
                     yield _run(job, place)
                 except FloatingPointError as error:
                     failed.append(job.name)
-                    _say(f"{job.name}: {error}")
-            clock.say(left)
+                    say(f"{job.name}: {error}")
+            clock.tell(left)
         if len(left) == before:
             time.sleep(WAIT)
     if failed:
@@ -96,7 +96,7 @@ def _run(job: Job, place: Place) -> Path:
     )
     record = read_record(folder)
     if "measures" not in record:
-        features = _valid_features(place, recipe)
+        features = valid_features(place, recipe)
         found = measure(folder, recipe, iterations_of(record), features)
         write_json(folder / NAME, {**record, "measures": found})
         # Dozens of trainings in a process: their graphs would stay.
@@ -117,45 +117,8 @@ def iterations_of(record: dict[str, Any]) -> int:
     return max(0, done - 1)
 
 
-def time_all(
-    tables: dict[str, Table], place: Place, seeds: int | None = None, anew: bool = False
-) -> bool:
-    """Measure the latency of every stage of the finished trainings of the timed tables, in turns.
-
-    Nothing is done where each has been measured, or where one is not finished yet.
-
-    Args:
-        tables, place, seeds: As in `run_all`.
-        anew: Measure again what has been measured.
-
-    Returns:
-        Whether anything was measured.
-    """
-    folders = {
-        place.folder / job.name: job.row.of_seed(job.seed)
-        for job in jobs({n: t for n, t in tables.items() if t.timed}, seeds)
-    }
-    records = {f: read_record(f) for f in folders if (f / NAME).exists()}
-    finished = all("measures" in records.get(folder, ()) for folder in folders)
-    known = all("latency" in record for record in records.values())
-    if not folders or not finished or (known and not anew):
-        return False
-    files: dict[Path, list[Path]] = {}
-    for number, (folder, recipe) in enumerate(folders.items(), 1):
-        _say(f"ablate: export for timing {number}/{len(folders)}")
-        kept = stages(folder, recipe, iterations_of(records[folder]))
-        files[folder] = [latency.exported(model) for model in kept.values()]
-    recipe = next(iter(folders.values()))
-    sample = latency.middle(_valid_features(place, recipe))
-    found = latency.latencies([path for paths in files.values() for path in paths], sample)
-    for folder, paths in files.items():
-        facts = latency.facts(sample, recipe.front_end.hop)
-        noted = {**facts, "ms": [round(found[path], 4) for path in paths]}
-        write_json(folder / NAME, {**records[folder], "latency": noted})
-    return True
-
-
-def _valid_features(place: Place, recipe: Recipe) -> Any:
+def valid_features(place: Place, recipe: Recipe) -> list[np.ndarray]:
+    """Return the features of the validation split, `(frames, bands)` each."""
     valid = prepare(
         place.corpus, "valid", recipe.front_end, recipe.alphabet, place.cache, quiet=True
     )
@@ -174,7 +137,7 @@ class _Clock:
         self.work = {job.name: _work(job.row.recipe) for job in wanted}
         self.folder = folder
 
-    def say(self, left: list[Job]) -> None:
+    def tell(self, left: list[Job]) -> None:
         """Print the line."""
         names = {job.name for job in left}
         seconds = work = 0.0
@@ -187,7 +150,7 @@ class _Clock:
         if work and left:
             minutes = seconds / work * sum(self.work[name] for name in names) / 60
             line += f", about {int(minutes // 60)} h {round(minutes % 60)} min left in one process"
-        _say(line)
+        say(line)
 
 
 def _finished(folder: Path) -> dict[str, Any]:
@@ -199,5 +162,6 @@ def _work(recipe: Recipe) -> float:
     return recipe.expected_epochs() * sum(1 / speed for speed in recipe.speeds)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)

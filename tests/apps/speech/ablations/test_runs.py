@@ -12,6 +12,7 @@ from apps.common.files import write_json
 from apps.common.record import NAME, read_record
 from apps.speech.ablations import runs
 from apps.speech.ablations.fronts import points
+from apps.speech.ablations.latency import time_all
 from apps.speech.ablations.measures import count_layers
 from apps.speech.ablations.records import add_records, read_results
 from apps.speech.ablations.rows import Row, Table
@@ -86,12 +87,12 @@ def test_every_iteration_of_a_training_is_kept_as_it_went_on(place):
                for name in ("model", "iteration-2")]  # fmt: skip
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert runs.time_all(tables(timed=True), place)
+    assert time_all(tables(timed=True), place)
     record = read_record(folder)
     assert len(record["latency"]["ms"]) == 3
     assert min(record["latency"]["ms"]) > 0
-    assert not runs.time_all(tables(timed=True), place)
-    assert runs.time_all(tables(timed=True), place, anew=True)
+    assert not time_all(tables(timed=True), place)
+    assert time_all(tables(timed=True), place, anew=True)
 
 
 def test_the_best_epoch_of_each_iteration_is_kept_the_later_of_equals(tmp_path):
@@ -143,6 +144,7 @@ def test_a_loss_that_is_no_number_ends_its_own_training_only(place, monkeypatch,
 
 
 def test_nothing_is_timed_before_all_is_trained(place):
-    assert not runs.time_all(tables(timed=True), place)
+    assert not time_all(tables(), place)
+    assert not time_all(tables(timed=True), place)
     write_json(place.folder / "tiny-seed-0" / NAME, {"epochs": []})
-    assert not runs.time_all(tables(timed=True), place)
+    assert not time_all(tables(timed=True), place)
