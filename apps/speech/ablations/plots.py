@@ -30,7 +30,7 @@ def plot_fronts(
         return None
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
     except ImportError as error:
         raise InputError(
             "plots need the package matplotlib, which is not installed;"
@@ -44,12 +44,13 @@ def plot_fronts(
             axes.plot(*_shown(front), ".", color=color, alpha=0.6)
         axes.plot(*_shown(fronts.mean(seeds)), color=color, label=label)
     axes.set(xscale="log", xlabel=cost, ylabel="validation WER, %")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3, which="both")
+    axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     with written_beside(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+        figure.savefig(temporary, dpi=90)
     return path
 
 
