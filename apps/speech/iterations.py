@@ -16,6 +16,11 @@ def iteration_file(folder: Path, iteration: int) -> Path:
     return folder / f"iteration-{iteration}.keras"
 
 
+def iteration_files(folder: Path) -> list[Path]:
+    """Return the models of all pruning iterations that a run kept."""
+    return sorted(folder.glob("iteration-*.keras"))
+
+
 class IterationModels(keras.callbacks.Callback):
     """Keep the best epoch of each pruning iteration in a file of its own.
 
@@ -47,4 +52,4 @@ class IterationModels(keras.callbacks.Callback):
         earlier = [e[self.monitor] for e in done[len(done) - progress.phase_epoch :]]
         if not earlier or (logs or {})[self.monitor] <= min(earlier):
             with written_beside(iteration_file(self.folder, progress.iteration + 1)) as temporary:
-                self.model.save(temporary, include_optimizer=False)
+                self.model.save(temporary)

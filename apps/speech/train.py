@@ -24,7 +24,7 @@ from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.record import NAME, read_record
 from apps.speech.evaluate import Recognition, error_rates
-from apps.speech.iterations import IterationModels
+from apps.speech.iterations import IterationModels, iteration_files
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
@@ -217,7 +217,8 @@ def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
     _save(model, folder / MODEL)
     masked = load_keras(folder / MODEL)
     _save(masked, folder / MODEL)
-    _save(load_keras(folder / GROWN), folder / GROWN)
+    for path in (folder / GROWN, *iteration_files(folder)):
+        _save(load_keras(path), path)
     _save(hl.shrink(hl.strip(masked)), folder / COMPACT)
 
 

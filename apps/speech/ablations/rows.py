@@ -83,8 +83,14 @@ class Table:
     timed: bool = False
 
 
-_HLSTM = Row("hlstm", "H-LSTM, 1 x 128", PLAIN)
-_GP = Row("gp", "growth by gradient, then pruning", _gp())
+HLSTM = Row("hlstm", "H-LSTM, 1 x 128", PLAIN)
+GP = Row("gp", "growth by gradient, then pruning", _gp())
+PRUNING = Row(
+    # An iteration more: it starts from all connections, growth leaves 62 % of them.
+    "pruning",
+    "pruning only, from dense",
+    _gp(6, growth_epochs=0, seed_sparsity=0.0),
+)
 
 # What a table compares is said by its rows' labels; its base row comes first. Longer schedules and
 # larger networks stand where the comparison is at equal work or at equal parameters.
@@ -92,7 +98,7 @@ TABLES: dict[str, Table] = {
     "cells": Table(
         2,
         (
-            _HLSTM,
+            HLSTM,
             Row("lstm-1x128", "LSTM, 1 x 128", _plain(cell="lstm")),
             Row("gru-1x128", "GRU, 1 x 128", _plain(cell="gru")),
             Row("lstm-1x155", "LSTM, 1 x 155", _plain(cell="lstm", units=155)),
@@ -106,20 +112,16 @@ TABLES: dict[str, Table] = {
     "growth": Table(
         3,
         (
-            _GP,
+            GP,
             Row("gp-random", "growth at random, then pruning", _gp(growth_score="random")),
             Row("gp-static", "sparse seed without growth, then pruning", _gp(growth_epochs=0)),
-            # An iteration more: it starts from all connections, GP from 62 % of them.
-            Row(
-                "pruning", "pruning only, from dense",
-                _gp(6, growth_epochs=0, seed_sparsity=0.0),
-            ),
+            PRUNING,
         ),
     ),
     "latency": Table(
         3,
         (
-            dataclasses.replace(_GP, label="connections"),
+            dataclasses.replace(GP, label="connections"),
             Row("gp-neuron", "neurons", _gp(step=NEURON_STEP, structures=("neuron",))),
             Row(
                 "gp-mixed", "neurons three times, then connections",
@@ -131,7 +133,7 @@ TABLES: dict[str, Table] = {
     "dropout": Table(
         2,
         (
-            dataclasses.replace(_HLSTM, label="0.1"),
+            dataclasses.replace(HLSTM, label="0.1"),
             Row("gates-0", "0", _plain(hidden_dropout=0.0)),
             Row("gates-0.2", "0.2", _plain(hidden_dropout=0.2)),
         ),
@@ -139,7 +141,7 @@ TABLES: dict[str, Table] = {
     "width": Table(
         2,
         (
-            dataclasses.replace(_HLSTM, label="128"),
+            dataclasses.replace(HLSTM, label="128"),
             Row("hidden-96", "96", _plain(hidden_units=(96,))),
             Row("hidden-64", "64", _plain(hidden_units=(64,))),
             Row("hidden-32", "32", _plain(hidden_units=(32,))),
@@ -148,7 +150,7 @@ TABLES: dict[str, Table] = {
     "training": Table(
         2,
         (
-            dataclasses.replace(_HLSTM, label="the setting"),
+            dataclasses.replace(HLSTM, label="the setting"),
             Row(
                 "one-speed", "one speed, three times the epochs",
                 _plain(speeds=(1.0,), epochs=60, warmup_epochs=3.0, sorted_epochs=3),

@@ -14,12 +14,12 @@ from apps.common.tables import markdown
 from apps.speech.ablations import fronts
 from apps.speech.ablations.plots import plot_fronts
 from apps.speech.ablations.records import read_results
-from apps.speech.ablations.rows import TABLES, Row
+from apps.speech.ablations.rows import GP, HLSTM, PRUNING, TABLES, Row
 
 Records = list[dict[str, Any]]
 
 GAPS = (0.0, 0.01, 0.02, 0.04)
-"""How far above the dense network's WER the fronts of growth and pruning are compared."""
+"""How far above the least WER of pruning only the fronts of growth and pruning are compared."""
 
 SHARES = (1.0, 0.7, 0.5, 0.35)
 """Of the latency before pruning: where the fronts of structures are compared."""
@@ -101,10 +101,10 @@ def pooled(words: Sequence[dict[str, int]]) -> str:
 def equal_error(records: Records) -> str:
     """Return the connections that each way of table "growth" needs at the same error rates."""
     found = _fronts("growth", records)
-    dense = found.get("pruning only, from dense")
-    if not dense:
+    pruned = found.get(PRUNING.label)
+    if not pruned:
         return NONE.format("growth")
-    start = statistics.mean(front[0][1] for front in dense)
+    start = min(error for _, error in fronts.mean(pruned))
     columns = ("connections at a WER of", *(f"{100 * (start + gap):.1f} %" for gap in GAPS))
     rows = [(label, *(_cost(each, start + gap) for gap in GAPS)) for label, each in found.items()]
     return markdown(columns, rows)
@@ -152,7 +152,7 @@ def _fronts(
 
 def sparsity(records: Records) -> str:
     """Return the sparsity of each layer after each stage of the grow-and-prune runs."""
-    runs = of_row(records, TABLES["growth"].rows[0])
+    runs = of_row(records, GP)
     if not runs:
         return NONE.format("growth")
     stages = [run["measures"]["layers"] for run in runs]
@@ -178,9 +178,9 @@ def _sparsity(counts: list[tuple[str, int, int]], layer: str) -> float:
 def zeros(records: Records) -> str:
     """Return how many hidden activations are zero, and the FLOPs that it saves, layer by layer."""
     looked = (
-        ("dense", TABLES["cells"].rows[0], 0),
-        ("grown", TABLES["growth"].rows[0], 0),
-        ("grown and pruned", TABLES["growth"].rows[0], -1),
+        ("dense", HLSTM, 0),
+        ("grown", GP, 0),
+        ("grown and pruned", GP, -1),
     )
     rows = []
     for label, row, stage in looked:
