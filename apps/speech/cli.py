@@ -13,6 +13,7 @@ from pathlib import Path
 from apps.common.command_line import Add, count, parser_of, run_command
 
 RUNS = Path("runs/speech")
+RESULTS = Path(__file__).parent / "results" / "ablations"
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
 
@@ -20,9 +21,8 @@ CACHE = RUNS / "features"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    return run_command(
-        args, "apps.speech.commands", args.command not in ("prepare", "report", "demo")
-    )
+    loading = args.command not in ("prepare", "report", "table", "demo")
+    return run_command(args, "apps.speech.commands", loading)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo, _an4, _card),
+        (
+            *(_prepare, _train, _evaluate, _transcribe, _export, _report, _demo),
+            *(_an4, _card, _ablate, _table),
+        ),
     )
 
 
@@ -184,6 +187,11 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--target-sparsity", type=float, default=unset)
     group.add_argument("--max-iterations", type=count(1), default=unset)
+    group.add_argument(
+        "--keep-iterations",
+        action="store_true",
+        help="keep each iteration's model as iteration-1.keras and so on, masks included",
+    )
 
 
 def _evaluate(add: Add) -> None:
@@ -288,6 +296,60 @@ def _card(add: Add) -> None:
         " pruned",
     )
     _data(command)
+
+
+def _ablate(add: Add) -> None:
+    command = add(
+        "ablate",
+        "train every row of the ablation tables from several seeds",
+        "One setting, a few minutes a training, and rows that differ from it in one thing. Finished"
+        " trainings are skipped, one that was killed goes on; several processes may share the"
+        " folder, each with all tables or some. Needs --data-dir for figures that mean anything.",
+    )
+    _data(command)
+    command.add_argument("--out", type=Path, default=RUNS / "ablate", help="folder of the runs")
+    command.add_argument(
+        "--tables",
+        nargs="+",
+        metavar="NAME",
+        help="cells, growth, latency, dropout, width, training; all by default",
+    )
+    command.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="ROW",
+        help="only these rows, by the names of their folders without the seed; all by default",
+    )
+    command.add_argument(
+        "--seeds",
+        type=count(1),
+        metavar="N",
+        help="trainings of each row; two or three by default, as each table needs",
+    )
+    command.add_argument(
+        "--time-again",
+        action="store_true",
+        help="measure the latencies anew, which is done once when the table latency is complete:"
+        " better on a machine that is idle",
+    )
+
+
+def _table(add: Add) -> None:
+    command = add(
+        "table",
+        "write the README's ablation tables and plots from the records of trainings",
+    )
+    command.add_argument(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUNS",
+        help="--out of `ablate`, or folders in it, whose records to add first",
+    )
+    command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    command.add_argument(
+        "--readme", type=Path, default=RESULTS.parents[1] / "README.md", help="to write into"
+    )
 
 
 def _data(command: argparse.ArgumentParser) -> None:

@@ -54,6 +54,7 @@ def train(args: argparse.Namespace) -> None:
         teacher=args.teacher,
         start=args.start,
         drop_impossible=args.drop_impossible,
+        keep_iterations=args.keep_iterations,
     )
     words = Rate(**result.result["words"])
     print(f"validation WER {words}; {result.result['connections']:,} connections")
@@ -169,6 +170,31 @@ def card(args: argparse.Namespace) -> None:
     from apps.speech.model_folder import write_model
 
     for path in write_model(args.run, args.out, _corpus(args), args.model, args.cache_dir):
+        print(path)
+
+
+def ablate(args: argparse.Namespace) -> None:
+    """Train the rows of the ablation tables, and time what is to be timed."""
+    from apps.common.memory import keep_freed_memory
+    from apps.speech.ablations.latency import time_all
+    from apps.speech.ablations.rows import select
+    from apps.speech.ablations.runs import Place, run_all
+
+    tables = select(args.tables, args.rows)
+    keep_freed_memory()
+    place = Place(_corpus(args), args.out, args.cache_dir)
+    for path in run_all(tables, place, args.seeds):
+        print(path, flush=True)
+    time_all(tables, place, args.seeds, anew=args.time_again)
+
+
+def table(args: argparse.Namespace) -> None:
+    """Write the ablation tables and their plots."""
+    from apps.speech.ablations.records import add_records
+    from apps.speech.ablations.tables import write_tables
+
+    add_records(args.runs, args.results)
+    for path in write_tables(args.results, args.readme):
         print(path)
 
 

@@ -3,7 +3,8 @@
 The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
 masks included), for such a run `compact.keras` (the same function as plain layers without dead
 neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/`
-while the run is not finished.
+while the run is not finished. With `keep_iterations` it holds the model of each pruning iteration,
+too: `iteration-1.keras`, masks included, and so on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.record import NAME, read_record
 from apps.speech.distillation import Teacher
 from apps.speech.evaluate import Recognition, error_rates
+from apps.speech.iterations import IterationModels, iteration_files
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
@@ -90,6 +92,7 @@ def train(
     start: str | os.PathLike[str] | None = None,
     label: str = "train",
     drop_impossible: bool = False,
+    keep_iterations: bool = False,
 ) -> Trained:
     """Train; go on with an interrupted training; return at once from a finished one.
 
@@ -105,6 +108,7 @@ def train(
             a seed architecture; it keeps its masks.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
+        keep_iterations: Keep the model of each pruning iteration, not only the last.
 
     Raises:
         InputError: The folder holds another run, a corpus cannot be used, or an aligner or a
@@ -128,7 +132,7 @@ def train(
             model = _started(model, start)
         if teacher is not None:
             model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
-        _fit(model, recipe, material, valid, folder, facts, label, drop_impossible)
+        _fit(model, recipe, material, valid, folder, facts, label, drop_impossible, keep_iterations)
     return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
 
 
@@ -193,6 +197,7 @@ def _fit(
     facts: dict[str, Any],
     label: str,
     drop_impossible: bool,
+    keep_iterations: bool,
 ) -> None:
     data = training_data(
         material,
@@ -218,7 +223,8 @@ def _fit(
     rate = _learning_rate(recipe, gp)
     if gp is not None:
         best = BestModel(folder / GROWN, record, grow_and_prune=gp)
-        callbacks = [rate, rates, best, gp, record, lines]
+        kept = [IterationModels(folder, record, gp)] if keep_iterations else []
+        callbacks = [rate, rates, best, *kept, gp, record, lines]
     else:
         best = BestModel(folder / MODEL, record)
         follow, backup = data.follow(), Backup(state)
@@ -283,7 +289,8 @@ def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
     _save(model, folder / MODEL)
     masked = load_keras(folder / MODEL)
     _save(masked, folder / MODEL)
-    _save(load_keras(folder / GROWN), folder / GROWN)
+    for path in (folder / GROWN, *iteration_files(folder)):
+        _save(load_keras(path), path)
     _save(hl.shrink(hl.strip(masked)), folder / COMPACT)
 
 
