@@ -68,9 +68,10 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "demo-lstm", "an4"),
+        choices=("demo", "demo-lstm", "an4", "an4-streaming"),
         default="demo",
-        help="sizes and schedule: the demo's compact network, its baseline, or AN4's",
+        help="sizes and schedule: the demo's compact network, its baseline, AN4's, or one for AN4"
+        " that listens while the speaker is speaking",
     )
     unset = argparse.SUPPRESS
     net = command.add_argument_group("network")
@@ -179,6 +180,18 @@ def _transcribe(add: Add) -> None:
     _beam(command)
     command.add_argument(
         "--words", action="store_true", help="a line a word, with its time and confidence"
+    )
+    command.add_argument(
+        "--stream",
+        action="store_true",
+        help="print the text as it is spoken: one file, or - for raw 16-bit audio, 16 kHz, one"
+        " channel, on standard input; needs a model of the preset an4-streaming, as .tflite file",
+    )
+    command.add_argument(
+        "--chunk", type=count(1), default=100, metavar="MS", help="milliseconds read at a time"
+    )
+    command.add_argument(
+        "--real-time", action="store_true", help="stream a file as slowly as it was spoken"
     )
 
 

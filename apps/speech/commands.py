@@ -96,6 +96,9 @@ def transcribe(args: argparse.Namespace) -> None:
     """Print the text of each file."""
     from apps.speech.recognizer import load_recognizer
 
+    if args.stream:
+        _transcribe_live(args)
+        return
     recognizer = load_recognizer(args.model)
     failed: InputError | None = None
     for file in args.files:
@@ -116,6 +119,18 @@ def transcribe(args: argparse.Namespace) -> None:
                 print(f"  {begin:7.2f} {end:7.2f} s  {word.confidence:4.0%}  {word.text}")
     if failed:
         raise failed
+
+
+def _transcribe_live(args: argparse.Namespace) -> None:
+    from apps.speech.live import transcribe_live
+
+    if len(args.files) != 1:
+        raise InputError(f"--stream: got {len(args.files)} files; expected one, or - for raw audio")
+    if args.beam or args.words:
+        raise InputError(
+            "--stream: decodes greedily, letter by letter; leave out --beam and --words"
+        )
+    transcribe_live(args.files[0], args.model, args.chunk / 1000, args.real_time)
 
 
 def export(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,8 +14,22 @@ from apps.speech import card as cards
 from apps.speech.audio import load_audio
 from apps.speech.card import Card
 from apps.speech.decode import Transcript, transcripts
+from apps.speech.layers import reduced_lengths
 
+BLOCK = 2
+"""Output frames that a stream computes at a time, 80 ms of speech at 40 ms each: the convolutions
+look at 230 ms for one, and 270 ms for two."""
 FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
+
+
+class Stream(Protocol):
+    """What `hl.StepRunner.stream` gives: features `(1, frames, bands)` in, logits out."""
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Take the next frames; return the logits that are complete with them."""
+
+    def finish(self) -> np.ndarray:
+        """Return what waited for frames after the last."""
 
 
 class Recognizer(abc.ABC):
@@ -29,6 +43,17 @@ class Recognizer(abc.ABC):
     def __init__(self, path: Path, card: Card) -> None:
         self.path = path
         self.card = card
+
+    def stream(self) -> Stream:
+        """Start an utterance whose features come little by little.
+
+        Raises:
+            InputError: The file cannot do that.
+        """
+        raise InputError(
+            f"{self.path}: cannot stream: that needs a .tflite file of a unidirectional network;"
+            " export it with `python -m apps.speech export`"
+        )
 
     @abc.abstractmethod
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -104,7 +129,40 @@ class _TFLiteRecognizer(Recognizer):
             raise InputError(_first_line(error)) from error
 
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        return self._model({"features": features, "lengths": lengths})
+        if self.card.window is None:
+            return self._model({"features": features, "lengths": lengths})
+        parts = [self._one(row[:length]) for row, length in zip(features, lengths, strict=True)]
+        frames = reduced_lengths(features.shape[1], self.card.time_stride)
+        return np.stack([np.pad(part, ((0, frames - len(part)), (0, 0))) for part in parts])
+
+    def stream(self) -> Stream:
+        """Start an utterance whose features come little by little.
+
+        Raises:
+            InputError: The network waits for the end of the recording.
+        """
+        if self.card.window is None:
+            raise InputError(
+                f"{self.path}: cannot stream: its network also runs backwards from the end of a"
+                " recording, or was not exported in the form step; train with --unidirectional and"
+                " export with --form step"
+            )
+        look_back, look_ahead = self.card.window
+        try:
+            return self._model.stream(
+                look_back=look_back,
+                look_ahead=look_ahead,
+                stride=self.card.time_stride,
+                block=BLOCK,
+            )
+        except ValueError as error:
+            raise InputError(_first_line(error)) from error
+
+    def _one(self, features: np.ndarray) -> np.ndarray:
+        # As a stream, whose pieces are always the same: 8-bit activations are rounded by the frames
+        # that come with them, and a text must not depend on how its recording arrives.
+        stream = self.stream()
+        return np.concatenate([stream(features[None]), stream.finish()], axis=1)[0]
 
 
 def load_recognizer(path: str | os.PathLike[str], threads: int = 1) -> Recognizer:
