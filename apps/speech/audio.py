@@ -48,6 +48,18 @@ def load_audio(
         >>> audio.shape, audio.dtype
         ((1600,), dtype('float32'))
     """
+    return load_recording(path, sample_rate, min_seconds, max_seconds)[0]
+
+
+def load_recording(
+    path: str | os.PathLike[str], sample_rate: int, min_seconds: float, max_seconds: float
+) -> tuple[np.ndarray, float]:
+    """Reads a recording as `load_audio` does.
+
+    Returns:
+        The samples, and the rate that the file has them at, in Hz: nothing was recorded above half
+        of it.
+    """
     path = Path(path)
     _check_file(path)
     samples, rate = _read_raw(path) if path.suffix.lower() == ".raw" else _read(path, max_seconds)
@@ -56,7 +68,7 @@ def load_audio(
         samples = samples.mean(axis=1, dtype=np.float32)
     if not np.all(np.isfinite(samples)):
         raise InputError(f"{path}: some samples are NaN or infinite; export the file again")
-    return resample(samples, rate, sample_rate)
+    return resample(samples, rate, sample_rate), rate
 
 
 def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:

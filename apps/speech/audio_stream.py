@@ -27,7 +27,7 @@ def file_chunks(path: Path, seconds: float, sample_rate: int = SAMPLE_RATE) -> I
     Raises:
         InputError: As `load_audio`.
     """
-    samples = load_audio(path, sample_rate)
+    samples = load_audio(path, sample_rate, min_seconds=0.0)
     size = max(1, round(seconds * sample_rate))
     for begin in range(0, len(samples), size):
         yield samples[begin : begin + size]
@@ -56,8 +56,8 @@ def pcm_chunks(stream: BinaryIO, seconds: float) -> Iterator[np.ndarray]:
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768.0
     if rest:
         raise InputError(
-            "-: the input ends within a sample; expected raw 16-bit little-endian audio, 16 kHz, one"
-            " channel, such as `arecord -t raw -f S16_LE -r 16000 -c 1` gives"
+            "-: the input ends within a sample; expected raw 16-bit little-endian audio, 16 kHz,"
+            " one channel, such as `arecord -t raw -f S16_LE -r 16000 -c 1` gives"
         )
 
 

@@ -15,14 +15,14 @@ from apps.common.command_line import Add, count, parser_of, run_command
 RUNS = Path("runs/speech")
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
+LOADING = ("train", "evaluate", "robustness", "transcribe", "export")
+"""Commands that load TensorFlow."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    return run_command(
-        args, "apps.speech.commands", args.command in ("train", "evaluate", "transcribe", "export")
-    )
+    return run_command(args, "apps.speech.commands", args.command in LOADING)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (_prepare, _train, _evaluate, _transcribe, _export, _report, _demo),
+        (_prepare, _train, _evaluate, _robustness, _transcribe, _export, _report, _demo),
     )
 
 
@@ -166,6 +166,22 @@ def _evaluate(add: Add) -> None:
     _beam(command)
     command.add_argument("--out", type=Path, help="CSV file for each utterance's texts")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _robustness(add: Add) -> None:
+    command = add(
+        "robustness",
+        "state a model's word error rates on recordings that were disturbed",
+        "Other rates and channels, long silence, low and clipped levels, an offset, noise, hum,"
+        " minutes, and recordings with nothing in them.",
+    )
+    _model(command)
+    _data(command)
+    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
+    )
+    command.add_argument("--seed", type=count(0), default=0, help="of the noise")
 
 
 def _transcribe(add: Add) -> None:

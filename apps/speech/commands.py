@@ -92,6 +92,21 @@ def evaluate(args: argparse.Namespace) -> None:
         print(f"{args.model} on {corpus.name}, {args.split}: {rates}")
 
 
+def robustness(args: argparse.Namespace) -> None:
+    """Score a model on recordings that were disturbed in many ways."""
+    from apps.common.tables import markdown
+    from apps.speech.recognizer import load_recognizer
+    from apps.speech.robustness import COLUMNS, robustness, rows
+
+    recognizer = load_recognizer(args.model)
+    corpus = _corpus(args)
+    utterances = corpus.split(args.split)
+    chosen = utterances[:: max(1, len(utterances) // args.utterances)][: args.utterances]
+    found = robustness(recognizer, chosen, seed=args.seed)
+    print(f"{args.model} on {len(chosen)} utterances of {corpus.name}, {args.split}\n")
+    print(markdown(COLUMNS, rows(found)))
+
+
 def transcribe(args: argparse.Namespace) -> None:
     """Print the text of each file."""
     from apps.speech.recognizer import load_recognizer

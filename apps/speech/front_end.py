@@ -77,6 +77,11 @@ class LogMel:
             raise InputError(f"{name}: running normalises; expected none with normalise=False")
 
     @property
+    def bands_are_normalised(self) -> bool:
+        """Whether each number of a frame is a frequency band, normalised by the whole utterance."""
+        return self.kind == LogMel.kind and self.normalise and not self.running
+
+    @property
     def streams(self) -> bool:
         """Whether a frame depends on nothing that is heard later (`apps.speech.feature_stream`)."""
         return not self.why_not_streaming

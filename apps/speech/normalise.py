@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,24 @@ def by_utterance(features: np.ndarray) -> np.ndarray:
     deviation = features.std(axis=0, dtype=np.float64)
     centered = features - features.mean(axis=0, dtype=np.float64)
     return (centered / (deviation + LEAST_DEVIATION)).astype(np.float32)
+
+
+def without_empty_bands(features: np.ndarray, centres: Sequence[float], rate: float) -> np.ndarray:
+    """Set to 0, their mean, the bands above what a recording's rate can hold.
+
+    What a conversion to a higher rate leaves there lies 100 dB below speech, and normalised it is
+    as loud. A network that was trained under frequency masks knows bands of 0.
+
+    Args:
+        features: float32 (frames, bands), normalised.
+        centres: Of the bands, in Hz.
+        rate: That the recording was made at, in Hz.
+
+    Example:
+        >>> without_empty_bands(np.ones((1, 3), np.float32), [500, 3000, 5000], 8000).tolist()
+        [[1.0, 1.0, 0.0]]
+    """
+    return np.where(np.asarray(centres) < rate / 2, features, np.float32(0))
 
 
 @dataclasses.dataclass(frozen=True)

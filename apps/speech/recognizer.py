@@ -11,10 +11,12 @@ import numpy as np
 
 from apps.common.errors import InputError
 from apps.speech import card as cards
-from apps.speech.audio import load_audio
+from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
-from apps.speech.decode import Transcript, transcripts
+from apps.speech.decode import Transcript, joined, transcripts
 from apps.speech.layers import reduced_lengths
+from apps.speech.normalise import without_empty_bands
+from apps.speech.segments import speech_parts
 
 BLOCK = 2
 """Output frames that a stream computes at a time, 80 ms of speech at 40 ms each: the convolutions
@@ -70,17 +72,42 @@ class Recognizer(abc.ABC):
     ) -> Transcript:
         """Return what was said in a recording.
 
+        Long silence at its ends is left out, and a long recording is heard in parts between its
+        pauses (`apps.speech.segments`); other recordings are heard as they are, and by a front end
+        with a running normalisation all of them. Where nothing sounds there are no words, nor in
+        less than 0.05 s.
+
         Args:
-            audio: A file that `load_audio` reads, or its samples at the front end's rate.
+            audio: A file that `load_audio` reads, however short, or its samples at the front end's
+                rate.
             beam_width: Prefixes of the beam search; None for greedy decoding.
 
         Raises:
             InputError: The file cannot be used.
         """
         front_end = self.card.front_end
-        if not isinstance(audio, np.ndarray):
-            audio = load_audio(audio, front_end.sample_rate)
-        logits = self.logits(front_end(audio))[None]
+        rate = float(front_end.sample_rate)
+        if isinstance(audio, np.ndarray):
+            samples = audio
+        else:
+            samples, rate = load_recording(audio, front_end.sample_rate, 0.0, MAX_SECONDS)
+        if len(samples) < MIN_SECONDS * front_end.sample_rate:
+            return Transcript("", ())
+        if front_end.running:  # it cannot know what comes, and gets the same text when it streams
+            parts = [(0, len(samples))]
+        else:
+            parts = speech_parts(samples, front_end.sample_rate)
+        found = [self._part(samples[begin:end], rate, beam_width) for begin, end in parts]
+        seconds = self.card.seconds_per_frame * front_end.sample_rate
+        return joined([t.later(b / seconds) for (b, _), t in zip(parts, found, strict=True)])
+
+    def _part(self, samples: np.ndarray, rate: float, beam_width: int | None) -> Transcript:
+        """What was said in a part of a recording that was made at that rate, in Hz."""
+        front_end = self.card.front_end
+        features = front_end(samples)
+        if rate < front_end.sample_rate and front_end.bands_are_normalised:
+            features = without_empty_bands(features, front_end.centres, rate)
+        logits = self.logits(features)[None]
         return transcripts(logits, [logits.shape[1]], self.card.alphabet, beam_width)[0]
 
 
@@ -124,7 +151,7 @@ class _TFLiteRecognizer(Recognizer):
 
         super().__init__(path, cards.read_from_tflite(path))
         try:
-            self._model = hl.load_tflite(path, threads=threads)
+            self._model: Any = hl.load_tflite(path, threads=threads)
         except ValueError as error:
             raise InputError(_first_line(error)) from error
 

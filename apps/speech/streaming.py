@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from apps.speech.alphabet import Alphabet
+from apps.speech.audio import MIN_SECONDS
 from apps.speech.feature_stream import BLOCK as FEATURE_BLOCK
 from apps.speech.feature_stream import FeatureStream
 from apps.speech.recognizer import BLOCK, Recognizer, load_recognizer
@@ -89,8 +90,8 @@ class StreamingRecognizer:
 
     @property
     def longest_wait(self) -> float:
-        """Seconds after the middle of an output frame until it is computed, at most: the look-ahead,
-        and the rest of the blocks that features and network are computed in."""
+        """Seconds after the middle of an output frame until its samples are all there, at most:
+        with the look-ahead, the rest of the blocks that features and network are computed in."""
         card = self.recognizer.card
         frames = (BLOCK - 1) * card.time_stride + FEATURE_BLOCK - 1
         return self.look_ahead + frames * card.front_end.hop
@@ -108,8 +109,10 @@ class StreamingRecognizer:
 
     def finish(self) -> str:
         """Return what the end of the recording adds to the text, and begin another recording."""
-        text = self._text(self._features.finish())
-        text += self._decode(self._network.finish()[0])
+        text = ""
+        if self._features.heard >= MIN_SECONDS * self.sample_rate:
+            text = self._text(self._features.finish())
+            text += self._decode(self._network.finish()[0])
         self._begin()
         return text
 

@@ -107,9 +107,11 @@ class Stream:
             As a call; `(1, 0, ...)` where nothing waited.
         """
         value, window = self._waiting, self._window
-        frames = 0 if value is None else window.begin(self._done) + value.shape[1]
-        left = -(-frames // window.stride) - self._done
-        found = self._outputs(value, left) if left > 0 else self._none()
+        found = self._none()
+        if value is not None:
+            frames = window.begin(self._done) + value.shape[1]
+            left = -(-frames // window.stride) - self._done
+            found = self._outputs(value, left) if left > 0 else found
         self.reset()
         return found
 

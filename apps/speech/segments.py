@@ -1,0 +1,108 @@
+"""Where somebody speaks in a recording: its parts between long silences.
+
+Features are normalised by what they are computed from. Seconds of silence before a word become half
+of the mean, and all of a minute's words share one: so silence is cut off, and long recordings are
+cut at their pauses. What an ordinary recording of an utterance has of it stays.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+EDGE = 1.0
+"""Seconds of silence at an end from which it is shortened."""
+MARGIN = 0.25
+"""Seconds of it that stay: the quiet beginnings of words are in them."""
+PAUSE = 0.5
+"""Seconds of silence between two words at which a long recording may be cut."""
+LONG = 8.0
+"""Seconds from which a recording is cut at its pauses; a spelled address takes less."""
+QUIET = 30.0
+"""dB below the loud frames of a recording from which a frame counts as silent, at most."""
+SHARE = 0.5
+"""Of the dB from the loudest frames to the quietest, where noise leaves less than `QUIET`."""
+LEAST_RANGE = 6.0
+"""dB between the quietest and loudest frames below which nothing can be told apart."""
+FRAME = 0.010
+"""Seconds of a frame."""
+_NOTHING = (
+    -99.0
+)  # dB of full scale; a frame of 16-bit rounding noise has -101, digital silence less
+
+
+def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
+    """Return begin and end of each part of a recording to be recognised by itself.
+
+    Loudness is measured in frames of 10 ms without their offset, smoothed over 50 ms. A recording
+    of `LONG` or less gives one part, which is all of it where neither end is silent for `EDGE`, or
+    where nothing is louder than the rest.
+
+    Args:
+        samples: float32 (samples,).
+        sample_rate: in Hz.
+
+    Returns:
+        In samples, ascending, not overlapping; no part of digital silence.
+
+    Example:
+        >>> word = 0.1 * np.random.default_rng(0).standard_normal(1000)
+        >>> hiss = 1e-4 * np.random.default_rng(1).standard_normal(4500)
+        >>> speech_parts(hiss + np.pad(word, (3000, 500)), 1000)
+        [(2730, 4500)]
+    """
+    hop = max(1, round(FRAME * sample_rate))
+    loudness = _loudness(samples, hop)
+    sounding = np.flatnonzero(loudness > _NOTHING)
+    if not len(sounding):
+        return []
+    spoken = sounding[_spoken(loudness[sounding])]
+    if not len(spoken):
+        return [(0, len(samples))]
+    begin, end = _without_edges(spoken, sounding, len(loudness))
+    cuts = _pauses(spoken, round(MARGIN / FRAME)) if (end - begin) * FRAME > LONG else []
+    bounds = [begin, *(frame for cut in cuts for frame in cut), end]
+    parts = [(b * hop, e * hop) for b, e in zip(bounds[::2], bounds[1::2], strict=True)]
+    if end == len(loudness):  # and what is left of a frame
+        parts[-1] = (parts[-1][0], len(samples))
+    return parts
+
+
+def _loudness(samples: np.ndarray, hop: int) -> np.ndarray:
+    """dB of full scale of each whole frame."""
+    if not len(samples) // hop:
+        return np.zeros(0)
+    frames = samples[: len(samples) // hop * hop].reshape(-1, hop).astype(np.float64)
+    power = np.convolve(frames.var(axis=1), np.full(5, 0.2))[2 : 2 + len(frames)]
+    return 10 * np.log10(power + 1e-12)
+
+
+def _spoken(loudness: np.ndarray) -> np.ndarray:
+    """Which of some frames are louder than silence; none where that cannot be told."""
+    quiet, loud = np.percentile(loudness, (5, 98))
+    if loud - quiet < LEAST_RANGE:
+        return np.zeros(len(loudness), bool)
+    return loudness > loud - min(QUIET, SHARE * (loud - quiet))
+
+
+def _without_edges(spoken: np.ndarray, sounding: np.ndarray, frames: int) -> tuple[int, int]:
+    """Begin and end, in frames, of what is left when long silence is shortened."""
+    edge, margin = round(EDGE / FRAME), round(MARGIN / FRAME)
+    begin, end = 0, frames
+    if spoken[0] > edge:  # digital silence has nothing to be normalised by: none of it stays
+        begin = max(int(spoken[0]) - margin, int(sounding[0]))
+    if frames - spoken[-1] - 1 > edge:
+        end = min(int(spoken[-1]) + 1 + margin, int(sounding[-1]) + 1)
+    return begin, end
+
+
+def _pauses(spoken: np.ndarray, margin: int) -> list[tuple[int, int]]:
+    """End of the part before and begin of the part after each long pause."""
+    found = []
+    for before, after in itertools.pairwise(spoken):
+        silent = int(after - before) - 1
+        if silent >= round(PAUSE / FRAME):
+            side = min(margin, silent // 2)
+            found.append((int(before) + 1 + side, int(after) - side))
+    return found
