@@ -58,8 +58,6 @@ def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]
     if not len(sounding):
         return []
     spoken = sounding[_spoken(loudness[sounding])]
-    if not len(spoken):
-        return [(0, len(samples))]
     begin, end = _without_edges(spoken, sounding, len(loudness))
     cuts = _pauses(spoken, round(MARGIN / FRAME)) if (end - begin) * FRAME > LONG else []
     bounds = [begin, *(frame for cut in cuts for frame in cut), end]
@@ -79,10 +77,10 @@ def _loudness(samples: np.ndarray, hop: int) -> np.ndarray:
 
 
 def _spoken(loudness: np.ndarray) -> np.ndarray:
-    """Which of some frames are louder than silence; none where that cannot be told."""
+    """Which of some frames are louder than silence; all where that cannot be told."""
     quiet, loud = np.percentile(loudness, (5, 98))
     if loud - quiet < LEAST_RANGE:
-        return np.zeros(len(loudness), bool)
+        return np.ones(len(loudness), bool)
     return loudness > loud - min(QUIET, SHARE * (loud - quiet))
 
 

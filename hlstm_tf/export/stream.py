@@ -59,7 +59,7 @@ class Stream:
     """One sample of a model whose frames come little by little; made by `StepRunner.stream`.
 
     Call arguments:
-        frames: `(1, time, ...)`: the next frames, any number of them.
+        frames: `(1, time, ...)`: the next frames, one or more.
 
     Returns:
         The outputs that are complete with these frames, as `StepRunner` returns them for all;
