@@ -27,9 +27,8 @@ LEAST_RANGE = 6.0
 """dB between the quietest and loudest frames below which nothing can be told apart."""
 FRAME = 0.010
 """Seconds of a frame."""
-_NOTHING = (
-    -99.0
-)  # dB of full scale; a frame of 16-bit rounding noise has -101, digital silence less
+NOTHING = -99.0
+"""dB of full scale above which anything sounds: the rounding noise of 16 bits has -101."""
 
 
 def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
@@ -54,7 +53,7 @@ def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]
     """
     hop = max(1, round(FRAME * sample_rate))
     loudness = _loudness(samples, hop)
-    sounding = np.flatnonzero(loudness > _NOTHING)
+    sounding = np.flatnonzero(loudness > NOTHING)
     if not len(sounding):
         return []
     spoken = sounding[_spoken(loudness[sounding])]
