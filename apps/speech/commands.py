@@ -103,7 +103,8 @@ def robustness(args: argparse.Namespace) -> None:
     utterances = corpus.split(args.split)
     chosen = utterances[:: max(1, len(utterances) // args.utterances)][: args.utterances]
     found = robustness(recognizer, chosen, seed=args.seed)
-    print(f"{args.model} on {len(chosen)} utterances of {corpus.name}, {args.split}\n")
+    of = f"{len(chosen)} of {len(utterances)} utterances of {corpus.name}, {args.split}"
+    print(f"{args.model} on {of}\n")
     print(markdown(COLUMNS, rows(found)))
 
 
