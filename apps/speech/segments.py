@@ -53,12 +53,13 @@ def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]
     """
     hop = max(1, round(FRAME * sample_rate))
     loudness = _loudness(samples, hop)
-    sounding = np.flatnonzero(loudness > NOTHING)
-    if not len(sounding):
+    sounds = loudness > NOTHING
+    if not sounds.any():
         return []
-    spoken = sounding[_spoken(loudness[sounding])]
-    begin, end = _without_edges(spoken, sounding, len(loudness))
-    cuts = _pauses(spoken, round(MARGIN / FRAME)) if (end - begin) * FRAME > LONG else []
+    spoken = np.flatnonzero(sounds)
+    spoken = spoken[_spoken(loudness[spoken])]
+    begin, end = _without_edges(spoken, sounds)
+    cuts = _pauses(spoken, sounds) if (end - begin) * FRAME > LONG else []
     bounds = [begin, *(frame for cut in cuts for frame in cut), end]
     parts = [(b * hop, e * hop) for b, e in zip(bounds[::2], bounds[1::2], strict=True)]
     if end == len(loudness):  # and what is left of a frame
@@ -83,23 +84,31 @@ def _spoken(loudness: np.ndarray) -> np.ndarray:
     return loudness > loud - min(QUIET, SHARE * (loud - quiet))
 
 
-def _without_edges(spoken: np.ndarray, sounding: np.ndarray, frames: int) -> tuple[int, int]:
+def _without_edges(spoken: np.ndarray, sounds: np.ndarray) -> tuple[int, int]:
     """Begin and end, in frames, of what is left when long silence is shortened."""
     edge, margin = round(EDGE / FRAME), round(MARGIN / FRAME)
-    begin, end = 0, frames
-    if spoken[0] > edge:  # digital silence has nothing to be normalised by: none of it stays
-        begin = max(int(spoken[0]) - margin, int(sounding[0]))
-    if frames - spoken[-1] - 1 > edge:
-        end = min(int(spoken[-1]) + 1 + margin, int(sounding[-1]) + 1)
+    first, last = int(spoken[0]), int(spoken[-1])
+    begin, end = 0, len(sounds)
+    if first > edge:
+        begin = first - _sounding(sounds[:first][::-1], margin)
+    if end - last - 1 > edge:
+        end = last + 1 + _sounding(sounds[last + 1 :], margin)
     return begin, end
 
 
-def _pauses(spoken: np.ndarray, margin: int) -> list[tuple[int, int]]:
+def _pauses(spoken: np.ndarray, sounds: np.ndarray) -> list[tuple[int, int]]:
     """End of the part before and begin of the part after each long pause."""
     found = []
-    for before, after in itertools.pairwise(spoken):
-        silent = int(after - before) - 1
-        if silent >= round(PAUSE / FRAME):
-            side = min(margin, silent // 2)
-            found.append((int(before) + 1 + side, int(after) - side))
+    for before, after in itertools.pairwise(int(frame) for frame in spoken):
+        silent = sounds[before + 1 : after]
+        if len(silent) >= round(PAUSE / FRAME):
+            most = min(round(MARGIN / FRAME), len(silent) // 2)
+            end = before + 1 + _sounding(silent, most)
+            found.append((end, after - _sounding(silent[::-1], most)))
     return found
+
+
+def _sounding(sounds: np.ndarray, most: int) -> int:
+    """How many frames to keep of a silence: digital zeros have nothing to be normalised by."""
+    zeros = np.flatnonzero(~sounds[:most])
+    return int(zeros[0]) if len(zeros) else min(most, len(sounds))
