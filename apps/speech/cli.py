@@ -15,7 +15,7 @@ from apps.common.command_line import Add, count, parser_of, run_command
 RUNS = Path("runs/speech")
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
-LOADING = ("train", "evaluate", "robustness", "transcribe", "export")
+LOADING = ("train", "evaluate", "robustness", "speed", "transcribe", "export")
 """Commands that load TensorFlow."""
 
 
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (_prepare, _train, _evaluate, _robustness, _transcribe, _export, _report, _demo),
+        (_prepare, _train, _evaluate, _robustness, _speed, _transcribe, _export, _report, _demo),
     )
 
 
@@ -182,6 +182,22 @@ def _robustness(add: Add) -> None:
         "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
     )
     command.add_argument("--seed", type=count(0), default=0, help="of the noise")
+
+
+def _speed(add: Add) -> None:
+    command = add(
+        "speed",
+        "state how much of real time a model's transcription takes, and on what",
+        "Processor time of reading, features, network and decoding, warm, as the median of some"
+        " rounds; set OMP_NUM_THREADS=1 to be sure of one thread.",
+    )
+    _model(command)
+    _data(command)
+    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
+    )
+    command.add_argument("--rounds", type=count(1), default=5)
 
 
 def _transcribe(add: Add) -> None:

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
 from apps.speech.front_end import LogMel
 from apps.speech.sources import open_corpus
-from apps.speech.utterance import SPLITS, Corpus
+from apps.speech.utterance import SPLITS, Corpus, Utterance
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -101,11 +102,25 @@ def robustness(args: argparse.Namespace) -> None:
     recognizer = load_recognizer(args.model)
     corpus = _corpus(args)
     utterances = corpus.split(args.split)
-    chosen = utterances[:: max(1, len(utterances) // args.utterances)][: args.utterances]
+    chosen = _some(utterances, args.utterances)
     found = robustness(recognizer, chosen, seed=args.seed)
     of = f"{len(chosen)} of {len(utterances)} utterances of {corpus.name}, {args.split}"
     print(f"{args.model} on {of}\n")
     print(markdown(COLUMNS, rows(found)))
+
+
+def speed(args: argparse.Namespace) -> None:
+    """Time a model's transcription, part by part."""
+    from apps.common.tables import markdown
+    from apps.speech.recognizer import load_recognizer
+    from apps.speech.speed import COLUMNS, measure
+
+    recognizer = load_recognizer(args.model)
+    utterances = _some(_corpus(args).split(args.split), args.utterances)
+    found = measure(recognizer, [utterance.audio for utterance in utterances], args.rounds)
+    print(f"{args.model}, {len(utterances)} recordings, {found.audio:.0f} s of audio\n")
+    print(markdown(COLUMNS, found.rows()))
+    print(f"\nreal-time factor {found.factor:.4f}: {1 / found.factor:.0f} times faster than speech")
 
 
 def transcribe(args: argparse.Namespace) -> None:
@@ -179,6 +194,12 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         return open_corpus(args.data_dir)
     # What `prepare` made with parameters of its own is taken as it is.
     return open_corpus(CORPUS) if CORPUS.exists() else synthesise(CORPUS)
+
+
+def _some(utterances: Sequence[Utterance], number: int) -> list[Utterance]:
+    """That many, evenly spaced: splits are sorted by speaker."""
+    wanted = min(number, len(utterances))
+    return [utterances[k * len(utterances) // wanted] for k in range(wanted)]
 
 
 def _write_csv(path: Path, rows: list[tuple[str, ...]]) -> None:

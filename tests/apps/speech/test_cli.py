@@ -16,7 +16,18 @@ def run(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "command", ["prepare", "train", "evaluate", "transcribe", "export", "report", "demo"]
+    "command",
+    [
+        "prepare",
+        "train",
+        "evaluate",
+        "robustness",
+        "speed",
+        "transcribe",
+        "export",
+        "report",
+        "demo",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as end:
