@@ -1,36 +1,15 @@
-"""A recording chunk by chunk, as it would come from a microphone."""
+"""Audio as it comes from a microphone."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.speech.audio import SAMPLE_RATE, load_audio
-
-
-def file_chunks(path: Path, seconds: float, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
-    """Read a recording from the disk chunk by chunk.
-
-    Args:
-        path: As for `load_audio`; only the rate of a file of another rate is converted at once.
-        seconds: Of a chunk.
-        sample_rate: Of what is returned, in Hz.
-
-    Returns:
-        float32 (samples,) each; together what `load_audio` returns.
-
-    Raises:
-        InputError: As `load_audio`.
-    """
-    samples = load_audio(path, sample_rate, min_seconds=0.0)
-    size = max(1, round(seconds * sample_rate))
-    for begin in range(0, len(samples), size):
-        yield samples[begin : begin + size]
+from apps.speech.audio import SAMPLE_RATE
 
 
 def pcm_chunks(stream: BinaryIO, seconds: float) -> Iterator[np.ndarray]:

@@ -10,8 +10,8 @@ from typing import TextIO
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.speech.audio import SAMPLE_RATE
-from apps.speech.audio_stream import file_chunks, in_real_time, pcm_chunks
+from apps.speech.audio import SAMPLE_RATE, audio_chunks
+from apps.speech.audio_stream import in_real_time, pcm_chunks
 from apps.speech.streaming import StreamingRecognizer
 
 
@@ -36,7 +36,7 @@ def transcribe_live(file: Path, model: Path, seconds: float = 0.1, real_time: bo
             )
         chunks = pcm_chunks(sys.stdin.buffer, seconds)
     else:
-        chunks = file_chunks(file, seconds, rate)
+        chunks = audio_chunks(file, seconds, rate)
         if real_time:
             chunks = in_real_time(chunks, rate)
     show(recognizer, chunks, sys.stdout)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
-from apps.speech.audio_stream import file_chunks, in_real_time, pcm_chunks
+from apps.speech.audio import audio_chunks, load_audio
+from apps.speech.audio_stream import in_real_time, pcm_chunks
 from apps.speech.causal import is_causal, window_of, without_padding
 from apps.speech.cli import main
 from apps.speech.decode import transcripts
@@ -179,9 +180,9 @@ def test_a_terminal_gets_one_growing_line_and_a_pipe_a_line_a_word(streaming, re
     whole = streaming.recognizer.transcribe(recording).text
     assert " " in whole
     screen, pipe = Screen(), io.StringIO()
-    assert show(streaming, file_chunks(recording, 0.1), screen) == whole
+    assert show(streaming, audio_chunks(recording, 0.1), screen) == whole
     assert screen.getvalue() == f"{whole}\n"
-    assert show(streaming, file_chunks(recording, 0.1), pipe) == whole
+    assert show(streaming, audio_chunks(recording, 0.1), pipe) == whole
     assert pipe.getvalue().splitlines() == whole.split()
 
 
@@ -190,7 +191,7 @@ def test_a_word_is_printed_before_the_recording_ends(streaming, recording):
     seen = []
 
     def chunks():
-        for chunk in file_chunks(recording, 0.1):
+        for chunk in audio_chunks(recording, 0.1):
             seen.append(pipe.getvalue().count("\n"))
             yield chunk
 
@@ -201,10 +202,10 @@ def test_a_word_is_printed_before_the_recording_ends(streaming, recording):
 
 def test_an_interrupted_stream_prints_what_it_has(streaming, recording):
     def chunks():
-        yield from list(file_chunks(recording, 0.1))[:10]
+        yield from list(audio_chunks(recording, 0.1))[:10]
         raise KeyboardInterrupt
 
-    heard = np.concatenate(list(file_chunks(recording, 0.1))[:10])
+    heard = np.concatenate(list(audio_chunks(recording, 0.1))[:10])
     assert show(streaming, chunks(), io.StringIO()) == streaming.recognizer.transcribe(heard).text
 
 
@@ -250,12 +251,19 @@ def test_a_model_that_needs_the_whole_recording_says_so_in_one_line(model_file, 
         assert reason in err
 
 
-def test_chunks_of_a_file_join_to_the_recording(recording):
-    chunks = list(file_chunks(recording, 0.1))
-    assert {len(chunk) for chunk in chunks} == {1600}
-    np.testing.assert_array_equal(
-        np.concatenate(chunks), soundfile.read(recording, dtype="float32")[0]
-    )
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (16000, 2), (44100, 1), (8000, 2)])
+def test_chunks_of_a_file_join_to_the_recording(rate, channels, tmp_path):
+    path = tmp_path / "speech.flac"
+    soundfile.write(path, noise(20010 * channels).reshape(-1, channels), rate)
+    chunks = list(audio_chunks(path, 0.1))
+    assert {len(chunk) for chunk in chunks[:-1]} == {1600}
+    np.testing.assert_array_equal(np.concatenate(chunks), load_audio(path))
+
+
+def test_a_truncated_file_is_refused_before_its_first_chunk(recording):
+    recording.write_bytes(recording.read_bytes()[:-1000])
+    with pytest.raises(InputError, match="truncated: its header promises 80000 samples"):
+        next(audio_chunks(recording, 0.1))
 
 
 class Dribble(io.BytesIO):
@@ -275,7 +283,7 @@ def test_raw_audio_that_comes_within_a_sample_is_put_together():
 
 def test_a_microphone_cannot_be_overtaken(recording):
     began = time.monotonic()
-    assert len(list(in_real_time(list(file_chunks(recording, 0.1))[:3], 16000))) == 3
+    assert len(list(in_real_time(list(audio_chunks(recording, 0.1))[:3], 16000))) == 3
     assert time.monotonic() - began >= 0.29
 
 
