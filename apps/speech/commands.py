@@ -130,6 +130,8 @@ def transcribe(args: argparse.Namespace) -> None:
     if args.stream:
         _transcribe_live(args)
         return
+    if args.real_time:
+        raise InputError("--real-time: is for --stream; give that, too")
     recognizer = load_recognizer(args.model)
     failed: InputError | None = None
     for file in args.files:

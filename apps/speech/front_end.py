@@ -126,6 +126,21 @@ class LogMel:
         Raises:
             InputError: no samples, more than one channel, or not numbers.
         """
+        audio = self.checked(audio)
+        if self.running:
+            from apps.speech.feature_stream import FeatureStream
+
+            stream = FeatureStream(self)
+            return np.concatenate([stream.feed(audio), stream.finish()])
+        features = self._static(audio)
+        return by_utterance(features) if self.normalise else features
+
+    def checked(self, audio: np.ndarray) -> np.ndarray:
+        """The samples of an utterance as float32.
+
+        Raises:
+            InputError: as a call.
+        """
         audio = np.asarray(audio, np.float32)
         if audio.ndim != 1 or not audio.size:
             raise InputError(
@@ -134,13 +149,7 @@ class LogMel:
             )
         if not np.all(np.isfinite(audio)):
             raise InputError(f"{type(self).__name__}: got NaN or infinite samples")
-        if self.running:
-            from apps.speech.feature_stream import FeatureStream
-
-            stream = FeatureStream(self)
-            return np.concatenate([stream.feed(audio), stream.finish()])
-        features = self._static(audio)
-        return by_utterance(features) if self.normalise else features
+        return audio
 
     @property
     def fourier_size(self) -> int:

@@ -83,12 +83,12 @@ class Recognizer(abc.ABC):
             beam_width: Prefixes of the beam search; None for greedy decoding.
 
         Raises:
-            InputError: The file cannot be used.
+            InputError: The file or the samples cannot be used.
         """
         front_end = self.card.front_end
         rate = float(front_end.sample_rate)
         if isinstance(audio, np.ndarray):
-            samples = audio
+            samples = front_end.checked(audio)
         else:
             samples, rate = load_recording(audio, front_end.sample_rate, 0.0, MAX_SECONDS)
         if len(samples) < MIN_SECONDS * front_end.sample_rate:

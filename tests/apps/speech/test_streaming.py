@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from apps.speech.front_end import LogMel
 from apps.speech.live import show
 from apps.speech.model import ModelConfig, build
 from apps.speech.normalise import RunningNormalisation
+from apps.speech.recipe import Recipe, preset
 from apps.speech.recognizer import load_recognizer
 from apps.speech.streaming import GreedyStream, StreamingRecognizer
 
@@ -144,6 +146,19 @@ def test_text_comes_within_the_longest_wait(streaming):
     # What the features so far give: the first output frames at least.
     assert network(FRONT_END(samples)[None, : needed // 160]).shape[1] >= 2
     streaming.finish()
+
+
+@pytest.mark.parametrize("samples", [np.full(1600, np.nan), np.zeros((1600, 2)), np.zeros(0)])
+def test_samples_that_are_none_are_refused(streaming, samples):
+    with pytest.raises(InputError, match="LogMel: got"):
+        streaming.recognizer.transcribe(samples)
+
+
+def test_the_preset_streams_and_travels_as_json():
+    recipe = preset("an4-streaming")
+    assert recipe.front_end.streams
+    assert not recipe.bidirectional
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(0, 30))
