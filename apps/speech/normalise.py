@@ -24,8 +24,8 @@ def by_utterance(features: np.ndarray) -> np.ndarray:
         The same shape and dtype.
 
     Example:
-        >>> by_utterance(np.float32([[1, 5], [3, 5]])).round(2).tolist()
-        [[-0.99, 0.0], [0.99, 0.0]]
+        >>> by_utterance(np.float32([[1, 5], [3, 5]])).round(1).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
     """
     deviation = features.std(axis=0, dtype=np.float64)
     centered = features - features.mean(axis=0, dtype=np.float64)
