@@ -1,6 +1,9 @@
 """Reads any recording as 16 kHz mono."""
 
+import contextlib
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +51,54 @@ def load_audio(
         >>> audio.shape, audio.dtype
         ((1600,), dtype('float32'))
     """
+    return load_recording(path, sample_rate, min_seconds, max_seconds)[0]
+
+
+def load_recording(
+    path: str | os.PathLike[str], sample_rate: int, min_seconds: float, max_seconds: float
+) -> tuple[np.ndarray, float]:
+    """Reads a recording as `load_audio` does.
+
+    Returns:
+        The samples, and the rate that the file has them at, in Hz: nothing was recorded above half
+        of it.
+    """
     path = Path(path)
     _check_file(path)
     samples, rate = _read_raw(path) if path.suffix.lower() == ".raw" else _read(path, max_seconds)
     _check_seconds(path, len(samples) / rate, min_seconds, max_seconds)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1, dtype=np.float32)
-    if not np.all(np.isfinite(samples)):
-        raise InputError(f"{path}: some samples are NaN or infinite; export the file again")
-    return resample(samples, rate, sample_rate)
+    return resample(_mono(path, samples), rate, sample_rate), rate
+
+
+def audio_chunks(
+    path: str | os.PathLike[str], seconds: float, sample_rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """Reads a recording chunk by chunk, however long it is.
+
+    A file of another rate, or without a header, is read and converted at once.
+
+    Args:
+        path: as for `load_audio`; may be shorter than a word.
+        seconds: of a chunk, the last one may be shorter.
+        sample_rate: of the result, in Hz.
+
+    Returns:
+        float32 (samples,) each; joined they are what `load_audio` returns.
+
+    Raises:
+        InputError: as `load_audio`, before the first chunk or, damaged within, at a later one.
+    """
+    path, size = Path(path), max(1, round(seconds * sample_rate))
+    _check_file(path)
+    if path.suffix.lower() != ".raw":
+        with _opened(path) as file:
+            rate = file.samplerate
+        if rate == sample_rate:
+            yield from _read_chunks(path, size)
+            return
+    samples = load_audio(path, sample_rate, min_seconds=0.0)
+    for begin in range(0, len(samples), size):
+        yield samples[begin : begin + size]
 
 
 def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
@@ -84,27 +126,55 @@ def _check_file(path: Path) -> None:
 
 
 def _read(path: Path, max_seconds: float) -> tuple[np.ndarray, float]:
+    with _opened(path) as file:
+        # An unknown length (a streamed header) is reported as a huge number.
+        limit = int(max_seconds * file.samplerate) + 1
+        samples = file.read(frames=min(file.frames, limit), dtype="float32", always_2d=True)
+        missing = min(file.frames, limit) - len(samples)
+        rate, promised = file.samplerate, file.frames
+    promised = max(promised, _promised_frames(path))
+    if missing > 0 or (promised > len(samples) and len(samples) < limit):
+        raise _truncated(path, promised, len(samples))
+    return samples, rate
+
+
+def _read_chunks(path: Path, size: int) -> Iterator[np.ndarray]:
+    with _opened(path) as file:
+        held, promised = file.frames, _promised_frames(path)
+        if promised > held:
+            raise _truncated(path, promised, held)
+        _check_seconds(path, held / file.samplerate, 0.0, math.inf)
+        while len(samples := file.read(frames=size, dtype="float32", always_2d=True)):
+            yield np.clip(_mono(path, samples), -1.0, 1.0)
+
+
+def _mono(path: Path, samples: np.ndarray) -> np.ndarray:
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1, dtype=np.float32)
+    if not np.all(np.isfinite(samples)):
+        raise InputError(f"{path}: some samples are NaN or infinite; export the file again")
+    return samples
+
+
+def _truncated(path: Path, promised: int, held: int) -> InputError:
+    return InputError(
+        f"{path}: truncated: its header promises {promised} samples, the file holds {held};"
+        " copy it again"
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     soundfile = _soundfile()
     try:
         with soundfile.SoundFile(path) as file:
-            # An unknown length (a streamed header) is reported as a huge number.
-            limit = int(max_seconds * file.samplerate) + 1
-            samples = file.read(frames=min(file.frames, limit), dtype="float32", always_2d=True)
-            missing = min(file.frames, limit) - len(samples)
-            rate, promised = file.samplerate, file.frames
+            yield file
     except (soundfile.LibsndfileError, OSError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise InputError(
             f"{path}: cannot be read as audio ({reason}); expected WAV, FLAC, OGG, MP3, SPHERE or"
             " another format of libsndfile, whole"
         ) from error
-    promised = max(promised, _promised_frames(path))
-    if missing > 0 or (promised > len(samples) and len(samples) < limit):
-        raise InputError(
-            f"{path}: truncated: its header promises {promised} samples, the file holds"
-            f" {len(samples)}; copy it again"
-        )
-    return samples, rate
 
 
 def _promised_frames(path: Path) -> int:
@@ -155,7 +225,7 @@ def _read_raw(path: Path) -> tuple[np.ndarray, float]:
 
 def _check_seconds(path: Path, seconds: float, shortest: float, longest: float) -> None:
     if seconds == 0:
-        raise InputError(f"{path}: holds no samples; expected at least {shortest:g} s of audio")
+        raise InputError(f"{path}: holds no samples; expected audio, record it again")
     if seconds < shortest:
         raise InputError(
             f"{path}: only {seconds:.3f} s long; expected at least {shortest:g} s of audio"

@@ -35,6 +35,9 @@ class Card:
         front_end: Makes the features of a recording.
         alphabet: Writes the network's output.
         time_stride: Feature frames an output frame stands for.
+        window: Feature frames before and after its place that an output frame is made of, past what
+            recurrent layers remember; of a file that can run while the speaker is speaking
+            (`apps.speech.causal`), else None.
 
     Example:
 
@@ -47,6 +50,7 @@ class Card:
     front_end: FrontEnd
     alphabet: Alphabet
     time_stride: int
+    window: tuple[int, int] | None = None
 
     @property
     def seconds_per_frame(self) -> float:
@@ -55,12 +59,13 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {
+        values = {
             "format": FORMAT,
             "front_end": self.front_end.config(),
             "alphabet": self.alphabet.characters,
             "time_stride": self.time_stride,
         }
+        return {**values, "window": list(self.window)} if self.window else values
 
     @classmethod
     def from_json(cls, values: Any, source: str | os.PathLike[str] = "model") -> Card:
@@ -75,12 +80,14 @@ class Card:
                     f"{source}: made for format {values['format']} of {NAME}, this version reads"
                     f" {FORMAT}; export the model again"
                 )
+            window = values.get("window")
             return cls(
                 from_config(values["front_end"]),
                 Alphabet(values["alphabet"]),
                 int(values["time_stride"]),
+                (int(window[0]), int(window[1])) if window else None,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, IndexError) as error:
             raise InputError(f"{source}: its {NAME} is damaged; export the model again") from error
 
 

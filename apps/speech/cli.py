@@ -16,12 +16,14 @@ RUNS = Path("runs/speech")
 RESULTS = Path(__file__).parent / "results" / "ablations"
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
+WITHOUT_TENSORFLOW = ("prepare", "report", "table", "demo")
+"""Commands that do not load it, or in processes of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    loading = args.command not in ("prepare", "report", "table", "demo")
+    loading = args.command not in WITHOUT_TENSORFLOW
     return run_command(args, "apps.speech.commands", loading)
 
 
@@ -34,8 +36,8 @@ def parser() -> argparse.ArgumentParser:
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
         (
-            *(_prepare, _train, _evaluate, _transcribe, _export, _report, _demo),
-            *(_an4, _card, _ablate, _table),
+            *(_prepare, _train, _evaluate, _robustness, _speed, _transcribe, _export, _report),
+            *(_demo, _an4, _card, _ablate, _table),
         ),
     )
 
@@ -71,9 +73,10 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned"),
+        choices=("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-streaming"),
         default="demo",
-        help="sizes and schedule: the demo's compact network, its baseline, or AN4's",
+        help="sizes and schedule: the demo's compact network, its baseline, AN4's, or one for AN4"
+        " that listens while the speaker is speaking",
     )
     unset = argparse.SUPPRESS
     net = command.add_argument_group("network")
@@ -204,6 +207,38 @@ def _evaluate(add: Add) -> None:
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
+def _robustness(add: Add) -> None:
+    command = add(
+        "robustness",
+        "state a model's word error rates on recordings that were disturbed",
+        "Other rates and channels, long silence, low and clipped levels, an offset, noise, hum,"
+        " minutes, and recordings with nothing in them.",
+    )
+    _model(command)
+    _data(command)
+    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
+    )
+    command.add_argument("--seed", type=count(0), default=0, help="of the noise")
+
+
+def _speed(add: Add) -> None:
+    command = add(
+        "speed",
+        "state how much of real time a model's transcription takes, and on what",
+        "Processor time of reading, features, network and decoding, warm, as the median of some"
+        " rounds; set OMP_NUM_THREADS=1 to be sure of one thread.",
+    )
+    _model(command)
+    _data(command)
+    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
+    )
+    command.add_argument("--rounds", type=count(1), default=5)
+
+
 def _transcribe(add: Add) -> None:
     command = add(
         "transcribe",
@@ -216,6 +251,18 @@ def _transcribe(add: Add) -> None:
     _beam(command)
     command.add_argument(
         "--words", action="store_true", help="a line a word, with its time and confidence"
+    )
+    command.add_argument(
+        "--stream",
+        action="store_true",
+        help="print the text as it is spoken: one file, or - for raw 16-bit audio, 16 kHz, one"
+        " channel, on standard input; needs a model of the preset an4-streaming, as .tflite file",
+    )
+    command.add_argument(
+        "--chunk", type=count(1), default=100, metavar="MS", help="milliseconds read at a time"
+    )
+    command.add_argument(
+        "--real-time", action="store_true", help="stream a file as slowly as it was spoken"
     )
 
 

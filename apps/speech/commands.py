@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
 from apps.speech.front_end import LogMel
 from apps.speech.sources import open_corpus
-from apps.speech.utterance import SPLITS, Corpus
+from apps.speech.utterance import SPLITS, Corpus, Utterance
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -101,10 +102,45 @@ def evaluate(args: argparse.Namespace) -> None:
         print(f"{args.model} on {corpus.name}, {args.split}: {rates}")
 
 
+def robustness(args: argparse.Namespace) -> None:
+    """Score a model on recordings that were disturbed in many ways."""
+    from apps.common.tables import markdown
+    from apps.speech.recognizer import load_recognizer
+    from apps.speech.robustness import COLUMNS, robustness, rows
+
+    recognizer = load_recognizer(args.model)
+    corpus = _corpus(args)
+    utterances = corpus.split(args.split)
+    chosen = _some(utterances, args.utterances)
+    found = robustness(recognizer, chosen, seed=args.seed)
+    of = f"{len(chosen)} of {len(utterances)} utterances of {corpus.name}, {args.split}"
+    print(f"{args.model} on {of}\n")
+    print(markdown(COLUMNS, rows(found)))
+
+
+def speed(args: argparse.Namespace) -> None:
+    """Time a model's transcription, part by part."""
+    from apps.common.tables import markdown
+    from apps.speech.recognizer import load_recognizer
+    from apps.speech.speed import COLUMNS, measure
+
+    recognizer = load_recognizer(args.model)
+    utterances = _some(_corpus(args).split(args.split), args.utterances)
+    found = measure(recognizer, [utterance.audio for utterance in utterances], args.rounds)
+    print(f"{args.model}, {len(utterances)} recordings, {found.audio:.0f} s of audio\n")
+    print(markdown(COLUMNS, found.rows()))
+    print(f"\nreal-time factor {found.factor:.4f}: {1 / found.factor:.0f} times faster than speech")
+
+
 def transcribe(args: argparse.Namespace) -> None:
     """Print the text of each file."""
     from apps.speech.recognizer import load_recognizer
 
+    if args.stream:
+        _transcribe_live(args)
+        return
+    if args.real_time:
+        raise InputError("--real-time: is for --stream; give that, too")
     recognizer = load_recognizer(args.model)
     failed: InputError | None = None
     for file in args.files:
@@ -125,6 +161,18 @@ def transcribe(args: argparse.Namespace) -> None:
                 print(f"  {begin:7.2f} {end:7.2f} s  {word.confidence:4.0%}  {word.text}")
     if failed:
         raise failed
+
+
+def _transcribe_live(args: argparse.Namespace) -> None:
+    from apps.speech.live import transcribe_live
+
+    if len(args.files) != 1:
+        raise InputError(f"--stream: got {len(args.files)} files; expected one, or - for raw audio")
+    if args.beam or args.words:
+        raise InputError(
+            "--stream: decodes greedily, letter by letter; leave out --beam and --words"
+        )
+    transcribe_live(args.files[0], args.model, args.chunk / 1000, args.real_time)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -203,6 +251,12 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         return open_corpus(args.data_dir)
     # What `prepare` made with parameters of its own is taken as it is.
     return open_corpus(CORPUS) if CORPUS.exists() else synthesise(CORPUS)
+
+
+def _some(utterances: Sequence[Utterance], number: int) -> list[Utterance]:
+    """That many, evenly spaced: splits are sorted by speaker."""
+    wanted = min(number, len(utterances))
+    return [utterances[k * len(utterances) // wanted] for k in range(wanted)]
 
 
 def _write_csv(path: Path, rows: list[tuple[str, ...]]) -> None:

@@ -40,6 +40,27 @@ class Transcript:
         """Least confidence of any word; 1 for an empty transcript."""
         return min((word.confidence for word in self.words), default=1.0)
 
+    def later(self, frames: float) -> "Transcript":
+        """The same, heard so many output frames later."""
+        move = round(frames)
+        words = [
+            dataclasses.replace(word, start=word.start + move, end=word.end + move)
+            for word in self.words
+        ]
+        return Transcript(self.text, tuple(words))
+
+
+def joined(parts: Sequence[Transcript]) -> Transcript:
+    """One transcript of parts that were said one after the other.
+
+    Example:
+        >>> part = Transcript("GO ON", (Word("GO", 1.0, 0, 4), Word("ON", 1.0, 5, 9)))
+        >>> joined([part, part.later(20)]).text
+        'GO ON GO ON'
+    """
+    words = tuple(word for part in parts for word in part.words)
+    return Transcript(" ".join(word.text for word in words), words)
+
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log probabilities over the last axis; leaves log probabilities as they are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import keras
 import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.speech.card import NAME, Card, of_model, write_to_tflite
+from apps.speech.causal import is_causal, window_of, without_padding
 from apps.speech.recognizer import load_keras
 
 TFLITE = "model.tflite"
@@ -46,6 +48,9 @@ def export_recognizer(
 ) -> Exported:
     """Write a recogniser as a SavedModel and a TFLite file, each compared with the Keras model.
 
+    A unidirectional recogniser in step form is written for single utterances, without lengths and
+    masks, so that it can run while the speaker is speaking (`apps.speech.streaming`).
+
     Args:
         model: A `.keras` file; masks are folded in and dead neurons removed.
         folder: Gets `model.tflite` and, as TensorFlow Serving wants it, the SavedModel's version 1.
@@ -65,8 +70,12 @@ def export_recognizer(
     card = of_model(network, model)
     folder.mkdir(parents=True, exist_ok=True)
     tflite = folder / TFLITE
-    hl.export_tflite(network, tflite, form=form, quantization=quantization)
-    write_to_tflite(tflite, card)
+    if form == "step" and is_causal(network):
+        hl.export_tflite(without_padding(network), tflite, form=form, quantization=quantization)
+        write_to_tflite(tflite, dataclasses.replace(card, window=window_of(network)))
+    else:
+        hl.export_tflite(network, tflite, form=form, quantization=quantization)
+        write_to_tflite(tflite, card)
     version = _write_saved_model(network, card, folder / "1") if saved_model else None
     return Exported(version, tflite, tflite.stat().st_size)
 

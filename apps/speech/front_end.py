@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.speech.normalise import RunningNormalisation, by_utterance
 
 FLOOR = 1e-10
 """Power below which a band counts as silent: about -100 dB of full scale."""
@@ -30,6 +31,8 @@ class LogMel:
             linear bins.
         low, high: ends of the mel scale, in Hz; `high` None for half the sample rate.
         normalise: per utterance, as above.
+        running: normalise by what was heard so far instead, for a network that listens while the
+            speaker is speaking; None for the whole utterance.
 
     Raises:
         InputError: a value that makes no front end.
@@ -49,6 +52,7 @@ class LogMel:
     low: float = 20.0
     high: float | None = None
     normalise: bool = True
+    running: RunningNormalisation | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -69,6 +73,25 @@ class LogMel:
                 f"{name}: low is {self.low} and high {high} Hz; expected"
                 f" 0 <= low < high <= {self.sample_rate / 2:g}"
             )
+        if self.running and not self.normalise:
+            raise InputError(f"{name}: running normalises; expected none with normalise=False")
+
+    @property
+    def bands_are_normalised(self) -> bool:
+        """Whether each number of a frame is a frequency band, normalised by the whole utterance."""
+        return self.kind == LogMel.kind and self.normalise and not self.running
+
+    @property
+    def streams(self) -> bool:
+        """Whether a frame depends on nothing that is heard later (`apps.speech.feature_stream`)."""
+        return not self.why_not_streaming
+
+    @property
+    def why_not_streaming(self) -> str:
+        """What a frame needs that is heard later; empty where it needs nothing."""
+        if self.normalise and not self.running:
+            return "it normalises by the mean and deviation of all of it"
+        return ""
 
     @property
     def width(self) -> int:
@@ -103,6 +126,21 @@ class LogMel:
         Raises:
             InputError: no samples, more than one channel, or not numbers.
         """
+        audio = self.checked(audio)
+        if self.running:
+            from apps.speech.feature_stream import FeatureStream
+
+            stream = FeatureStream(self)
+            return np.concatenate([stream.feed(audio), stream.finish()])
+        features = self._static(audio)
+        return by_utterance(features) if self.normalise else features
+
+    def checked(self, audio: np.ndarray) -> np.ndarray:
+        """The samples of an utterance as float32.
+
+        Raises:
+            InputError: as a call.
+        """
         audio = np.asarray(audio, np.float32)
         if audio.ndim != 1 or not audio.size:
             raise InputError(
@@ -111,19 +149,41 @@ class LogMel:
             )
         if not np.all(np.isfinite(audio)):
             raise InputError(f"{type(self).__name__}: got NaN or infinite samples")
-        features = self._static(audio)
-        return _normalise(features) if self.normalise else features
+        return audio
+
+    @property
+    def fourier_size(self) -> int:
+        """Samples of a transform, in whose middle the window is."""
+        window = round(self.window * self.sample_rate)
+        return max(512, 1 << (window - 1).bit_length())
+
+    def samples_of(self, frames: int) -> int:
+        """Samples under so many frames, from the first transform's begin to the last one's end."""
+        return self.fourier_size + (frames - 1) * self.hop_samples
+
+    def log_mel(self, samples: np.ndarray) -> np.ndarray:
+        """Log-mel energies, not normalised, of all transforms that fit into `samples`.
+
+        Args:
+            samples: float32 (samples,), such as `samples_of(frames)`.
+
+        Returns:
+            float32 (frames, bands).
+        """
+        return np.ascontiguousarray(self._band_energies(samples).T, np.float32)
 
     def _static(self, audio: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(self._log_energies(audio).T, np.float32)
 
     def _log_energies(self, audio: np.ndarray) -> np.ndarray:
-        window = round(self.window * self.sample_rate)
-        size = max(512, 1 << (window - 1).bit_length())
         # Padded here: librosa's own padding warns about utterances shorter than a transform.
+        return self._band_energies(np.pad(audio, self.fourier_size // 2))
+
+    def _band_energies(self, samples: np.ndarray) -> np.ndarray:
+        window, size = round(self.window * self.sample_rate), self.fourier_size
         spectrum = _librosa().stft(
-            np.pad(audio, size // 2), n_fft=size, hop_length=self.hop_samples, win_length=window,
-            window="hann", center=False,
+            samples, n_fft=size, hop_length=self.hop_samples, win_length=window, window="hann",
+            center=False,
         )  # fmt: skip
         basis = _mel_basis(self.sample_rate, size, self.bands, self.low, self.high)
         energies = basis @ (spectrum.real**2 + spectrum.imag**2)
@@ -131,7 +191,10 @@ class LogMel:
 
     def config(self) -> dict[str, Any]:
         """Plain values that `from_config` takes; a model file carries them."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
+        values = {"kind": self.kind, **dataclasses.asdict(self)}
+        if not self.running:
+            del values["running"]  # as files and caches have it that are older than the option
+        return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +222,13 @@ class MFCC(LogMel):
             raise InputError(
                 f"MFCC: coefficients is {self.coefficients}; expected 1 to bands ({self.bands})"
             )
+        if self.running:
+            raise InputError("MFCC: got a running normalisation, which is for log-mel bands only")
+
+    @property
+    def why_not_streaming(self) -> str:
+        """As `LogMel` has it."""
+        return "its frames are made of the whole utterance's cepstrum"
 
     @property
     def width(self) -> int:
@@ -195,6 +265,8 @@ def from_config(config: dict[str, Any]) -> FrontEnd:
     if kind not in kinds:
         raise InputError(f"front end: got kind {kind!r}; expected one of {', '.join(kinds)}")
     try:
+        if arguments.get("running"):
+            arguments["running"] = RunningNormalisation(**arguments["running"])
         return kinds[kind](**arguments)
     except TypeError as error:
         raise InputError(f"front end {kind}: {error}") from error
@@ -207,12 +279,6 @@ def _mel_basis(
     """float32 (bands, 1 + size // 2), made once: it costs more than an utterance's transform."""
     mel = _librosa().filters.mel
     return mel(sr=sample_rate, n_fft=size, n_mels=bands, fmin=low, fmax=high)
-
-
-def _normalise(features: np.ndarray) -> np.ndarray:
-    deviation = features.std(axis=0, dtype=np.float64)
-    centered = features - features.mean(axis=0, dtype=np.float64)
-    return (centered / (deviation + 0.01)).astype(np.float32)
 
 
 def _librosa() -> Any:

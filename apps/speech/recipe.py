@@ -11,6 +11,7 @@ from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.augment import Augment, SpecAugment, chain
 from apps.speech.front_end import FrontEnd, LogMel, from_config
+from apps.speech.normalise import RunningNormalisation
 from apps.speech.vocal_tract import VocalTractLength
 
 
@@ -311,9 +312,13 @@ PRESETS["an4-tuned"] = dataclasses.replace(
         max_iterations=2,
     ),
 )
+PRESETS["an4-streaming"] = dataclasses.replace(
+    PRESETS["an4"], bidirectional=False, front_end=LogMel(running=RunningNormalisation())
+)
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
 for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside,
-`an4-tuned` to go on from that with the recordings alone."""
+`an4-tuned` to go on from that with the recordings alone, and `an4-streaming` for a network that
+listens while somebody speaks."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

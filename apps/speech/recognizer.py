@@ -5,17 +5,33 @@ from __future__ import annotations
 import abc
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from apps.common.errors import InputError
 from apps.speech import card as cards
-from apps.speech.audio import load_audio
+from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
-from apps.speech.decode import Transcript, transcripts
+from apps.speech.decode import Transcript, joined, transcripts
+from apps.speech.layers import reduced_lengths
+from apps.speech.normalise import without_empty_bands
+from apps.speech.segments import speech_parts
 
+BLOCK = 2
+"""Output frames that a stream computes at a time, 80 ms of speech at 40 ms each: the convolutions
+look at 230 ms for one, and 270 ms for two."""
 FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
+
+
+class Stream(Protocol):
+    """What `hl.StepRunner.stream` gives: features `(1, frames, bands)` in, logits out."""
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Take the next frames; return the logits that are complete with them."""
+
+    def finish(self) -> np.ndarray:
+        """Return what waited for frames after the last."""
 
 
 class Recognizer(abc.ABC):
@@ -29,6 +45,17 @@ class Recognizer(abc.ABC):
     def __init__(self, path: Path, card: Card) -> None:
         self.path = path
         self.card = card
+
+    def stream(self) -> Stream:
+        """Start an utterance whose features come little by little.
+
+        Raises:
+            InputError: The file cannot do that.
+        """
+        raise InputError(
+            f"{self.path}: cannot stream: that needs a .tflite file of a unidirectional network;"
+            " export it with `python -m apps.speech export`"
+        )
 
     @abc.abstractmethod
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -45,17 +72,42 @@ class Recognizer(abc.ABC):
     ) -> Transcript:
         """Return what was said in a recording.
 
+        Long silence at its ends is left out, and a long recording is heard in parts between its
+        pauses (`apps.speech.segments`); other recordings are heard as they are, and by a front end
+        with a running normalisation all of them. Where nothing sounds there are no words, nor in
+        less than 0.05 s.
+
         Args:
-            audio: A file that `load_audio` reads, or its samples at the front end's rate.
+            audio: A file that `load_audio` reads, however short, or its samples at the front end's
+                rate.
             beam_width: Prefixes of the beam search; None for greedy decoding.
 
         Raises:
-            InputError: The file cannot be used.
+            InputError: The file or the samples cannot be used.
         """
         front_end = self.card.front_end
-        if not isinstance(audio, np.ndarray):
-            audio = load_audio(audio, front_end.sample_rate)
-        logits = self.logits(front_end(audio))[None]
+        rate = float(front_end.sample_rate)
+        if isinstance(audio, np.ndarray):
+            samples = front_end.checked(audio)
+        else:
+            samples, rate = load_recording(audio, front_end.sample_rate, 0.0, MAX_SECONDS)
+        if len(samples) < MIN_SECONDS * front_end.sample_rate:
+            return Transcript("", ())
+        if front_end.running:  # it cannot know what comes, and gets the same text when it streams
+            parts = [(0, len(samples))]
+        else:
+            parts = speech_parts(samples, front_end.sample_rate)
+        found = [self._part(samples[begin:end], rate, beam_width) for begin, end in parts]
+        seconds = self.card.seconds_per_frame * front_end.sample_rate
+        return joined([t.later(b / seconds) for (b, _), t in zip(parts, found, strict=True)])
+
+    def _part(self, samples: np.ndarray, rate: float, beam_width: int | None) -> Transcript:
+        """What was said in a part of a recording that was made at that rate, in Hz."""
+        front_end = self.card.front_end
+        features = front_end(samples)
+        if rate < front_end.sample_rate and front_end.bands_are_normalised:
+            features = without_empty_bands(features, front_end.centres, rate)
+        logits = self.logits(features)[None]
         return transcripts(logits, [logits.shape[1]], self.card.alphabet, beam_width)[0]
 
 
@@ -99,12 +151,45 @@ class _TFLiteRecognizer(Recognizer):
 
         super().__init__(path, cards.read_from_tflite(path))
         try:
-            self._model = hl.load_tflite(path, threads=threads)
+            self._model: Any = hl.load_tflite(path, threads=threads)
         except ValueError as error:
             raise InputError(_first_line(error)) from error
 
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        return self._model({"features": features, "lengths": lengths})
+        if self.card.window is None:
+            return self._model({"features": features, "lengths": lengths})
+        parts = [self._one(row[:length]) for row, length in zip(features, lengths, strict=True)]
+        frames = reduced_lengths(features.shape[1], self.card.time_stride)
+        return np.stack([np.pad(part, ((0, frames - len(part)), (0, 0))) for part in parts])
+
+    def stream(self) -> Stream:
+        """Start an utterance whose features come little by little.
+
+        Raises:
+            InputError: The network waits for the end of the recording.
+        """
+        if self.card.window is None:
+            raise InputError(
+                f"{self.path}: cannot stream: its network also runs backwards from the end of a"
+                " recording, or was not exported in the form step; train with --unidirectional and"
+                " export with --form step"
+            )
+        look_back, look_ahead = self.card.window
+        try:
+            return self._model.stream(
+                look_back=look_back,
+                look_ahead=look_ahead,
+                stride=self.card.time_stride,
+                block=BLOCK,
+            )
+        except ValueError as error:
+            raise InputError(_first_line(error)) from error
+
+    def _one(self, features: np.ndarray) -> np.ndarray:
+        # As a stream, whose pieces are always the same: 8-bit activations are rounded by the frames
+        # that come with them, and a text must not depend on how its recording arrives.
+        stream = self.stream()
+        return np.concatenate([stream(features[None]), stream.finish()], axis=1)[0]
 
 
 def load_recognizer(path: str | os.PathLike[str], threads: int = 1) -> Recognizer:

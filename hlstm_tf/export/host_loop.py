@@ -123,8 +123,11 @@ class HostLoop:
 
     def advance(self, inputs: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
         """The outputs for the next frames of a sample, and the states after them."""
-        results = self.project(inputs)
-        frames = {f"frame_{name}": results[f"frames_{name}"] for name in self._stages["project"]}
+        return self.step(self.project(inputs), states)
+
+    def step(self, projected: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
+        """The outputs for frames that the first stage has been through, and the states after."""
+        frames = {f"frame_{name}": projected[f"frames_{name}"] for name in self._stages["project"]}
         return self._engine.loop("step", frames, states, None)
 
     def initial_states(self) -> Arrays:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
+from hlstm_tf.export.stream import Stream, Window, check_stream
 from hlstm_tf.export.tflite_model import (
     NamedModel,
     TFLiteModel,
@@ -76,6 +77,7 @@ class StepRunner(NamedModel):
             self._loop = HostLoop(engine.names, engine)
         except ValueError as error:
             raise ValueError(f"{self.path} is not in step form: {error}.") from None
+        self._windows: set[Window] = set()  # that were checked
         self._specs = {
             name: engine.spec(signature, name) for name, signature in self._loop.inputs.items()
         }
@@ -90,49 +92,38 @@ class StepRunner(NamedModel):
         """The outputs' names."""
         return list(self._loop.outputs)
 
-    def stream(self) -> "Stream":
+    def stream(
+        self, *, look_back: int = 0, look_ahead: int = 0, stride: int = 1, block: int = 1
+    ) -> Stream:
         """Starts a sample whose frames come little by little.
+
+        A model with convolutions before its first recurrent layer makes output k of the frames from
+        `k * stride - look_back` to `k * stride + look_ahead`; pass what it does. Its first stage is
+        then run on windows of the frames that overlap, and an output comes when the last frame that
+        it needs has.
+
+        Args:
+            look_back, look_ahead: Frames before and after that an output is made of: for one
+                convolution of odd length n, padded on both sides, (n - 1) / 2 each; convolutions
+                one after the other add up, the later ones times the strides before them.
+            stride: Frames an output: the product of the convolutions' strides.
+            block: Outputs that are computed at a time. Each wait for the last of them, and the
+                overlap is computed once for all of them.
 
         Raises:
             ValueError: The file has no signature `step`, because the model runs backwards in time,
                 has masks, looks at several frames between its layers, or gives one output for a
-                whole sequence; it has several inputs or a fixed length; or it looks at several
-                frames at a time before its first recurrent layer.
+                whole sequence; it has several inputs or a fixed length; or before its first
+                recurrent layer it looks at other frames than was said.
         """
-        return Stream(self, self._loop)
+        window = Window(look_back, look_ahead, stride, block)
+        if window not in self._windows:
+            check_stream(self, self._loop, window)
+            self._windows.add(window)
+        return Stream(self, self._loop, window)
 
     def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._loop.run(named)
-
-
-class Stream:
-    """One sample of a model whose frames come little by little; made by `StepRunner.stream`.
-
-    Call arguments:
-        frames: `(1, time, ...)`: the next frames, any number of them.
-
-    Returns:
-        The outputs for these frames, as `StepRunner` returns them for all.
-
-    Attributes:
-        states: The states after the frames so far, by name; may be kept and assigned again.
-    """
-
-    def __init__(self, runner: StepRunner, loop: HostLoop) -> None:
-        _check_stream(runner, loop)
-        self._runner, self._loop = runner, loop
-        self.reset()
-
-    def reset(self) -> None:
-        """Begins another sample."""
-        self.states = self._loop.initial_states()
-
-    def __call__(self, frames: Any) -> Any:
-        named = self._runner._named(frames)
-        if len(next(iter(named.values()))) != 1:
-            raise ValueError("a stream is one sample: give frames of the shape (1, time, ...).")
-        outputs, self.states = self._loop.advance(named, self.states)
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
 def load_tflite(
@@ -161,47 +152,6 @@ def _threads_for(path: Path) -> int:
     # Where the process may run on one core only, two threads wait for each other.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(2 if big else 1, cores or 1)
-
-
-def _check_stream(runner: StepRunner, loop: HostLoop) -> None:
-    """Raises where a model cannot take its frames little by little."""
-    reason = _no_stream(runner, loop)
-    if reason:
-        raise ValueError(f"{runner.path} cannot stream: {reason}; call it with whole sequences.")
-
-
-def _no_stream(runner: StepRunner, loop: HostLoop) -> str | None:
-    if not loop.streams:
-        return (
-            "it has no signature 'step', as only models have that run forward, frame by frame and "
-            "without masks, and give an output for each frame"
-        )
-    if len(runner.inputs) != 1:
-        return f"it has several inputs ({', '.join(runner.inputs)})"
-    (spec,) = runner.inputs.values()
-    if spec.shape.rank < 2 or spec.shape[1] is not None:
-        return f"the length of its input is fixed, {tuple(spec.shape)}"
-    if not _projects_frame_by_frame(spec, loop):
-        return "before its first recurrent layer it looks at several frames at a time"
-    return None
-
-
-def _projects_frame_by_frame(spec: tf.TensorSpec, loop: HostLoop) -> bool:
-    """Whether the first stage treats every frame by itself, as it turns out on some."""
-    shape = (1, 4, *(size or 1 for size in spec.shape[2:]))
-    rng = np.random.default_rng(0)
-    frames = rng.normal(size=shape) if spec.dtype.is_floating else rng.integers(0, 2, shape)
-    frames = frames.astype(spec.dtype.as_numpy_dtype)
-    try:
-        whole = loop.project({spec.name: frames})
-        for t in range(shape[1]):
-            for name, value in loop.project({spec.name: frames[:, t : t + 1]}).items():
-                expected = whole[name][:, t : t + 1]
-                if value.shape != expected.shape or not np.allclose(value, expected, atol=1e-3):
-                    return False
-    except ValueError:  # a convolution that a few frames are too short for
-        return False
-    return True
 
 
 class _LiteRT:

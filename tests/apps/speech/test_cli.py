@@ -17,7 +17,10 @@ def run(capsys, *arguments):
 
 @pytest.mark.parametrize(
     "command",
-    ["prepare", "train", "evaluate", "transcribe", "export", "report", "demo", "ablate", "table"],
+    [
+        *("prepare", "train", "evaluate", "robustness", "speed", "transcribe", "export"),
+        *("report", "demo", "an4", "card", "ablate", "table"),
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as end:

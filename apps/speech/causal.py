@@ -1,0 +1,60 @@
+"""The form of a unidirectional recogniser that can run while the speaker is speaking."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+import hlstm_tf as hl
+
+_ONLY_FOR_PADDING = ("InputLayer", "SpeechInput", "ValidFrames", "ZeroInvalid")
+
+
+def is_causal(model: keras.Model) -> bool:
+    """Whether no recurrent layer of a recogniser waits for the end of the recording."""
+    return not any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
+
+
+def window_of(model: keras.Model) -> tuple[int, int]:
+    """Return how many feature frames before and after its place an output frame is made of, past
+    what the recurrent layers remember.
+
+    Example:
+
+    >>> from apps.speech.model import ModelConfig, build
+    >>> window_of(build(ModelConfig(front_end={}, alphabet="ab", bands=8, channels=(2, 2),
+    ...     kernels=((11, 3), (7, 3)), cell="lstm", layers=1, units=3, bidirectional=False)))
+    (11, 11)
+    """
+    reach, stride = 0, 1
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            reach += (layer.kernel_size[0] - 1) // 2 * stride
+            stride *= layer.strides[0]
+    return reach, reach
+
+
+def without_padding(model: keras.Model) -> keras.Model:
+    """Return a recogniser for single utterances: features in, logits out, no lengths, no masks.
+
+    Where nothing is padded there is nothing to mask, and without masks a step is one call through
+    all recurrent layers, which `hl.StepRunner` streams.
+
+    Args:
+        model: A recogniser whose masks are folded in, with `is_causal`. Layers are shared.
+
+    Raises:
+        VerificationError: It computes something else: the model is not what `build` makes.
+    """
+    features = keras.Input((None, model.input["features"].shape[-1]), name="features")
+    x = keras.layers.Reshape((-1, features.shape[-1], 1), name="add_channel")(features)
+    for layer in model.layers:
+        if layer.__class__.__name__ not in _ONLY_FOR_PADDING:
+            x = layer(x)
+    single = keras.Model(features, x, name=model.name)
+    some = np.random.default_rng(0).normal(size=(1, 61, features.shape[-1])).astype(np.float32)
+    expected = model({"features": some, "lengths": np.array([61], np.int32)}, training=False)
+    error = float(np.abs(single(some, training=False) - expected).max())
+    if not error <= 1e-4 * (1 + float(np.ptp(expected))):
+        raise hl.VerificationError(f"{model.name} without its masks: logits differ by {error:.2g}.")
+    return single
