@@ -10,13 +10,17 @@ from apps.speech.recipe import AN4_EXTRA, preset
 from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 
-EXTRA, ALIGNER, MIXED = "synthesised", "aligner", "mixed"
+EXTRA, ALIGNER, MIXED, TUNED = "synthesised", "aligner", "mixed", "tuned"
 
 
 def train_models(
     corpus: Corpus, folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None
 ) -> Trained:
-    """Synthesise what is mixed in, train the aligner by the preset `an4`, then by `an4-mixed`.
+    """Train AN4's networks, from what the corpus alone is too small for to what it is like.
+
+    The preset `an4` gives a network that finds the words in the recordings; `an4-mixed` learns from
+    recordings, spliced words and synthesised speech; `an4-tuned` goes on from there with the
+    recordings alone, and prunes.
 
     Killed and started again, it goes on where it was.
 
@@ -34,7 +38,7 @@ def train_models(
     folder = Path(folder)
     extra = synthesise(folder / EXTRA, **AN4_EXTRA)
     aligner = train(preset("an4"), corpus, folder / ALIGNER, cache, label=ALIGNER)
-    return train(
+    mixed = train(
         preset("an4-mixed"),
         corpus,
         folder / MIXED,
@@ -43,4 +47,13 @@ def train_models(
         aligner=aligner.folder / GROWN,
         label=MIXED,
         drop_impossible=True,  # spliced words may be too short for their letters
+    )
+    return train(
+        preset("an4-tuned"),
+        corpus,
+        folder / TUNED,
+        cache,
+        start=mixed.folder / GROWN,
+        label=TUNED,
+        keep_iterations=True,
     )

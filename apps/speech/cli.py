@@ -317,9 +317,10 @@ def _an4(add: Add) -> None:
     command = add(
         "an4",
         "from AN4's folder to its two networks, by three trainings",
-        "Synthesises what is mixed in, trains a network that finds the words in the recordings, and"
-        " with its help the networks themselves: grown.keras, accurate, and compact.keras, in the"
-        " folder mixed. Killed and started again it goes on where it was.",
+        "Synthesises what is mixed in, trains a network that finds the words in the recordings, one"
+        " that learns from all of it, and from that the networks themselves, in the folder tuned:"
+        " grown.keras, accurate, and compact.keras. Killed and started again it goes on where it"
+        " was.",
     )
     command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
     command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
@@ -340,7 +341,7 @@ def _card(add: Add) -> None:
         default="compact.keras",
         metavar="FILE",
         help="which of the training's files: compact.keras, or grown.keras, as it was before it was"
-        " pruned",
+        " pruned, or iteration-1.keras and so on",
     )
     _data(command)
 

@@ -69,8 +69,8 @@ def write_model(
         folder: Gets `model.keras`, `model.tflite`, the SavedModel's folder `1`, `record.json`,
             `training.png` and `README.md`.
         corpus: That of the training; its validation split is recognised with each file.
-        model: File in the run's folder: `compact.keras`, or `grown.keras`, the best epoch before
-            the first pruning.
+        model: File in the run's folder: `compact.keras`, `grown.keras`, the best epoch before the
+            first pruning, or that of an iteration.
         cache: Folder of the features' cache.
 
     Returns:
@@ -196,7 +196,7 @@ second of speech.
 python -m apps.speech transcribe recording.wav --model saved_models/{name}/{TFLITE}
 python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split valid
 python -m apps.speech an4 --data-dir AN4 --out RUNS      # the trainings
-python -m apps.speech card RUNS/mixed --model {model} --data-dir AN4 --out saved_models/{name}
+python -m apps.speech card RUNS/tuned --model {model} --data-dir AN4 --out saved_models/{name}
 ```
 
 WER is greedy, with its errors, words and 95 % interval, on ten speakers whom no training heard, but

@@ -111,3 +111,28 @@ def test_a_recipe_out_of_range_is_named(changes, message):
 def test_an_unknown_preset_is_named():
     with pytest.raises(InputError, match="preset: got 'big'; expected one of demo"):
         preset("big")
+
+
+def test_a_training_goes_on_from_another_network_of_its_architecture(
+    gp_run, toy_corpus, cache, tmp_path
+):
+    start = gp_run.folder / "model.keras"
+    recipe = dataclasses.replace(
+        Recipe.from_json(read_record(gp_run.folder)["recipe"]),
+        learning_rate=1e-12,
+        epochs=1,
+        warmup_epochs=0.5,
+        weight_decay=0.0,
+        grow_and_prune=GrowAndPruneRecipe(
+            growth_epochs=0, step=0.5, retrain_epochs=1, retrain_rate=1e-12, threshold=2.0,
+            max_iterations=1,
+        ),
+    )  # fmt: skip
+    run = train(recipe, toy_corpus, tmp_path / "run", cache, start=start)
+    before, grown = load_keras(start), load_keras(run.folder / "grown.keras")
+    for old, new in zip(before.trainable_variables, grown.trainable_variables, strict=True):
+        np.testing.assert_allclose(old, new, atol=1e-6)
+    assert cost_of(grown).connections == cost_of(before).connections
+    wider = dataclasses.replace(recipe, units=5)
+    with pytest.raises(InputError, match=r"model\.keras has another architecture than the recipe"):
+        train(wider, toy_corpus, tmp_path / "wider", cache, start=start)
