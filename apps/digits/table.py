@@ -12,6 +12,7 @@ from typing import Any
 from apps.common.errors import InputError
 from apps.common.files import write_json, written_beside
 from apps.common.rate import Rate
+from apps.common.readme import write_parts
 from apps.common.record import NAME, read_record
 from apps.common.tables import markdown
 
@@ -63,19 +64,12 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
     records = read_results(results)
     if not records:
         raise InputError(f"{results}: no records; give the folders of trainings")
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{readme}: no such file") from error
     parts = {
         "targets": targets,
         "comparison": comparison,
         "seeds": seeds,
     }
-    for mark, make in parts.items():
-        text = _replaced(text, mark, make(records), readme)
-    with written_beside(readme) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_parts(readme, {mark: make(records) for mark, make in parts.items()})
     plot = plot_seeds(records, results / PLOT)
     return [readme, *([plot] if plot else [])]
 
@@ -182,12 +176,3 @@ def plot_seeds(records: dict[str, dict[str, Any]], path: Path) -> Path | None:
     with written_beside(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return path
-
-
-def _replaced(text: str, name: str, content: str, readme: Path) -> str:
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    if begin not in text or end not in text:
-        raise InputError(f"{readme}: no mark {begin} ... {end} for a table")
-    before, rest = text.split(begin, 1)
-    after = rest.split(end, 1)[1]
-    return f"{before}{begin}\n{content}\n{end}{after}"

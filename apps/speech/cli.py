@@ -13,16 +13,18 @@ from pathlib import Path
 from apps.common.command_line import Add, count, parser_of, run_command
 
 RUNS = Path("runs/speech")
+RESULTS = Path(__file__).parent / "results" / "ablations"
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
-LOADING = ("train", "evaluate", "robustness", "speed", "transcribe", "export")
-"""Commands that load TensorFlow."""
+WITHOUT_TENSORFLOW = ("prepare", "report", "table", "demo")
+"""Commands that do not load it, or in processes of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    return run_command(args, "apps.speech.commands", args.command in LOADING)
+    loading = args.command not in WITHOUT_TENSORFLOW
+    return run_command(args, "apps.speech.commands", loading)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +35,10 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (_prepare, _train, _evaluate, _robustness, _speed, _transcribe, _export, _report, _demo),
+        (
+            *(_prepare, _train, _evaluate, _robustness, _speed, _transcribe, _export, _report),
+            *(_demo, _an4, _card, _ablate, _table),
+        ),
     )
 
 
@@ -68,7 +73,7 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "demo-lstm", "an4", "an4-streaming"),
+        choices=("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-streaming"),
         default="demo",
         help="sizes and schedule: the demo's compact network, its baseline, AN4's, or one for AN4"
         " that listens while the speaker is speaking",
@@ -114,6 +119,35 @@ def _train(add: Add) -> None:
         help="train on the recordings played at each of these speeds: 0.9 1 1.1 is three times the"
         " work an epoch, and worth more than three times the epochs",
     )
+    run.add_argument(
+        "--spliced",
+        type=count(0),
+        metavar="N",
+        default=unset,
+        help="make N utterances of words from elsewhere for each recording; needs --aligner",
+    )
+    run.add_argument(
+        "--aligner",
+        type=Path,
+        metavar="MODEL",
+        help="a model that has learnt this corpus and finds its words, for --spliced",
+    )
+    run.add_argument(
+        "--teacher-share",
+        type=float,
+        metavar="SHARE",
+        default=unset,
+        help="of the loss that is the distance from the outputs of --teacher",
+    )
+    run.add_argument(
+        "--teacher", type=Path, metavar="MODEL", help="a .keras model to learn from, too"
+    )
+    run.add_argument(
+        "--start", type=Path, metavar="MODEL", help="a .keras model to go on with, masks and all"
+    )
+    run.add_argument(
+        "--extra", type=Path, metavar="DIR", help="a corpus whose training split is mixed in"
+    )
     run.add_argument("--seed", type=count(0), default=unset)
     run.add_argument(
         "--drop-impossible",
@@ -156,6 +190,11 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--target-sparsity", type=float, default=unset)
     group.add_argument("--max-iterations", type=count(1), default=unset)
+    group.add_argument(
+        "--keep-iterations",
+        action="store_true",
+        help="keep each iteration's model as iteration-1.keras and so on, masks included",
+    )
 
 
 def _evaluate(add: Add) -> None:
@@ -274,6 +313,92 @@ def _demo(add: Add) -> None:
     command.add_argument("--seed", type=count(0), default=0)
 
 
+def _an4(add: Add) -> None:
+    command = add(
+        "an4",
+        "from AN4's folder to its two networks, by three trainings",
+        "Synthesises what is mixed in, trains a network that finds the words in the recordings, and"
+        " with its help the networks themselves: grown.keras, accurate, and compact.keras, in the"
+        " folder mixed. Killed and started again it goes on where it was.",
+    )
+    command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
+    command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
+    _cache(command)
+
+
+def _card(add: Add) -> None:
+    command = add(
+        "card",
+        "export a training's model with a model card, as in saved_models/",
+        "Recognises the validation split with every file, and compares their speed with that of"
+        " five bidirectional LSTM layers: three minutes.",
+    )
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
+    command.add_argument("--out", type=Path, required=True, help="folder of the model")
+    command.add_argument(
+        "--model",
+        default="compact.keras",
+        metavar="FILE",
+        help="which of the training's files: compact.keras, or grown.keras, as it was before it was"
+        " pruned",
+    )
+    _data(command)
+
+
+def _ablate(add: Add) -> None:
+    command = add(
+        "ablate",
+        "train every row of the ablation tables from several seeds",
+        "One setting, a few minutes a training, and rows that differ from it in one thing. Finished"
+        " trainings are skipped, one that was killed goes on; several processes may share the"
+        " folder, each with all tables or some. Needs --data-dir for figures that mean anything.",
+    )
+    _data(command)
+    command.add_argument("--out", type=Path, default=RUNS / "ablate", help="folder of the runs")
+    command.add_argument(
+        "--tables",
+        nargs="+",
+        metavar="NAME",
+        help="cells, growth, latency, dropout, width, training; all by default",
+    )
+    command.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="ROW",
+        help="only these rows, by the names of their folders without the seed; all by default",
+    )
+    command.add_argument(
+        "--seeds",
+        type=count(1),
+        metavar="N",
+        help="trainings of each row; two or three by default, as each table needs",
+    )
+    command.add_argument(
+        "--time-again",
+        action="store_true",
+        help="measure the latencies anew, which is done once when the table latency is complete:"
+        " better on a machine that is idle",
+    )
+
+
+def _table(add: Add) -> None:
+    command = add(
+        "table",
+        "write the README's ablation tables and plots from the records of trainings",
+    )
+    command.add_argument(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUNS",
+        help="--out of `ablate`, or folders in it, whose records to add first",
+    )
+    command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    command.add_argument(
+        "--readme", type=Path, default=RESULTS.parents[1] / "README.md", help="to write into"
+    )
+
+
 def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data-dir",
@@ -281,6 +406,10 @@ def _data(command: argparse.ArgumentParser) -> None:
         help="AN4 in its official layout, or a folder of audio with a CSV; without it the"
         f" synthesised corpus in {CORPUS}, made on first use",
     )
+    _cache(command)
+
+
+def _cache(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--cache-dir", type=Path, default=CACHE, help="where features are kept for the next time"
     )

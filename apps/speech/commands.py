@@ -46,7 +46,16 @@ def train(args: argparse.Namespace) -> None:
     keep_freed_memory()
     recipe = preset(args.preset, **_changes(args, preset(args.preset).grow_and_prune))
     result = run(
-        recipe, _corpus(args), args.out, args.cache_dir, drop_impossible=args.drop_impossible
+        recipe,
+        _corpus(args),
+        args.out,
+        args.cache_dir,
+        extra=open_corpus(args.extra) if args.extra else None,
+        aligner=args.aligner,
+        teacher=args.teacher,
+        start=args.start,
+        drop_impossible=args.drop_impossible,
+        keep_iterations=args.keep_iterations,
     )
     words = Rate(**result.result["words"])
     print(f"validation WER {words}; {result.result['connections']:,} connections")
@@ -189,6 +198,52 @@ def demo(args: argparse.Namespace) -> None:
     from apps.speech.demo import run_demo
 
     run_demo(args.out, args.seed)
+
+
+def an4(args: argparse.Namespace) -> None:
+    """Train AN4's networks."""
+    from apps.common.memory import keep_freed_memory
+    from apps.common.rate import Rate
+    from apps.speech.an4_models import train_models
+
+    keep_freed_memory()
+    result = train_models(open_corpus(args.data_dir), args.out, args.cache_dir)
+    words = Rate(**result.result["words"])
+    print(f"validation WER {words}; {result.result['connections']:,} connections")
+    print(f"models in {result.folder}; `card` exports them")
+
+
+def card(args: argparse.Namespace) -> None:
+    """Export a model with its card."""
+    from apps.speech.model_folder import write_model
+
+    for path in write_model(args.run, args.out, _corpus(args), args.model, args.cache_dir):
+        print(path)
+
+
+def ablate(args: argparse.Namespace) -> None:
+    """Train the rows of the ablation tables, and time what is to be timed."""
+    from apps.common.memory import keep_freed_memory
+    from apps.speech.ablations.latency import time_all
+    from apps.speech.ablations.rows import select
+    from apps.speech.ablations.runs import Place, run_all
+
+    tables = select(args.tables, args.rows)
+    keep_freed_memory()
+    place = Place(_corpus(args), args.out, args.cache_dir)
+    for path in run_all(tables, place, args.seeds):
+        print(path, flush=True)
+    time_all(tables, place, args.seeds, anew=args.time_again)
+
+
+def table(args: argparse.Namespace) -> None:
+    """Write the ablation tables and their plots."""
+    from apps.speech.ablations.records import add_records
+    from apps.speech.ablations.tables import write_tables
+
+    add_records(args.runs, args.results)
+    for path in write_tables(args.results, args.readme):
+        print(path)
 
 
 def _corpus(args: argparse.Namespace) -> Corpus:

@@ -218,21 +218,15 @@ def _note(sample: Utterance) -> str:
 
 
 def _latencies(rows: list[Row], sample: Utterance) -> Milliseconds:
-    """Milliseconds from features to logits, the files taking turns."""
-    from apps.speech.recognizer import load_recognizer
+    """Milliseconds from features to logits."""
+    from apps.speech.latency import milliseconds
 
     files = [path for row in rows for path in (row.tflite, row.loop) if path]
-    recognizers = {path: load_recognizer(path) for path in files}
-    features = recognizers[files[0]].card.front_end(load_audio(sample.audio))
-    times: dict[str, list[float]] = {path: [] for path in files}
-    for turn in range(REPEATS + 1):
-        for path, recognizer in recognizers.items():
-            began = time.perf_counter()
-            recognizer.logits(features)
-            if turn:  # the first call of each plans its memory
-                times[path].append(1000 * (time.perf_counter() - began))
-    median = {path: float(np.median(found)) for path, found in times.items()}
-    return [(median[row.tflite], median[row.loop] if row.loop else None) for row in rows]
+    features = preset("demo").front_end(load_audio(sample.audio))
+    median = milliseconds(files, features, REPEATS)
+    return [
+        (median[Path(row.tflite)], median[Path(row.loop)] if row.loop else None) for row in rows
+    ]
 
 
 def _transcribe(row: Row, sample: Utterance) -> None:

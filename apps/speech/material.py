@@ -40,6 +40,14 @@ class Material:
         """The transcripts."""
         return [utterance.text for utterance in self.utterances]
 
+    def with_more(self, other: Material) -> Material:
+        """Return this and other utterances."""
+        return Material(
+            self.utterances + other.utterances,
+            self.features + other.features,
+            self.labels + other.labels,
+        )
+
     def up_to(self, frames: int) -> Material:
         """Return what has at most `frames` feature frames.
 

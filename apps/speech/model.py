@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
+from apps.speech.distillation import Teacher
 from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid, reduced_lengths
 from apps.speech.losses import ctc_loss
 
@@ -89,7 +90,12 @@ class SpeechRecognizer(keras.Model):
     Adding padding to an utterance changes none of its logits. Made by `build`; its `.keras` file
     loads with `keras.models.load_model` once this module is imported, front end and alphabet
     included.
+
+    Attributes:
+        teacher: A recogniser to learn from while this one is trained; no file keeps it.
     """
+
+    teacher: Teacher | None = None
 
     @property
     def speech_input(self) -> SpeechInput:
@@ -116,18 +122,19 @@ class SpeechRecognizer(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the mean CTC loss of a batch, plus the layers' own losses.
+        """Return the mean loss of a batch, CTC and the teacher's part, plus the layers' own losses.
 
         Args:
             x: The model's inputs; their `lengths` are used.
             y: `labels` and `label_lengths`.
             y_pred: The logits.
             sample_weight: `(batch,)` weights of the utterances, or None.
-            training: Ignored.
+            training: Whether the teacher counts.
         """
-        losses = ctc_loss(
-            y["labels"], y_pred, y["label_lengths"], self.output_lengths(x["lengths"])
-        )
+        lengths = self.output_lengths(x["lengths"])
+        losses = ctc_loss(y["labels"], y_pred, y["label_lengths"], lengths)
+        if self.teacher is not None and training:
+            losses = self.teacher.blend(losses, x, y_pred, lengths)
         if sample_weight is not None:
             losses = losses * keras.ops.cast(sample_weight, losses.dtype)
         loss = keras.ops.mean(losses)

@@ -81,6 +81,10 @@ class Recipe:
         sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
             augmentation.
         speeds: Each makes a copy of the training split played that much faster.
+        spliced: How many utterances of words from elsewhere are made for each of these
+            (`apps.speech.splice`). The training then needs an aligner.
+        teacher_share: Share of the loss that is the distance from a teacher's outputs
+            (`apps.speech.distillation`). Above 0 the training needs a teacher.
         max_seconds: Longest training utterance; None to take all.
         buckets: How many padded lengths the training batches have.
         drop_remainder: Leave out training batches that are not full, other utterances each epoch:
@@ -111,6 +115,8 @@ class Recipe:
     vocal_tract: float = 0.0
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
+    spliced: int = 0
+    teacher_share: float = 0.0
     max_seconds: float | None = None
     buckets: int = 6
     drop_remainder: bool = False
@@ -124,11 +130,13 @@ class Recipe:
         for name in ("learning_rate", "clipnorm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected above 0")
-        for name in ("dropout", "hidden_dropout", "vocal_tract"):
+        for name in ("dropout", "hidden_dropout", "vocal_tract", "teacher_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not self.speeds or min(self.speeds) <= 0:
             raise InputError(f"speeds: got {self.speeds}; expected one or more, each above 0")
+        if self.spliced < 0:
+            raise InputError(f"spliced: got {self.spliced}; expected 0 or more")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"
@@ -219,6 +227,15 @@ DEMO_CORPUS: dict[str, Any] = {
 """What the demo synthesises, in half a minute. Several accents and telephone lines would take more
 examples and epochs than it has time for."""
 
+AN4_EXTRA: dict[str, Any] = {
+    **DEMO_CORPUS,
+    "valid": 1,
+    "test": 1,
+    "speakers": (200, 1, 1),
+}
+"""What is synthesised to be mixed into AN4's recordings, in which most months and ordinals are said
+once or twice."""
+
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
 
 _DEMO = Recipe(
@@ -267,11 +284,41 @@ PRESETS: dict[str, Recipe] = {
         ),
     ),
 }
+PRESETS["an4-mixed"] = dataclasses.replace(
+    PRESETS["an4"],
+    spliced=1,
+    epochs=16,
+    grow_and_prune=GrowAndPruneRecipe(
+        growth_share=0.2,
+        step=0.35,
+        structures=("neuron", "connection"),
+        retrain_epochs=4,
+        tolerance=0.03,
+        max_iterations=3,
+    ),
+)
+PRESETS["an4-tuned"] = dataclasses.replace(
+    PRESETS["an4"],
+    epochs=24,
+    learning_rate=1e-3,
+    sorted_epochs=0,
+    vocal_tract=0.07,
+    grow_and_prune=GrowAndPruneRecipe(
+        growth_epochs=0,
+        step=0.3,
+        structures=("neuron", "connection"),
+        retrain_epochs=12,
+        tolerance=0.03,
+        max_iterations=2,
+    ),
+)
 PRESETS["an4-streaming"] = dataclasses.replace(
     PRESETS["an4"], bidirectional=False, front_end=LogMel(running=RunningNormalisation())
 )
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
-for AN4 in half an hour, and `an4-streaming` for a network that listens while somebody speaks."""
+for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside,
+`an4-tuned` to go on from that with the recordings alone, and `an4-streaming` for a network that
+listens while somebody speaks."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

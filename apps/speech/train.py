@@ -3,11 +3,13 @@
 The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
 masks included), for such a run `compact.keras` (the same function as plain layers without dead
 neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/`
-while the run is not finished.
+while the run is not finished. With `keep_iterations` it holds the model of each pruning iteration,
+too: `iteration-1.keras`, masks included, and so on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -22,11 +24,14 @@ from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.record import NAME, read_record
+from apps.speech.distillation import Teacher
 from apps.speech.evaluate import Recognition, error_rates
+from apps.speech.iterations import IterationModels, iteration_files
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
-from apps.speech.recognizer import load_keras
+from apps.speech.recognizer import load_keras, load_recognizer
+from apps.speech.splice import spliced
 from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 from apps.speech.utterance import Corpus
 
@@ -81,8 +86,13 @@ def train(
     folder: str | os.PathLike[str],
     cache: str | os.PathLike[str] | None = None,
     *,
+    extra: Corpus | None = None,
+    aligner: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
     label: str = "train",
     drop_impossible: bool = False,
+    keep_iterations: bool = False,
 ) -> Trained:
     """Train; go on with an interrupted training; return at once from a finished one.
 
@@ -91,28 +101,95 @@ def train(
         corpus: With a training and a validation split.
         folder: Of the run: new, empty, or that of the same recipe.
         cache: Folder of the features' cache.
+        extra: A corpus whose training split is mixed in, such as a synthesised one.
+        aligner: Model file of a recognizer that has learnt the corpus, for `recipe.spliced`.
+        teacher: `.keras` file of a recogniser to learn from, for `recipe.teacher_share`.
+        start: `.keras` file of a recogniser of the recipe's architecture, to go on with instead of
+            a seed architecture; it keeps its masks.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
+        keep_iterations: Keep the model of each pruning iteration, not only the last.
 
     Raises:
-        InputError: The folder holds another run, or the corpus cannot be used.
+        InputError: The folder holds another run, a corpus cannot be used, or an aligner or a
+            teacher is missing or was given for nothing.
         FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
     """
     folder = Path(folder)
-    facts = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
+    facts: dict[str, Any] = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
+    if extra is not None:
+        facts["extra"] = extra.summary()
+    facts |= _helper("aligner", aligner, "spliced", recipe.spliced)
+    facts |= _helper("teacher", teacher, "teacher_share", recipe.teacher_share)
+    facts |= _digest("start", start)
     _check_folder(folder, facts)
     keras.utils.set_random_seed(recipe.seed)
     if not _finished(folder):
-        front_end, alphabet = recipe.front_end, recipe.alphabet
-        valid = prepare(corpus, "valid", front_end, alphabet, cache)
-        material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
-        if recipe.max_seconds is not None:
-            material = material.up_to(int(recipe.max_seconds / front_end.hop))
-        _fit(recipe, material, valid, folder, facts, label, drop_impossible)
+        valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
+        material = _training_material(recipe, corpus, extra, aligner, cache)
+        model = build_from(recipe)
+        if start is not None:
+            model = _started(model, start)
+        if teacher is not None:
+            model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
+        _fit(model, recipe, material, valid, folder, facts, label, drop_impossible, keep_iterations)
     return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
 
 
+def _helper(
+    name: str, path: str | os.PathLike[str] | None, field: str, wanted: float
+) -> dict[str, str]:
+    """What the record says of a model that helps in a training: its digest."""
+    if bool(wanted) != (path is not None):
+        raise InputError(
+            f"{name}: got {path} for a recipe whose {field} is {wanted}; expected a model where"
+            " that is above 0, and none otherwise"
+        )
+    return _digest(name, path)
+
+
+def _digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise InputError(f"{name}: {path}: no such file; expected a .keras model")
+    return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+
+
+def _started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRecognizer:
+    """Give a network the weights, masks included, of another of its architecture."""
+    other = load_keras(start)
+    shapes, found = ([w.shape for w in network.weights] for network in (model, other))
+    if shapes != found:
+        raise InputError(
+            f"start: {start} has another architecture than the recipe, or masks where that has"
+            " none; give a model that was trained with the same layers and widths"
+        )
+    model.set_weights(other.get_weights())
+    return model
+
+
+def _training_material(
+    recipe: Recipe,
+    corpus: Corpus,
+    extra: Corpus | None,
+    aligner: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+) -> Material:
+    front_end, alphabet = recipe.front_end, recipe.alphabet
+    material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
+    if aligner is not None:
+        made = spliced(material, load_recognizer(aligner), recipe.spliced, recipe.seed)
+        material = material.with_more(made)
+    if extra is not None:
+        material = material.with_more(prepare(extra, "train", front_end, alphabet, cache))
+    if recipe.max_seconds is not None:
+        material = material.up_to(int(recipe.max_seconds / front_end.hop))
+    return material
+
+
 def _fit(
+    model: SpeechRecognizer,
     recipe: Recipe,
     material: Material,
     valid: Material,
@@ -120,8 +197,8 @@ def _fit(
     facts: dict[str, Any],
     label: str,
     drop_impossible: bool,
+    keep_iterations: bool,
 ) -> None:
-    model = build_from(recipe)
     data = training_data(
         material,
         model.time_stride,
@@ -146,7 +223,8 @@ def _fit(
     rate = _learning_rate(recipe, gp)
     if gp is not None:
         best = BestModel(folder / GROWN, record, grow_and_prune=gp)
-        callbacks = [rate, rates, best, gp, record, lines]
+        kept = [IterationModels(folder, record, gp)] if keep_iterations else []
+        callbacks = [rate, rates, best, *kept, gp, record, lines]
     else:
         best = BestModel(folder / MODEL, record)
         follow, backup = data.follow(), Backup(state)
@@ -211,7 +289,8 @@ def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
     _save(model, folder / MODEL)
     masked = load_keras(folder / MODEL)
     _save(masked, folder / MODEL)
-    _save(load_keras(folder / GROWN), folder / GROWN)
+    for path in (folder / GROWN, *iteration_files(folder)):
+        _save(load_keras(path), path)
     _save(hl.shrink(hl.strip(masked)), folder / COMPACT)
 
 

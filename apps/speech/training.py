@@ -50,7 +50,9 @@ class WordErrorRate(keras.callbacks.Callback):
 class RunRecord(keras.callbacks.Callback):
     """Write the record of a run after each epoch, whole or not at all.
 
-    A run that is resumed keeps the epochs it has; those that are done again are replaced.
+    A run that is resumed keeps the epochs it has; those that are done again are replaced. Each has
+    its `seconds`, and its `cpu_seconds`: those of all threads of the process, which depend less on
+    what else the machine does.
 
     Args:
         folder: Of the run; the record is `record.json` in it.
@@ -68,14 +70,18 @@ class RunRecord(keras.callbacks.Callback):
         self.content: dict[str, Any] = {**facts, "versions": versions("librosa"), "epochs": []}
         if self.path.exists():
             self.content["epochs"] = read_record(self.path)["epochs"]
-        self._began = 0.0
+        self._began = self._worked = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._began = time.monotonic()
+        self._began, self._worked = time.monotonic(), time.process_time()
         self.content["epochs"] = [e for e in self.content["epochs"] if e["epoch"] < epoch]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        entry: dict[str, Any] = {"epoch": epoch, "seconds": time.monotonic() - self._began}
+        entry: dict[str, Any] = {
+            "epoch": epoch,
+            "seconds": time.monotonic() - self._began,
+            "cpu_seconds": time.process_time() - self._worked,
+        }
         if self.grow_and_prune is not None:
             state = self.grow_and_prune.history[-1]
             for name in ("phase", "iteration", "sparsity", "connections", "events"):
@@ -87,7 +93,9 @@ class RunRecord(keras.callbacks.Callback):
     def finish(self, result: dict[str, Any]) -> None:
         """Add what came of the run."""
         self.content["result"] = result
-        self.content["seconds"] = sum(entry["seconds"] for entry in self.content["epochs"])
+        for name in ("seconds", "cpu_seconds"):
+            # A run that was begun by an earlier version has no processor time.
+            self.content[name] = sum(entry.get(name, 0.0) for entry in self.content["epochs"])
         write_json(self.path, self.content)
 
 

@@ -18,15 +18,8 @@ def run(capsys, *arguments):
 @pytest.mark.parametrize(
     "command",
     [
-        "prepare",
-        "train",
-        "evaluate",
-        "robustness",
-        "speed",
-        "transcribe",
-        "export",
-        "report",
-        "demo",
+        *("prepare", "train", "evaluate", "robustness", "speed", "transcribe", "export"),
+        *("report", "demo", "an4", "card", "ablate", "table"),
     ],
 )
 def test_every_command_explains_itself(command, capsys):
@@ -102,6 +95,9 @@ def test_export_and_report_name_their_files(gp_run, tmp_path, capsys):
         (["prepare", "--data-dir", "nowhere"], "nowhere: no such folder"),
         (["train", "--out", "o", "--data-dir", "nowhere"], "nowhere: no such folder"),
         (["train", "--out", "o", "--dropout", "2"], "dropout: got 2.0"),
+        (["ablate", "--tables", "speed"], "tables: got 'speed'; expected some of cells, growth"),
+        (["table", "nowhere"], "nowhere: no finished training of an ablation"),
+        (["table", "--results", "nowhere"], "nowhere: no records; give the folder"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_status_two(

@@ -1,0 +1,119 @@
+"""The small records that the tables are made from: what a training was and what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from apps.common.errors import InputError
+from apps.common.files import write_json
+from apps.common.record import NAME, read_record
+
+DIGITS = 4
+"""Digits of the floats that are kept."""
+
+# Columns of the epochs: a list each instead of a dictionary an epoch, a third of the bytes.
+COLUMNS = ("loss", "val_word_errors", "val_cer", "connections", "cpu_seconds", "phase", "iteration")
+TIMES = ("seconds", "cpu_seconds")
+RESULT = ("connections", "sparsity", "words", "characters", "substitutions", "deletions",
+          "insertions")  # fmt: skip
+
+
+def add_records(runs: Sequence[str | os.PathLike[str]], results: Path) -> list[Path]:
+    """Keep the records of finished trainings where the tables are made from.
+
+    Args:
+        runs: Folders of trainings that `run_all` made, or folders of such.
+        results: Gets a JSON file for each, named after its folder.
+
+    Raises:
+        InputError: A folder has neither a finished training of an ablation nor holds one.
+    """
+    added = []
+    for given in map(Path, runs):
+        found = list(_finished(given))
+        if not found:
+            raise InputError(
+                f"{given}: no finished training of an ablation; expected the --out of `ablate`, or"
+                " a folder in it"
+            )
+        for folder, record in found:
+            target = results / f"{folder.resolve().name}.json"
+            write_json(target, small(folder.resolve().name, record))
+            added.append(target)
+    return added
+
+
+def _finished(given: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    folders = [given] if (given / NAME).exists() else sorted(given.glob(f"*/{NAME}"))
+    for path in folders:
+        record = read_record(path)
+        if "result" in record and "measures" in record:
+            yield (path.parent if path.name == NAME else path), record
+
+
+def small(name: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what tables need of a training's record.
+
+    Args:
+        name: Of its folder, `ROW-seed-SEED`.
+        record: As `train` and `run_all` wrote it.
+    """
+    epochs = record["epochs"]
+    names = [column for column in COLUMNS if column in epochs[0]] if epochs else []
+    kept = {
+        "row": name.rsplit("-seed-", 1)[0],
+        "seed": record["recipe"]["seed"],
+        **{key: record[key] for key in ("corpus", *TIMES, "versions", "measures")},
+        "result": {key: record["result"][key] for key in RESULT},
+        "epochs": {column: [_plain(entry[column]) for entry in epochs] for column in names},
+    }
+    if "latency" in record:
+        kept["latency"] = record["latency"]
+    # The configuration as it is: from it the training can be done again.
+    return {**rounded(kept), "recipe": record["recipe"]}
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def rounded(value: Any) -> Any:
+    """Return JSON data with its floats rounded to `DIGITS` significant digits.
+
+    >>> rounded({"a": [0.123456, 123456.7, 3]})
+    {'a': [0.1235, 123500.0, 3]}
+    """
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(inner) for inner in value]
+    if isinstance(value, float) and value and math.isfinite(value):
+        return float(f"{value:.{DIGITS}g}")
+    return value
+
+
+def read_results(results: Path) -> list[dict[str, Any]]:
+    """Return the records in a folder, in the order of their names.
+
+    Raises:
+        InputError: One is damaged or something else, or they are of different corpora.
+    """
+    records: list[dict[str, Any]] = []
+    for path in sorted(results.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["row"], record["seed"], record["result"]["words"]["errors"], record["epochs"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: no record of a training of an ablation") from error
+        if records and record["corpus"] != records[0]["corpus"]:
+            raise InputError(
+                f"{path}: of another corpus than the records before it ({record['corpus']});"
+                " keep those of one corpus in a folder"
+            )
+        records.append(record)
+    return records

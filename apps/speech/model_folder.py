@@ -1,0 +1,215 @@
+"""A model folder for `saved_models/`: exported files, record, plot and a model card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from apps.common.errors import InputError
+from apps.common.files import written_beside
+from apps.common.rate import Rate
+from apps.common.record import NAME, read_record
+from apps.common.tables import markdown
+from apps.speech.cost import Cost, cost_of
+from apps.speech.evaluate import recognize_all
+from apps.speech.export import TFLITE, Exported, compact, export_recognizer
+from apps.speech.features import extract_all
+from apps.speech.latency import milliseconds
+from apps.speech.metrics import score
+from apps.speech.model import ModelConfig, build
+from apps.speech.recipe import Recipe
+from apps.speech.recognizer import load_keras, load_recognizer
+from apps.speech.report import CURVES, plot_training
+from apps.speech.train import COMPACT
+from apps.speech.utterance import Corpus
+
+CARD, KERAS = "README.md", "model.keras"
+STACKED = (800, 128)
+"""Units of the stacks of five bidirectional LSTM layers that latency is compared with: the paper's
+baseline (arXiv 1805.11797, section 4.2), and one as wide as our networks."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of an exported model.
+
+    Attributes:
+        cost: Connections and FLOPs.
+        rates: Word errors on the validation split by file.
+        bytes: Size by file.
+        frames: Feature frames of the utterance that latency was measured with.
+        ms: Milliseconds for it: the TFLite file's, and each stack's by its units.
+    """
+
+    cost: Cost
+    rates: dict[str, Rate]
+    bytes: dict[str, int]
+    frames: int
+    ms: dict[int | str, float]
+
+
+def write_model(
+    run: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    corpus: Corpus,
+    model: str = COMPACT,
+    cache: str | os.PathLike[str] | None = None,
+) -> list[Path]:
+    """Export a model of a finished training and write its model card.
+
+    Args:
+        run: Folder of the training.
+        folder: Gets `model.keras`, `model.tflite`, the SavedModel's folder `1`, `record.json`,
+            `training.png` and `README.md`.
+        corpus: That of the training; its validation split is recognised with each file.
+        model: File in the run's folder: `compact.keras`, or `grown.keras`, the best epoch before
+            the first pruning.
+        cache: Folder of the features' cache.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: The training is not finished, or was of another corpus.
+        VerificationError: An exported file computes something else; it is not kept.
+    """
+    run, folder = Path(run), Path(folder)
+    record = read_record(run)
+    if "result" not in record:
+        raise InputError(f"{run}: its training is not finished; train on")
+    if record["corpus"] != corpus.summary():
+        raise InputError(
+            f"{run}: was trained on {record['corpus']}, got {corpus.summary()}; give the --data-dir"
+            " of the training"
+        )
+    exported = export_recognizer(run / model, folder)
+    network = compact(load_keras(run / model))
+    with written_beside(folder / KERAS) as temporary:
+        network.save(temporary)
+    measured = _measure(network, exported, folder, corpus, cache)
+    shutil.copyfile(run / NAME, folder / NAME)
+    plot = plot_training({folder.name: record}, folder / CURVES)
+    with written_beside(folder / CARD) as temporary:
+        temporary.write_text(card(record, measured, folder.name, model), encoding="utf-8")
+    assert exported.saved_model is not None
+    files = [folder / CARD, folder / NAME, folder / KERAS, exported.tflite, exported.saved_model]
+    return [*files, plot]
+
+
+def _measure(
+    network: keras.Model,
+    exported: Exported,
+    folder: Path,
+    corpus: Corpus,
+    cache: str | os.PathLike[str] | None,
+) -> Measured:
+    files = {KERAS: folder / KERAS, TFLITE: exported.tflite, "1": Path(folder / "1")}
+    utterances = corpus.split("valid")
+    rates = {}
+    for name, path in files.items():
+        recognizer = load_recognizer(path)
+        expected = [recognizer.card.alphabet.normalise(u.text) for u in utterances]
+        rates[name] = score(expected, recognize_all(recognizer, utterances, cache)).words
+    features = extract_all(utterances, recognizer.card.front_end, cache)
+    middle = sorted(features, key=len)[len(features) // 2]
+    return Measured(
+        cost_of(network),
+        rates,
+        {name: _bytes(path) for name, path in files.items()},
+        len(middle),
+        _latencies(network, exported.tflite, middle),
+    )
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _latencies(network: Any, tflite: Path, features: np.ndarray) -> dict[int | str, float]:
+    """Milliseconds of the file, and of the stacked LSTMs in the same form."""
+    with tempfile.TemporaryDirectory(prefix="stacked-") as folder:
+        files: dict[int | str, Path] = {TFLITE: tflite}
+        for units in STACKED:
+            stack = Path(folder) / f"{units}.keras"
+            stacked(network, units).save(stack)
+            files[units] = export_recognizer(stack, stack.with_suffix(""), saved_model=False).tflite
+        found = milliseconds(files.values(), features)
+        return {name: found[path] for name, path in files.items()}
+
+
+def stacked(network: Any, units: int, layers: int = 5) -> keras.Model:
+    """Return an untrained stack of bidirectional LSTM layers with a recogniser's front end.
+
+    Args:
+        network: The recogniser.
+        units: Of each layer and direction.
+        layers: How many.
+    """
+    speech = network.speech_input
+    bands = network.input["features"].shape[-1]
+    config = ModelConfig(
+        speech.front_end, speech.alphabet, bands=bands, channels=(32, 32), cell="lstm",
+        layers=layers, units=units,
+    )  # fmt: skip
+    return build(config)
+
+
+def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> str:
+    """Return the text of a model card."""
+    recipe = Recipe.from_json(record["recipe"])
+    what = {
+        KERAS: "`hl.shrink`'s network of plain layers",
+        TFLITE: "step form, weights in 8 bits; front end and alphabet travel in it",
+        "1": "SavedModel, signature `serve`",
+    }
+    rows = [
+        (f"`{file}`", what[file], f"{measured.bytes[file]:,}", str(rate))
+        for file, rate in measured.rates.items()
+    ]
+    seconds = measured.frames * recipe.front_end.hop
+    times = [
+        (f"5 x bi-LSTM {units}", f"{measured.ms[units]:.2f}",
+         f"{measured.ms[units] / measured.ms[TFLITE]:.1f}")
+        for units in STACKED
+    ]  # fmt: skip
+    times.insert(0, ("this model", f"{measured.ms[TFLITE]:.2f}", ""))
+    extra = f" Mixed in, as data of other origin: {record['extra']}." if "extra" in record else ""
+    return f"""# {name}
+
+Recognises AN4's spelled words, numbers, dates and commands, in {measured.cost.connections:,} \
+connections, convolutions and output included, and {measured.cost.flops / 1e6:.1f} MFLOPs for a \
+second of speech.
+
+{markdown(("file", "what", "bytes", "WER, validation speakers"), rows)}
+
+`record.json` has every epoch of the training (`training.png` draws them) and the recipe.
+
+```
+python -m apps.speech transcribe recording.wav --model saved_models/{name}/{TFLITE}
+python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split valid
+python -m apps.speech an4 --data-dir AN4 --out RUNS      # the trainings
+python -m apps.speech card RUNS/mixed --model {model} --data-dir AN4 --out saved_models/{name}
+```
+
+WER is greedy, with its errors, words and 95 % interval, on ten speakers whom no training heard, but
+who chose the recipe and the best epoch of each phase: expect new speakers to be a little harder.
+AN4's test speakers decided nothing.{extra}
+
+One thread of LiteRT from features to logits, {seconds:.1f} s of speech, all files in step form
+with 8-bit weights:
+
+{markdown(("network", "ms", "times as long"), times)}
+
+The stacks have random weights, which takes as long; 800 units is the paper's baseline (arXiv
+1805.11797, section 4.2).
+
+**Made for** American English in AN4's domain, from a close microphone.
+"""
