@@ -7,10 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.speech.normalise import RunningNormalisation, by_utterance
-
-FLOOR = 1e-10
-"""Power below which a band counts as silent: about -100 dB of full scale."""
+from apps.speech.normalise import FLOOR, RunningNormalisation, by_utterance
 
 
 @dataclasses.dataclass(frozen=True)

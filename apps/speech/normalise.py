@@ -10,6 +10,8 @@ import numpy as np
 
 from apps.common.errors import InputError
 
+FLOOR = 1e-10
+"""Power below which a band counts as silent: about -100 dB of full scale."""
 LEAST_DEVIATION = 0.01
 """Added to every standard deviation: a constant band becomes 0 and not noise blown up."""
 
@@ -58,6 +60,7 @@ class RunningNormalisation:
     divided by its standard deviation over them plus 0.01. Frames are forgotten exponentially, so
     that a stream of hours follows its room. A prior counts as frames that are never forgotten:
     it makes the first frames sane, and keeps minutes of silence from becoming the measure of all.
+    Digital silence does not count at all: a muted microphone says nothing of a room.
 
     Args:
         low, high: the prior's mean log energy of the lowest and the highest band, between which it
@@ -123,11 +126,13 @@ class Running:
             The same shape and dtype.
         """
         away = features - self._mean
+        sounds = (features > np.log(FLOOR) + 1e-3).any(axis=1)
         terms = np.stack([np.ones_like(away), away, away**2], axis=1)
         after = np.empty_like(terms)
         # One frame after the other, in an order that no cut changes.
         for k, term in enumerate(terms):
-            self._sums = self._keep * self._sums + term
+            if sounds[k]:
+                self._sums = self._keep * self._sums + term
             after[k] = self._sums
         count, total, squares = after.transpose(1, 0, 2)
         count = count + self._prior

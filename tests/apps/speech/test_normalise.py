@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.common.errors import InputError
-from apps.speech.normalise import RunningNormalisation, by_utterance, without_empty_bands
+from apps.speech.normalise import FLOOR, RunningNormalisation, by_utterance, without_empty_bands
 
 
 def oracle(features, plan, hop):
@@ -69,6 +69,14 @@ def test_minutes_of_silence_leave_speech_within_bounds():
     running = RunningNormalisation().start(2, 0.01)
     running(hiss)
     assert np.abs(running(speech(50, 2))).max() < 8
+
+
+def test_digital_silence_moves_nothing():
+    features, zeros = speech(40), np.full((500, 3), np.log(np.float32(FLOOR)), np.float32)
+    whole = RunningNormalisation().start(3, 0.01)(features)
+    running = RunningNormalisation().start(3, 0.01)
+    found = running(np.concatenate([zeros, features[:20], zeros, features[20:]]))
+    np.testing.assert_array_equal(np.concatenate([found[500:520], found[1020:]]), whole)
 
 
 def test_utterances_have_mean_0_and_deviation_1():
