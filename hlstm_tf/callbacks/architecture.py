@@ -15,7 +15,6 @@ from hlstm_tf.sparsity import (
     prune_all,
     prune_all_to,
 )
-from hlstm_tf.transforms.flops import kernel_positions
 
 from .epoch_gradients import EpochGradients
 from .gate_neurons import cascade_gates, fold_constants
@@ -64,7 +63,6 @@ class ScoreSource:
         momentum = self._pass(rule, "momentum", where)
         activation = self._sizes(rule, "activation", input_sizes, where)
         output = self._sizes(rule, "output", output_sizes, where)
-        positions = kernel_positions(self.model) if "positions" in rule.score.needs else None
         result = {}
         for number, kernel in enumerate(kernels):
             weight = kernel.to_matrices(kernel.variable)
@@ -77,7 +75,6 @@ class ScoreSource:
                         momentum=_matrix(momentum, kernel, gate),
                         activation=_vector(activation, kernel, gate, axis=1),
                         output=_vector(output, kernel, gate, axis=0),
-                        positions=_matrix(positions, kernel, gate),
                         rng=np.random.default_rng([self.seed, event, number, gate]),
                     )
                     for gate in range(kernel.gates)

@@ -16,7 +16,7 @@ from .checks import check_rng
 
 __all__ = ["NEED_DATA", "SCORES", "Score", "get_score"]
 
-_INPUTS = ("weight", "gradient", "momentum", "activation", "output", "positions", "rng")
+_INPUTS = ("weight", "gradient", "momentum", "activation", "output", "rng")
 NEED_DATA = frozenset({"gradient", "momentum", "activation", "output"})
 """What only a pass of the training data can tell."""
 
@@ -34,9 +34,8 @@ class Score:
             (the loss's derivative by the effective weight, nonzero at dormant places too,
             averaged over the data), "momentum" (the optimizer's first moment), "activation" (root
             mean square of each input over the data, shape (inputs, 1)), "output" (that of what
-            each output's neuron puts out, shape (1, outputs)), "positions" (at how many places of a
-            sample each weight is applied, shape (inputs, outputs): 1 in a dense layer, those of the
-            output in a convolution) and "rng" (a `numpy.random.Generator`, or a seed).
+            each output's neuron puts out, shape (1, outputs)) and "rng" (a
+            `numpy.random.Generator`, or a seed).
         function: Takes those keywords, returns an array of the weight's shape.
         of_neurons: Whether it says the same of all connections that lead to a neuron, something of
             that neuron. Structures of whole neurons then go by it alone; by other scores, a neuron
@@ -93,12 +92,6 @@ def _activation(weight: np.ndarray, activation: np.ndarray) -> np.ndarray:
     return np.abs(np.multiply(weight, activation))
 
 
-def _activation_per_flop(
-    weight: np.ndarray, activation: np.ndarray, positions: np.ndarray
-) -> np.ndarray:
-    return _activation(weight, activation) / np.sqrt(np.maximum(positions, 1))
-
-
 def _output(weight: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.broadcast_to(output, np.shape(weight))
 
@@ -120,9 +113,6 @@ SCORES: dict[str, Score] = {
         Score("saliency", ("weight", "gradient"), _saliency),
         # |w| times the size of what it multiplies: what is lost of the output (Wanda, 2306.11695).
         Score("activation", ("weight", "activation"), _activation),
-        # The same over all places where w is applied, per FLOP: its norm over n places grows as
-        # sqrt(n), its cost as n (as NeST, 1711.02017, has FLOPs to save in its convolutions).
-        Score("activation_per_flop", ("weight", "activation", "positions"), _activation_per_flop),
         # The size of what the neuron puts out (NeST, 1711.02017: by neuron output, by feature map).
         Score("output", ("weight", "output"), _output, of_neurons=True),
         # Uniform in [0, 1): the control that every other growth score has to beat.

@@ -10,12 +10,16 @@ import numpy as np
 
 from hlstm_tf.layers import GATES, HLSTMCell, MaskedLayer, PartialAreaConv2D
 from hlstm_tf.layers.gate_variables import gate_axis
-from hlstm_tf.transforms.flops import Times, is_recurrent, times_used
+from hlstm_tf.transforms.flops import positions
 
 _GATES: tuple[tuple[type[keras.Layer], tuple[str, ...]], ...] = (
     (keras.layers.LSTMCell, GATES),
     (keras.layers.GRUCell, ("update", "reset", "candidate")),
 )
+
+
+Times = int | np.ndarray
+"""At how many positions connections are used: all, or by a kernel's last axes."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Part:
 
 def count_model(model: keras.Model) -> Part:
     """Counts a built model: its layers with weights, their kernels, and the kernels' gates."""
-    recurrent = is_recurrent(model)
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
     layers = tuple(
         _count_layer(owner, name, detail, recurrent) for owner, name, detail in _owners(model)
     )
@@ -117,7 +121,8 @@ def _owners(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str]]:
 def _count_layer(layer: keras.Layer, name: str, detail: str, recurrent: bool) -> Part:
     masks = _masks(layer)
     area = layer.area if isinstance(layer, PartialAreaConv2D) else None
-    times = times_used(layer, recurrent)
+    # By pair of maps, where each is used in a part of the picture.
+    times = layer.positions_in_use() if area is not None else positions(layer, recurrent)
     hidden = {id(mask) for mask in masks.values()}
     parts = []
     for variable in (*layer._trainable_variables, *layer._non_trainable_variables):

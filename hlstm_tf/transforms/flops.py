@@ -16,13 +16,6 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
-
-from hlstm_tf.layers import PartialAreaConv2D
-from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
-
-Times = int | np.ndarray
-"""At how many positions connections are used: all, or by a kernel's last axes."""
 
 
 def positions(layer: keras.Layer, recurrent_model: bool) -> int:
@@ -54,36 +47,6 @@ def positions(layer: keras.Layer, recurrent_model: bool) -> int:
     if recurrent_model and len(axes) == 1:
         return 1
     return math.prod(axis or 1 for axis in axes)
-
-
-def times_used(layer: keras.Layer, recurrent_model: bool) -> Times:
-    """Returns `positions`, of a partial-area convolution by pair of maps: where each is used."""
-    if isinstance(layer, PartialAreaConv2D):
-        return layer.positions_in_use()
-    return positions(layer, recurrent_model)
-
-
-def is_recurrent(model: keras.Model) -> bool:
-    """Returns whether a model has recurrent layers."""
-    return any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
-
-
-def kernel_positions(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
-    """Returns at how many places each weight is applied, for each masked kernel in its shape.
-
-    Example:
-
-    >>> import keras, hlstm_tf as hl
-    >>> model = keras.Sequential([keras.Input((5, 5, 1)), hl.MaskedConv2D(2, 3)])
-    >>> [places] = kernel_positions(model).values()
-    >>> places.shape, int(places.max())
-    ((3, 3, 1, 2), 9)
-    """
-    recurrent = is_recurrent(model)
-    return {
-        kernel: np.broadcast_to(times_used(kernel.layer, recurrent), kernel.mask.shape)
-        for kernel in masked_kernels(model)
-    }
 
 
 def _output_shape(layer: keras.Layer, shape: Any) -> Any:

@@ -102,19 +102,6 @@ def test_a_large_input_keeps_a_small_weight() -> None:
     np.testing.assert_array_equal(hl.masked_kernels(model)[0].mask, [[False], [True]])
 
 
-def test_a_weight_that_is_applied_at_many_places_goes_before_a_larger_one_that_is_not() -> None:
-    net = [keras.Input((4, 4, 1)), hl.MaskedConv2D(1, 1, use_bias=False), layers.Flatten()]
-    model = keras.Sequential([*net, hl.MaskedDense(1, use_bias=False)])
-    model.compile("sgd", "mse")
-    for kernel, value in zip(model.trainable_variables, (3.0, 0.5), strict=True):
-        kernel.assign(np.full(kernel.shape, value))
-    source = ScoreSource(model, (np.ones((2, 4, 4, 1)), np.zeros(2)))
-    scores = source.scores(Rule.of("activation_per_flop", "connection", "global"), 0, "a test")
-    convolution, dense = scores.values()
-    np.testing.assert_allclose(convolution, [[[3.0 / 4.0]]])
-    np.testing.assert_allclose(dense, np.full((1, 16, 1), 0.5 * 3.0))
-
-
 def test_what_cannot_be_seen_says_so() -> None:
     cells = keras.layers.RNN(hl.HLSTMCell(2))
     model = keras.Sequential([keras.Input((4, 3)), cells])

@@ -8,14 +8,12 @@ GRADIENT = np.array([[-3.0, 1.0], [4.0, 0.0]], dtype=np.float32)
 MOMENTUM = np.array([[-1.0, 0.5], [0.0, -0.25]], dtype=np.float32)
 ACTIVATION = np.array([[2.0], [0.5]])
 OUTPUT = np.array([[3.0, 0.25]])
-POSITIONS = np.array([[4.0, 4.0], [1.0, 0.0]])
 EVERYTHING = {
     "weight": WEIGHT,
     "gradient": GRADIENT,
     "momentum": MOMENTUM,
     "activation": ACTIVATION,
     "output": OUTPUT,
-    "positions": POSITIONS,
 }
 
 
@@ -26,7 +24,6 @@ EVERYTHING = {
         ("magnitude", [[0.5, 2.0], [0.0, 1.0]]),
         ("momentum", [[1.0, 0.5], [0.0, 0.25]]),
         ("activation", [[1.0, 4.0], [0.0, 0.5]]),
-        ("activation_per_flop", [[0.5, 2.0], [0.0, 0.5]]),
         ("output", [[3.0, 0.25], [3.0, 0.25]]),
         ("saliency", [[1.5, 2.0], [0.0, 0.0]]),
     ],

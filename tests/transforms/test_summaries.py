@@ -9,7 +9,6 @@ import pytest
 
 import hlstm_tf as hl
 from hlstm_tf.transforms import Summary, shrink, sparsify, strip, summary
-from hlstm_tf.transforms.flops import kernel_positions
 from tests.transforms.models import cut_inputs, dense_net, randomize, recurrent_net
 
 layers = keras.layers
@@ -220,23 +219,3 @@ def test_what_is_no_built_model_is_refused() -> None:
         summary(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is not built"):
         summary(keras.Sequential([layers.Dense(2)]))
-
-
-def test_the_places_of_single_weights_add_up_to_the_flops() -> None:
-    area = hl.PartialAreaConv2D(3, 2, name="area")
-    picture = [keras.Input((6, 5, 1)), hl.MaskedConv2D(2, 3, padding="same"), area]
-    model = keras.Sequential([*picture, layers.Flatten(), hl.MaskedDense(4)])
-    narrowed = np.ones(area.area.shape, bool)
-    narrowed[0, :, 0, 1] = False
-    area.area.assign(narrowed)
-    words = [keras.Input((7,)), hl.MaskedEmbedding(5, 3), hl.HLSTM(2, hidden_units=(3,))]
-    for net in (sparsify(model, 0.4), keras.Sequential([*words, hl.MaskedDense(2)])):
-        places = kernel_positions(net)
-        masks = {kernel: keras.ops.convert_to_numpy(kernel.mask) for kernel in places}
-        total = sum(int((2 * masks[kernel] * array).sum()) for kernel, array in places.items())
-        assert total == _counts(net).flops
-    first, second, last = kernel_positions(model).values()
-    assert (first == 30).all()
-    assert second[..., 0, 1].max() == 20 - 4
-    assert second[..., 1, 1].min() == 20
-    assert (last == 1).all()
