@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
+
 import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import NAME, read_record
 from apps.digits.mnist import Splits
+from apps.digits.model import lenet_300_100
 from apps.digits.recipe import Recipe
 from apps.digits.recipes import SHORT_EPOCHS, short
-from apps.digits.train import seed_architecture, train
+from apps.digits.train import COMPACT, figures, seed_architecture, train
 
 TARGET = 4200
 """Connections that every way ends at, about; far enough for ways to differ."""
@@ -39,7 +43,8 @@ class Way:
     Attributes:
         kind: What the table calls it.
         table: "comparison" or "seeds".
-        recipe: For a seed; None for tfmot.
+        recipe: For a seed; None for tfmot, which ends with the connections of the way before it,
+            layer by layer.
     """
 
     kind: str
@@ -77,15 +82,17 @@ def run_all(splits: Splits, data_dir: Path | None, folder: Path, seeds: int) -> 
     """
     # Seed by seed, so that an interrupted comparison has all ways of some seeds.
     for seed in range(seeds):
+        previous = folder
         for order, way in enumerate(ways()):
             run = folder / f"{way.table}-{order}-seed-{seed}"
             if way.recipe is None:
-                _tfmot(run, data_dir, seed)
+                _tfmot(run, data_dir, splits, seed, like=previous)
             else:
                 recipe = to_target(way.recipe(seed))
                 train(recipe, splits, run)
                 _note(run, seed_connections=_connections(recipe))
             _note(run, kind=way.kind, table=way.table, order=order)
+            previous = run
             yield run
 
 
@@ -113,17 +120,34 @@ def _note(run: Path, **facts: Any) -> None:
         write_json(run / NAME, {**record, **facts})
 
 
-def _tfmot(run: Path, data_dir: Path | None, seed: int) -> None:
-    """Train with tfmot in a process of its own: importing it changes what Keras is."""
+def _tfmot(run: Path, data_dir: Path | None, splits: Splits, seed: int, like: Path) -> None:
+    """Train with tfmot, every layer to as many connections as are left of it in another run."""
     if (run / NAME).exists() and "result" in read_record(run):
         return
+    model, weights = lenet_300_100(), run / "weights.npz"
+    other = keras.models.load_model(like / COMPACT, compile=False)
     job = {
         "data_dir": str(data_dir) if data_dir else None,
         "seed": seed,
-        "target": TARGET,
-        "epochs": SHORT_EPOCHS["train"] + SHORT_EPOCHS["iterations"] + SHORT_EPOCHS["final"],
-        "out": str(run / NAME),
+        "connections": [
+            int(np.count_nonzero(array)) for array in other.get_weights() if array.ndim == 2
+        ],
+        "epochs": SHORT_EPOCHS,
+        "out": str(weights),
     }
+    run.mkdir(parents=True, exist_ok=True)
+    _tfmot_process(job)
+    with np.load(weights) as arrays:
+        model.set_weights([arrays[name] for name in arrays.files])
+    weights.unlink()
+    facts = {name: job[name] for name in ("seed", "connections", "epochs")}
+    recipe = {"arch": "lenet-300-100", **facts}
+    result = figures(hl.shrink(model), splits)
+    write_json(run / NAME, {"recipe": recipe, "epochs": [], "result": result})
+
+
+def _tfmot_process(job: dict[str, Any]) -> None:
+    """A process of its own: importing tfmot changes what Keras is."""
     command = [sys.executable, "-m", "apps.digits.tfmot_part", json.dumps(job)]
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

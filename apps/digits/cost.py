@@ -57,8 +57,3 @@ def cost_of(model: keras.Model) -> Cost:
         if weight.ndim == 1
     )
     return Cost(counts.connections, biases, counts.flops, counts.bytes)
-
-
-def parameters(model: keras.Model) -> float:
-    """Return a network's parameters, as `hl.Budget` limits them."""
-    return float(cost_of(model).parameters)

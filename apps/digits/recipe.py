@@ -30,6 +30,7 @@ class Stage:
         iterations: How many pruning iterations at most; 0 for none.
         parameters: Pruning ends as the shrunk network has no more parameters than these; 0 for no
             such limit.
+        flops: The same of FLOPs an image; where both are given, it ends within both.
         retrain_epochs: Epochs of retraining after each.
         retrain_rate: Peak learning rate of retraining.
         retrain_floor: Share of it that the rate falls to within an iteration; 1 keeps it.
@@ -52,6 +53,7 @@ class Stage:
     step: float = 0.2
     iterations: int = 0
     parameters: int = 0
+    flops: int = 0
     retrain_epochs: int = 1
     retrain_rate: float = 1e-3
     retrain_floor: float = 0.0

@@ -78,7 +78,23 @@ RECIPES: dict[str, Recipe] = {
                 shrink=True,
                 **_FINE,
             ),
-            Stage("final", step=0.004, iterations=1, retrain_epochs=30, retrain_rate=4e-3, **_FINE),
+            Stage(
+                "settle", step=0.004, iterations=1, retrain_epochs=30, retrain_rate=4e-3, **_FINE
+            ),
+            # What is left after a long retraining can be pruned on, until the convolutions are
+            # cheap, too.
+            Stage(
+                "thin",
+                step=0.08,
+                iterations=30,
+                retrain_epochs=2,
+                retrain_rate=3e-3,
+                retrain_floor=0.5,
+                flops=104_000,
+                shrink=True,
+                **_FINE,
+            ),
+            Stage("final", step=0.004, iterations=1, retrain_epochs=20, retrain_rate=4e-3, **_FINE),
         ),
         widths=(10, 24, 120),
         seed_sparsity=0.4,

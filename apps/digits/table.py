@@ -106,7 +106,7 @@ def targets(records: dict[str, dict[str, Any]]) -> str:
                 arch,
                 str(len(runs)),
                 _pooled(run["result"] for run in runs),
-                ", ".join(str(run["result"]["valid"]["errors"]) for run in runs),
+                _each(runs),
                 f"{statistics.mean(sizes):,.0f}",
                 f"{parameters / statistics.mean(sizes):.1f} x",
                 f"{statistics.mean(costs):,.0f}",
@@ -120,18 +120,15 @@ def targets(records: dict[str, dict[str, Any]]) -> str:
 
 def comparison(records: dict[str, dict[str, Any]]) -> str:
     """Return the table of other ways to train, on one schedule."""
-    return _by_kind(records, "comparison", ("way", "seeds", "validation error", "parameters"))
+    return _by_kind(records, "comparison", "way")
 
 
 def seeds(records: dict[str, dict[str, Any]]) -> str:
     """Return the table of seed architectures, on one schedule."""
-    columns = ("seed: neurons, connections", "seeds", "validation error", "parameters")
-    return _by_kind(records, "seeds", columns)
+    return _by_kind(records, "seeds", "seed: neurons, connections")
 
 
-def _by_kind(
-    records: dict[str, dict[str, Any]], table: str, columns: tuple[str, str, str, str]
-) -> str:
+def _by_kind(records: dict[str, dict[str, Any]], table: str, kinds: str) -> str:
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records.values():
         if record.get("table") == table:
@@ -142,8 +139,13 @@ def _by_kind(
     for kind, runs in sorted(groups.items(), key=lambda item: item[1][0]["order"]):
         size = statistics.mean(run["result"]["parameters"] for run in runs)
         error = _pooled(run["result"] for run in runs)
-        rows.append((kind, str(len(runs)), error, f"{size:,.0f}"))
+        rows.append((kind, str(len(runs)), error, _each(runs), f"{size:,.0f}"))
+    columns = (kinds, "seeds", "validation error", "each seed, errors", "parameters")
     return markdown(columns, rows)
+
+
+def _each(runs: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(str(run["result"]["valid"]["errors"]) for run in runs)
 
 
 def _pooled(figures: Any) -> str:

@@ -26,7 +26,7 @@ from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record, versions
 from apps.digits.batches import scoring_data, training_data
-from apps.digits.cost import cost_of, parameters
+from apps.digits.cost import cost_of
 from apps.digits.evaluate import errors
 from apps.digits.mnist import Splits
 from apps.digits.model import network
@@ -225,7 +225,7 @@ def grow_and_prune(stage: Stage, data: Any, state: Path | None, seed: int) -> hl
             max_iterations=stage.iterations,
             retrain_epochs=stage.retrain_epochs,
             recover=stage.recover or None,
-            budget=hl.Budget(parameters, stage.parameters) if stage.parameters else None,
+            budget=_budget(stage),
         )
     return hl.GrowAndPrune(
         data,
@@ -239,6 +239,18 @@ def grow_and_prune(stage: Stage, data: Any, state: Path | None, seed: int) -> hl
         seed=seed,
         verbose=0,
     )
+
+
+def _budget(stage: Stage) -> hl.Budget | None:
+    """The limits of a stage as one: no cost may exceed its own."""
+    limits = {name: getattr(stage, name) for name in ("parameters", "flops")}
+    limits = {name: limit for name, limit in limits.items() if limit}
+
+    def share(model: keras.Model) -> float:
+        cost = cost_of(model)
+        return max(getattr(cost, name) / limit for name, limit in limits.items())
+
+    return hl.Budget(share, 1) if limits else None
 
 
 def _entry(stage: Stage, state: dict[str, Any]) -> dict[str, Any]:
@@ -267,15 +279,16 @@ def _finish(model: keras.Model, splits: Splits, folder: Path) -> None:
     compact = hl.shrink(hl.strip(model))
     _save(compact, folder / COMPACT)
     record = read_record(folder)
-    record["result"] = _figures(compact, splits)
+    record["result"] = figures(compact, splits)
     if (folder / DENSE).exists():
         dense = keras.models.load_model(folder / DENSE, compile=False)
-        record["dense"] = _figures(dense, splits)
+        record["dense"] = figures(dense, splits)
     write_json(folder / NAME, record)
     shutil.rmtree(folder / STATE, ignore_errors=True)
 
 
-def _figures(model: keras.Model, splits: Splits) -> dict[str, Any]:
+def figures(model: keras.Model, splits: Splits) -> dict[str, Any]:
+    """Return a network's parameters, FLOPs and validation errors, as a record has them."""
     return {**cost_of(model).as_dict(), "valid": vars(errors(model, splits.valid))}
 
 
@@ -330,6 +343,6 @@ class _Lines(keras.callbacks.Callback):
         )
 
 
-def error_rate(figures: dict[str, Any], split: str = "valid") -> Rate:
+def error_rate(result: dict[str, Any], split: str = "valid") -> Rate:
     """Return the error rate in the figures of a record."""
-    return Rate(**figures[split])
+    return Rate(**result[split])

@@ -1,11 +1,15 @@
 import dataclasses
 
+import keras
+import numpy as np
 import pytest
 
 import hlstm_tf as hl
 from apps.common.record import read_record
 from apps.digits import compare
-from apps.digits.compare import TARGET, to_target, ways
+from apps.digits.compare import TARGET, Way, to_target, ways
+from apps.digits.model import lenet_300_100
+from apps.digits.recipe import Recipe, Stage
 from apps.digits.recipes import RECIPES, SHORT_EPOCHS, recipe, short
 from apps.digits.train import seed_architecture
 
@@ -54,6 +58,35 @@ def test_recipes_come_by_name():
     assert short(7).seed == 7
 
 
+def test_tfmot_gets_the_connections_that_the_way_before_it_ends_with(
+    splits, mnist, tmp_path, monkeypatch
+):
+    stage = Stage("prune", step=0.9, iterations=1, distribution="global")
+    pruning = Recipe("lenet-300-100", (stage,), batch_size=60, augment=None)
+    chosen = [Way("pruning", "comparison", lambda seed: pruning), Way("tfmot", "comparison", None)]
+    monkeypatch.setattr(compare, "ways", lambda: chosen)
+    monkeypatch.setattr(compare, "to_target", lambda recipe: recipe)
+    jobs = []
+
+    def process(job):
+        jobs.append(job)
+        weights = lenet_300_100().get_weights()
+        weights[0][:, :40] = 0  # neurons of a zero bias that nothing reaches: gone when shrunk
+        np.savez(job["out"], *weights)
+
+    monkeypatch.setattr(compare, "_tfmot_process", process)
+    run, other = compare.run_all(splits, mnist, tmp_path, seeds=1)
+    left = keras.models.load_model(run / "compact.keras", compile=False).get_weights()
+    assert jobs[0]["connections"] == [np.count_nonzero(kernel) for kernel in left[::2]]
+    record = read_record(other)
+    assert record["recipe"]["connections"] == jobs[0]["connections"]
+    assert record["result"]["weights"] == 784 * 260 + 260 * 100 + 1000
+    assert record["result"]["valid"]["total"] == len(splits.valid)
+    assert [path.name for path in other.iterdir()] == ["record.json"]
+    assert list(compare.run_all(splits, mnist, tmp_path, seeds=1)) == [run, other]
+    assert len(jobs) == 1
+
+
 @pytest.mark.training
 def test_every_way_trains_to_about_the_same_size(mnist, splits, tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_model_optimization")
@@ -62,10 +95,13 @@ def test_every_way_trains_to_about_the_same_size(mnist, splits, tmp_path, monkey
     folders = list(compare.run_all(splits, mnist, tmp_path, seeds=1))
     records = [read_record(folder) for folder in folders]
     assert [record["kind"] for record in records] == [way.kind for way in chosen]
-    for record in records:
-        epochs = record["epochs"]
-        left = epochs[-1]["connections_after"] if epochs else record["result"]["weights"]
+    *ours, tfmot = records
+    for record in ours:
+        left = record["epochs"][-1]["connections_after"]
         assert left == pytest.approx(TARGET, rel=0.1)
         assert record["result"]["weights"] <= left
+    assert sum(tfmot["recipe"]["connections"]) == ours[-1]["result"]["weights"]
+    assert tfmot["result"]["weights"] <= ours[-1]["result"]["weights"]
+    for record in records:
         assert record["result"]["valid"]["total"] == len(splits.valid)
     assert list(compare.run_all(splits, mnist, tmp_path, seeds=1)) == folders

@@ -19,7 +19,14 @@ from apps.digits.cost import cost_of
 from apps.digits.evaluate import errors
 from apps.digits.model import lenet_300_100
 from apps.digits.recipe import Recipe, Stage
-from apps.digits.train import Trained, _Lines, compacted, seed_architecture, train
+from apps.digits.train import (
+    Trained,
+    _Lines,
+    compacted,
+    grow_and_prune,
+    seed_architecture,
+    train,
+)
 
 FINE = {"distribution": "global", "score": "activation"}
 TINY = Recipe(
@@ -163,6 +170,24 @@ def test_compacting_keeps_function_and_connections():
     assert sum(map(np.sum, masks)) == cost_of(model).weights
     images = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
     np.testing.assert_allclose(small(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "share"),
+    [
+        ({"parameters": 532_400}, 0.5),
+        ({"flops": 266_200}, 2.0),
+        ({"parameters": 532_400, "flops": 266_200}, 2.0),
+        ({"parameters": 133_100, "flops": 266_200}, 2.0),
+        ({"parameters": 133_100, "flops": 532_400}, 2.0),
+    ],
+)
+def test_a_stage_goes_on_until_no_cost_exceeds_its_limit(limits, share):
+    stage = Stage("prune", iterations=1, **limits)
+    budget = grow_and_prune(stage, None, None, 0).plan.pruning.budget
+    # 266,200 weights, no bias that is not zero, 532,400 FLOPs.
+    assert budget.measure(lenet_300_100()) == share
+    assert budget.limit == 1
 
 
 @pytest.mark.parametrize(
