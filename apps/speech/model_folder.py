@@ -17,6 +17,8 @@ from apps.common.files import written_beside
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record
 from apps.common.tables import markdown
+from apps.speech.ablations.fronts import Point, points
+from apps.speech.ablations.plots import plot_fronts
 from apps.speech.cost import Cost, cost_of
 from apps.speech.evaluate import recognize_all
 from apps.speech.export import TFLITE, Exported, compact, export_recognizer
@@ -30,7 +32,7 @@ from apps.speech.report import CURVES, plot_training
 from apps.speech.train import COMPACT
 from apps.speech.utterance import Corpus
 
-CARD, KERAS = "README.md", "model.keras"
+CARD, KERAS, FRONT = "README.md", "model.keras", "front.png"
 STACKED = (800, 128)
 """Units of the stacks of five bidirectional LSTM layers that latency is compared with: the paper's
 baseline (arXiv 1805.11797, section 4.2), and one as wide as our networks."""
@@ -67,7 +69,7 @@ def write_model(
     Args:
         run: Folder of the training.
         folder: Gets `model.keras`, `model.tflite`, the SavedModel's folder `1`, `record.json`,
-            `training.png` and `README.md`.
+            `training.png`, `front.png` and `README.md`.
         corpus: That of the training; its validation split is recognised with each file.
         model: File in the run's folder: `compact.keras`, `grown.keras`, the best epoch before the
             first pruning, or that of an iteration.
@@ -95,12 +97,19 @@ def write_model(
         network.save(temporary)
     measured = _measure(network, exported, folder, corpus, cache)
     shutil.copyfile(run / NAME, folder / NAME)
-    plot = plot_training({folder.name: record}, folder / CURVES)
+    plot_training({folder.name: record}, folder / CURVES)
+    plot_fronts({f"{run.name}, from grown to its last iteration": [_front(record)]}, folder / FRONT)
     with written_beside(folder / CARD) as temporary:
         temporary.write_text(card(record, measured, folder.name, model), encoding="utf-8")
     assert exported.saved_model is not None
     files = [folder / CARD, folder / NAME, folder / KERAS, exported.tflite, exported.saved_model]
-    return [*files, plot]
+    return [*files, folder / CURVES, folder / FRONT]
+
+
+def _front(record: dict[str, Any]) -> list[Point]:
+    names = ("phase", "iteration", "val_word_errors", "connections")
+    epochs = {name: [entry[name] for entry in record["epochs"]] for name in names}
+    return points({"epochs": epochs, "result": record["result"]})
 
 
 def _measure(
@@ -190,7 +199,10 @@ second of speech.
 
 {markdown(("file", "what", "bytes", "WER, validation speakers"), rows)}
 
-`record.json` has every epoch of the training (`training.png` draws them) and the recipe.
+`record.json` has every epoch of the training (`training.png` draws them) and the recipe. What it
+reached on the way from the grown network to its last iteration:
+
+![WER over connections]({FRONT})
 
 ```
 python -m apps.speech transcribe recording.wav --model saved_models/{name}/{TFLITE}

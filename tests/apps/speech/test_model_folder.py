@@ -22,7 +22,8 @@ def folder(gp_run, toy_corpus, cache, tmp_path_factory):
 
 def test_a_model_folder_has_every_format_and_a_card_with_its_figures(folder, gp_run):
     names = {path.name for path in folder.iterdir()}
-    assert names == {"1", "README.md", "model.keras", "model.tflite", "record.json", "training.png"}
+    plots = {"training.png", "front.png"}
+    assert names == plots | {"1", "README.md", "model.keras", "model.tflite", "record.json"}
     card = (folder / "README.md").read_text()
     words = gp_run.result["words"]
     assert card.count(f"({words['errors']}/{words['total']})") >= 2  # Keras, SavedModel
