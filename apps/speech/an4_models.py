@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from apps.speech.corpus import synthesise
+from apps.speech.iterations import iteration_file
 from apps.speech.recipe import AN4_EXTRA, preset
 from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 
-EXTRA, ALIGNER, MIXED, TUNED = "synthesised", "aligner", "mixed", "tuned"
+EXTRA, ALIGNER, MIXED, TUNED, THINNED = "synthesised", "aligner", "mixed", "tuned", "thinned"
 
 
 def train_models(
@@ -20,7 +21,7 @@ def train_models(
 
     The preset `an4` gives a network that finds the words in the recordings; `an4-mixed` learns from
     recordings, spliced words and synthesised speech; `an4-tuned` goes on from there with the
-    recordings alone, and prunes.
+    recordings alone, and prunes; so does `an4-thinned` once more.
 
     Killed and started again, it goes on where it was.
 
@@ -48,12 +49,21 @@ def train_models(
         label=MIXED,
         drop_impossible=True,  # spliced words may be too short for their letters
     )
-    return train(
+    tuned = train(
         preset("an4-tuned"),
         corpus,
         folder / TUNED,
         cache,
         start=mixed.folder / GROWN,
         label=TUNED,
+        keep_iterations=True,
+    )
+    return train(
+        preset("an4-thinned"),
+        corpus,
+        folder / THINNED,
+        cache,
+        start=iteration_file(tuned.folder, 2),
+        label=THINNED,
         keep_iterations=True,
     )

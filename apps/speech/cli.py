@@ -73,7 +73,10 @@ def _train(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-streaming"),
+        choices=(
+            *("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-thinned"),
+            "an4-streaming",
+        ),
         default="demo",
         help="sizes and schedule: the demo's compact network, its baseline, AN4's, or one for AN4"
         " that listens while the speaker is speaking",
@@ -316,11 +319,10 @@ def _demo(add: Add) -> None:
 def _an4(add: Add) -> None:
     command = add(
         "an4",
-        "from AN4's folder to its two networks, by three trainings",
+        "from AN4's folder to its networks, by four trainings",
         "Synthesises what is mixed in, trains a network that finds the words in the recordings, one"
-        " that learns from all of it, and from that the networks themselves, in the folder tuned:"
-        " grown.keras, accurate, and compact.keras. Killed and started again it goes on where it"
-        " was.",
+        " that learns from all of it, and from that the networks themselves, in the folders tuned"
+        " and thinned. Killed and started again it goes on where it was.",
     )
     command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
     command.add_argument("--out", type=Path, required=True, help="folder of the trainings")

@@ -312,13 +312,20 @@ PRESETS["an4-tuned"] = dataclasses.replace(
         max_iterations=2,
     ),
 )
+PRESETS["an4-thinned"] = dataclasses.replace(
+    PRESETS["an4-tuned"],
+    epochs=14,
+    grow_and_prune=GrowAndPruneRecipe(
+        growth_epochs=0, step=0.3, retrain_epochs=12, tolerance=0.03, max_iterations=1
+    ),
+)
 PRESETS["an4-streaming"] = dataclasses.replace(
     PRESETS["an4"], bidirectional=False, front_end=LogMel(running=RunningNormalisation())
 )
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
 for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside,
-`an4-tuned` to go on from that with the recordings alone, and `an4-streaming` for a network that
-listens while somebody speaks."""
+`an4-tuned` to go on from that with the recordings alone, `an4-thinned` from that once more, and
+`an4-streaming` for a network that listens while somebody speaks."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

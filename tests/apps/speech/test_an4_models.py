@@ -16,8 +16,9 @@ def test_one_call_leads_from_a_corpus_to_the_trainings(toy_corpus, cache, tmp_pa
     tiny = dataclasses.replace(TINY, grow_and_prune=PLAN)
     monkeypatch.setitem(PRESETS, "an4", tiny)
     monkeypatch.setitem(PRESETS, "an4-mixed", dataclasses.replace(tiny, spliced=1))
-    pruned = dataclasses.replace(PLAN, growth_epochs=0)
-    monkeypatch.setitem(PRESETS, "an4-tuned", dataclasses.replace(tiny, grow_and_prune=pruned))
+    for name, iterations in (("an4-tuned", 2), ("an4-thinned", 1)):
+        pruned = dataclasses.replace(PLAN, growth_epochs=0, step=0.2, max_iterations=iterations)
+        monkeypatch.setitem(PRESETS, name, dataclasses.replace(tiny, grow_and_prune=pruned))
     sizes = {"train": 4, "valid": 1, "test": 1, "speakers": (2, 1, 1)}
     monkeypatch.setattr(an4_models, "AN4_EXTRA", sizes)
     first = train_models(toy_corpus, tmp_path, cache)
