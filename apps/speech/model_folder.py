@@ -26,7 +26,7 @@ from apps.speech.features import extract_all
 from apps.speech.latency import milliseconds
 from apps.speech.metrics import score
 from apps.speech.model import ModelConfig, build
-from apps.speech.recipe import Recipe
+from apps.speech.recipe import AN4_EXTRA, Recipe
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.report import CURVES, plot_training
 from apps.speech.train import COMPACT
@@ -100,7 +100,9 @@ def write_model(
     plot_training({folder.name: record}, folder / CURVES)
     plot_fronts({f"{run.name}, from grown to its last iteration": [_front(record)]}, folder / FRONT)
     with written_beside(folder / CARD) as temporary:
-        temporary.write_text(card(record, measured, folder.name, model), encoding="utf-8")
+        temporary.write_text(
+            card(record, measured, folder.name, f"{run.name}/{model}"), encoding="utf-8"
+        )
     assert exported.saved_model is not None
     files = [folder / CARD, folder / NAME, folder / KERAS, exported.tflite, exported.saved_model]
     return [*files, folder / CURVES, folder / FRONT]
@@ -172,7 +174,15 @@ def stacked(network: Any, units: int, layers: int = 5) -> keras.Model:
 
 
 def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> str:
-    """Return the text of a model card."""
+    """Return the text of a model card.
+
+    Args:
+        record: Of the training.
+        measured: What its exported files came to.
+        name: Of the model's folder.
+        model: The training's folder and its file, such as `tuned/compact.keras`.
+    """
+    training, file = model.split("/")
     recipe = Recipe.from_json(record["recipe"])
     what = {
         KERAS: "`hl.shrink`'s network of plain layers",
@@ -190,12 +200,21 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
         for units in STACKED
     ]  # fmt: skip
     times.insert(0, ("this model", f"{measured.ms[TFLITE]:.2f}", ""))
-    extra = f" Mixed in, as data of other origin: {record['extra']}." if "extra" in record else ""
+    extra = ""
+    if "extra" in record:
+        extra = f"\n\nMixed in, as data of other origin: {record['extra']}."
+    if "start" in record:
+        extra += (
+            "\n\nThe training went on from the network of another, and that learnt from speech of"
+            " other origin, too:\n"
+            f"{AN4_EXTRA['train']:,} utterances of eSpeak's voices (`apps/speech/README.md`)."
+        )
     return f"""# {name}
 
-Recognises AN4's spelled words, numbers, dates and commands, in {measured.cost.connections:,} \
-connections, convolutions and output included, and {measured.cost.flops / 1e6:.1f} MFLOPs for a \
-second of speech.
+Recognises AN4's spelled words, numbers, dates and commands.
+
+* {measured.cost.connections:,} connections, convolutions and output included
+* {measured.cost.flops / 1e6:.1f} MFLOPs for a second of speech: 2 a connection where it is applied
 
 {markdown(("file", "what", "bytes", "WER, validation speakers"), rows)}
 
@@ -208,7 +227,7 @@ reached on the way from the grown network to its last iteration:
 python -m apps.speech transcribe recording.wav --model saved_models/{name}/{TFLITE}
 python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split valid
 python -m apps.speech an4 --data-dir AN4 --out RUNS      # the trainings
-python -m apps.speech card RUNS/tuned --model {model} --data-dir AN4 --out saved_models/{name}
+python -m apps.speech card RUNS/{training} --model {file} --data-dir AN4 --out saved_models/{name}
 ```
 
 WER is greedy, with its errors, words and 95 % interval, on ten speakers whom no training heard, but

@@ -30,6 +30,8 @@ def test_a_model_folder_has_every_format_and_a_card_with_its_figures(folder, gp_
     assert f"{gp_run.result['connections']:,} connections" in card
     assert f"{(folder / 'model.tflite').stat().st_size:,}" in card
     assert "| 5 x bi-LSTM 6 | " in card
+    assert "card RUNS/gp --model compact.keras " in card
+    assert "eSpeak" not in card
     assert json.loads((folder / "record.json").read_text())["result"] == gp_run.result
 
 
