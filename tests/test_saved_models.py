@@ -12,8 +12,9 @@ from apps.digits.classifier import load
 from apps.digits.image import normalize
 from apps.speech import espeak
 from apps.speech.audio import resample
+from apps.speech.cost import cost_of
 from apps.speech.metrics import score
-from apps.speech.recognizer import load_recognizer
+from apps.speech.recognizer import load_keras, load_recognizer
 
 FOLDER = Path(__file__).parents[1] / "saved_models"
 MODELS = sorted(path for path in FOLDER.iterdir() if path.is_dir())
@@ -68,6 +69,26 @@ def test_the_recogniser_of_alphanumerics_hears_held_out_voices() -> None:
     words = score(said, heard).words
     assert words.total == 30
     assert words.errors <= 2
+
+
+@pytest.mark.parametrize("name", ["an4-accurate", "an4-compact"])
+def test_every_file_of_a_network_for_an4_hears_the_same(name: str) -> None:
+    folder = FOLDER / name
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    network = load_keras(folder / "model.keras")
+    assert f"{cost_of(network).connections:,} connections" in card
+    assert cost_of(network).connections < 500_000
+    assert (folder / "model.tflite").stat().st_size < 1_000_000
+    # Its trainings heard other sentences of these voices; here the files are compared.
+    said = ("enter five seven", "q u i n n", "may third nineteen sixty", "stop")
+    voice = espeak.Voice("en-US", "m1", rate=160)
+    recognizers = [load_recognizer(folder / file) for file in ("model.keras", "1", "model.tflite")]
+    for text in said:
+        speech = espeak.speak(text, voice).astype(np.float32) / 32768
+        samples = np.pad(resample(speech, espeak.SAMPLE_RATE, 16000), 3200)
+        heard = {recognizer.transcribe(samples).text for recognizer in recognizers}
+        assert len(heard) == 1
+        assert text.upper() in heard.pop()
 
 
 @pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
