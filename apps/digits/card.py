@@ -11,6 +11,7 @@ import numpy as np
 
 from apps.common.errors import InputError
 from apps.common.files import written_beside
+from apps.common.plots import new_figure
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record
 from apps.digits.batches import scoring_data
@@ -122,13 +123,7 @@ each retraining: expect new digits to be a little harder. Test digits decided no
 
 def plot_pixels(counts: np.ndarray, path: Path) -> Path:
     """Draw how many weights read each pixel, `(height, width)`."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            'plots need matplotlib, which is not installed; pip install "hlstm_tf[report]"'
-        ) from error
-    figure = Figure(figsize=(4.2, 3.4), layout="constrained")
+    figure = new_figure(4.2, 3.4)
     axes = figure.subplots()
     shown = axes.imshow(counts, cmap="magma", interpolation="nearest")
     figure.colorbar(shown, ax=axes, label="weights that read the pixel")

@@ -11,6 +11,7 @@ from typing import Any
 
 from apps.common.errors import InputError
 from apps.common.files import write_json, written_beside
+from apps.common.plots import new_figure
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
 from apps.common.record import NAME, read_record
@@ -162,9 +163,7 @@ def plot_seeds(records: dict[str, dict[str, Any]], path: Path) -> Path | None:
     runs = [r for r in records.values() if r.get("table") == "seeds"]
     if not runs:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = new_figure(6, 3.6)
     axes = figure.subplots()
     points = sorted(
         (run["seed_connections"], 100 * Rate(**run["result"]["valid"]).value) for run in runs

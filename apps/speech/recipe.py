@@ -249,6 +249,38 @@ _DEMO = Recipe(
     drop_remainder=True,
 )
 
+_AN4 = Recipe(
+    units=128,
+    channels=(32, 32),
+    kernels=((11, 11), (7, 5)),
+    strides=((2, 2), (2, 2)),
+    epochs=30,
+    batch_size=8,
+    dropout=0.2,
+    hidden_dropout=0.1,
+    speeds=(0.9, 1.0, 1.1),
+    drop_remainder=True,
+    grow_and_prune=GrowAndPruneRecipe(
+        step=0.35, retrain_epochs=7, tolerance=0.03, max_iterations=3
+    ),
+)
+
+_AN4_TUNED = dataclasses.replace(
+    _AN4,
+    epochs=24,
+    learning_rate=1e-3,
+    sorted_epochs=0,
+    vocal_tract=0.07,
+    grow_and_prune=GrowAndPruneRecipe(
+        growth_epochs=0,
+        step=0.3,
+        structures=("neuron", "connection"),
+        retrain_epochs=12,
+        tolerance=0.03,
+        max_iterations=2,
+    ),
+)
+
 PRESETS: dict[str, Recipe] = {
     "demo": dataclasses.replace(
         _DEMO,
@@ -268,60 +300,32 @@ PRESETS: dict[str, Recipe] = {
         ),
     ),
     "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=8),
-    "an4": Recipe(
-        units=128,
-        channels=(32, 32),
-        kernels=((11, 11), (7, 5)),
-        strides=((2, 2), (2, 2)),
-        epochs=30,
-        batch_size=8,
-        dropout=0.2,
-        hidden_dropout=0.1,
-        speeds=(0.9, 1.0, 1.1),
-        drop_remainder=True,
+    "an4": _AN4,
+    "an4-mixed": dataclasses.replace(
+        _AN4,
+        spliced=1,
+        epochs=16,
         grow_and_prune=GrowAndPruneRecipe(
-            step=0.35, retrain_epochs=7, tolerance=0.03, max_iterations=3
+            growth_share=0.2,
+            step=0.35,
+            structures=("neuron", "connection"),
+            retrain_epochs=4,
+            tolerance=0.03,
+            max_iterations=3,
         ),
     ),
+    "an4-tuned": _AN4_TUNED,
+    "an4-thinned": dataclasses.replace(
+        _AN4_TUNED,
+        epochs=14,
+        grow_and_prune=GrowAndPruneRecipe(
+            growth_epochs=0, step=0.3, retrain_epochs=12, tolerance=0.03, max_iterations=1
+        ),
+    ),
+    "an4-streaming": dataclasses.replace(
+        _AN4, bidirectional=False, front_end=LogMel(running=RunningNormalisation())
+    ),
 }
-PRESETS["an4-mixed"] = dataclasses.replace(
-    PRESETS["an4"],
-    spliced=1,
-    epochs=16,
-    grow_and_prune=GrowAndPruneRecipe(
-        growth_share=0.2,
-        step=0.35,
-        structures=("neuron", "connection"),
-        retrain_epochs=4,
-        tolerance=0.03,
-        max_iterations=3,
-    ),
-)
-PRESETS["an4-tuned"] = dataclasses.replace(
-    PRESETS["an4"],
-    epochs=24,
-    learning_rate=1e-3,
-    sorted_epochs=0,
-    vocal_tract=0.07,
-    grow_and_prune=GrowAndPruneRecipe(
-        growth_epochs=0,
-        step=0.3,
-        structures=("neuron", "connection"),
-        retrain_epochs=12,
-        tolerance=0.03,
-        max_iterations=2,
-    ),
-)
-PRESETS["an4-thinned"] = dataclasses.replace(
-    PRESETS["an4-tuned"],
-    epochs=14,
-    grow_and_prune=GrowAndPruneRecipe(
-        growth_epochs=0, step=0.3, retrain_epochs=12, tolerance=0.03, max_iterations=1
-    ),
-)
-PRESETS["an4-streaming"] = dataclasses.replace(
-    PRESETS["an4"], bidirectional=False, front_end=LogMel(running=RunningNormalisation())
-)
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
 for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside,
 `an4-tuned` to go on from that with the recordings alone, `an4-thinned` from that once more, and

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apps.common.errors import InputError
 from apps.common.files import written_beside
+from apps.common.plots import new_figure
 from apps.common.record import read_record
 from apps.common.tables import markdown
 
@@ -74,15 +74,8 @@ def plot_training(records: dict[str, dict[str, Any]], path: Path) -> Path:
     Raises:
         InputError: matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "plots need the package matplotlib, which is not installed;"
-            ' pip install "hlstm_tf[report]"'
-        ) from error
     sparse = {name: r for name, r in records.items() if any("sparsity" in e for e in r["epochs"])}
-    figure = Figure(figsize=(8, 6.5 if sparse else 3.5), layout="constrained")
+    figure = new_figure(8, 6.5 if sparse else 3.5)
     axes = figure.subplots(2 if sparse else 1, 1, sharex=True, squeeze=False)[:, 0]
     for name, record in records.items():
         epochs = record["epochs"]

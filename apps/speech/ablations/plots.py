@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from apps.common.errors import InputError
 from apps.common.files import written_beside
+from apps.common.plots import new_figure
 from apps.speech.ablations import fronts
 
 
@@ -28,15 +28,9 @@ def plot_fronts(
     """
     if not rows:
         return None
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-    except ImportError as error:
-        raise InputError(
-            "plots need the package matplotlib, which is not installed;"
-            ' pip install "hlstm_tf[report]"'
-        ) from error
-    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    figure = new_figure(6.5, 4)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     axes = figure.subplots()
     for number, (label, seeds) in enumerate(rows.items()):
         color = f"C{number}"
