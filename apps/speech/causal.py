@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 import hlstm_tf as hl
+from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid
 
-_ONLY_FOR_PADDING = ("InputLayer", "SpeechInput", "ValidFrames", "ZeroInvalid")
+_ONLY_FOR_PADDING = (keras.layers.InputLayer, SpeechInput, ValidFrames, ZeroInvalid)
 
 
 def is_causal(model: keras.Model) -> bool:
@@ -49,7 +50,7 @@ def without_padding(model: keras.Model) -> keras.Model:
     features = keras.Input((None, model.input["features"].shape[-1]), name="features")
     x = keras.layers.Reshape((-1, features.shape[-1], 1), name="add_channel")(features)
     for layer in model.layers:
-        if layer.__class__.__name__ not in _ONLY_FOR_PADDING:
+        if not isinstance(layer, _ONLY_FOR_PADDING):
             x = layer(x)
     single = keras.Model(features, x, name=model.name)
     some = np.random.default_rng(0).normal(size=(1, 61, features.shape[-1])).astype(np.float32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from apps.common.progress import Progress
 from apps.speech.alphabet import Alphabet
-from apps.speech.decode import beam, greedy, transcripts
+from apps.speech.decode import beam, greedy
 from apps.speech.features import extract_all
 from apps.speech.metrics import ErrorRates, score
 from apps.speech.utterance import Utterance
@@ -129,13 +129,10 @@ def recognize_all(
         cache: Folder of the features' cache; None for none.
         beam_width: None for greedy decoding.
     """
-    card = recognizer.card
-    features = extract_all(utterances, card.front_end, cache)
+    features = extract_all(utterances, recognizer.card.front_end, cache)
     texts = []
     with Progress(len(utterances), "recognise") as progress:
         for rows in features:
-            logits = recognizer.logits(rows)
-            found = transcripts(logits[None], [len(logits)], card.alphabet, beam_width)
-            texts.append(found[0].text)
+            texts.append(recognizer.transcript(recognizer.logits(rows), beam_width).text)
             progress.step()
     return texts

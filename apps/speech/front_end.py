@@ -170,11 +170,11 @@ class LogMel:
         return np.ascontiguousarray(self._band_energies(samples).T, np.float32)
 
     def _static(self, audio: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self._log_energies(audio).T, np.float32)
+        return self.log_mel(self._padded(audio))
 
-    def _log_energies(self, audio: np.ndarray) -> np.ndarray:
+    def _padded(self, audio: np.ndarray) -> np.ndarray:
         # Padded here: librosa's own padding warns about utterances shorter than a transform.
-        return self._band_energies(np.pad(audio, self.fourier_size // 2))
+        return np.pad(audio, self.fourier_size // 2)
 
     def _band_energies(self, samples: np.ndarray) -> np.ndarray:
         window, size = round(self.window * self.sample_rate), self.fourier_size
@@ -233,8 +233,8 @@ class MFCC(LogMel):
         return self.coefficients * (3 if self.deltas else 1)
 
     def _static(self, audio: np.ndarray) -> np.ndarray:
-        feature = _librosa().feature
-        cepstrum = feature.mfcc(S=self._log_energies(audio), n_mfcc=self.coefficients)
+        feature, energies = _librosa().feature, self._band_energies(self._padded(audio))
+        cepstrum = feature.mfcc(S=energies, n_mfcc=self.coefficients)
         if self.deltas:
             # "nearest" works on utterances shorter than the 9 frames, too.
             parts = [feature.delta(cepstrum, order=k, mode="nearest") for k in (1, 2)]

@@ -7,8 +7,7 @@ from typing import Any
 
 import keras
 
-from apps.common.files import written_beside
-from apps.speech.training import RunRecord
+from apps.speech.training import RunRecord, save_if_best
 
 
 def iteration_file(folder: Path, iteration: int) -> Path:
@@ -50,6 +49,5 @@ class IterationModels(keras.callbacks.Callback):
         # A step that is tried anew, finer, begins its iteration anew.
         done = [e for e in self.record.content["epochs"] if e["epoch"] < epoch]
         earlier = [e[self.monitor] for e in done[len(done) - progress.phase_epoch :]]
-        if not earlier or (logs or {})[self.monitor] <= min(earlier):
-            with written_beside(iteration_file(self.folder, progress.iteration + 1)) as temporary:
-                self.model.save(temporary)
+        path = iteration_file(self.folder, progress.iteration + 1)
+        save_if_best(self.model, path, (logs or {})[self.monitor], earlier)

@@ -21,9 +21,9 @@ from apps.speech.ablations.fronts import Point, points
 from apps.speech.ablations.plots import plot_fronts
 from apps.speech.cost import Cost, cost_of
 from apps.speech.evaluate import recognize_all
-from apps.speech.export import TFLITE, Exported, compact, export_recognizer
+from apps.speech.export import TFLITE, compact, export_recognizer
 from apps.speech.features import extract_all
-from apps.speech.latency import milliseconds
+from apps.speech.latency import middle, milliseconds
 from apps.speech.metrics import score
 from apps.speech.model import ModelConfig, build
 from apps.speech.recipe import AN4_EXTRA, Recipe
@@ -33,6 +33,7 @@ from apps.speech.train import COMPACT
 from apps.speech.utterance import Corpus
 
 CARD, KERAS, FRONT = "README.md", "model.keras", "front.png"
+EXPORTED = (KERAS, TFLITE, "1")
 STACKED = (800, 128)
 """Units of the stacks of five bidirectional LSTM layers that latency is compared with: the paper's
 baseline (arXiv 1805.11797, section 4.2), and one as wide as our networks."""
@@ -91,11 +92,11 @@ def write_model(
             f"{run}: was trained on {record['corpus']}, got {corpus.summary()}; give the --data-dir"
             " of the training"
         )
-    exported = export_recognizer(run / model, folder)
+    export_recognizer(run / model, folder)
     network = compact(load_keras(run / model))
     with written_beside(folder / KERAS) as temporary:
         network.save(temporary)
-    measured = _measure(network, exported, folder, corpus, cache)
+    measured = _measure(network, folder, corpus, cache)
     shutil.copyfile(run / NAME, folder / NAME)
     plot_training({folder.name: record}, folder / CURVES)
     plot_fronts({f"{run.name}, from grown to its last iteration": [_front(record)]}, folder / FRONT)
@@ -103,9 +104,7 @@ def write_model(
         temporary.write_text(
             card(record, measured, folder.name, f"{run.name}/{model}"), encoding="utf-8"
         )
-    assert exported.saved_model is not None
-    files = [folder / CARD, folder / NAME, folder / KERAS, exported.tflite, exported.saved_model]
-    return [*files, folder / CURVES, folder / FRONT]
+    return [folder / name for name in (CARD, NAME, *EXPORTED, CURVES, FRONT)]
 
 
 def _front(record: dict[str, Any]) -> list[Point]:
@@ -116,12 +115,11 @@ def _front(record: dict[str, Any]) -> list[Point]:
 
 def _measure(
     network: keras.Model,
-    exported: Exported,
     folder: Path,
     corpus: Corpus,
     cache: str | os.PathLike[str] | None,
 ) -> Measured:
-    files = {KERAS: folder / KERAS, TFLITE: exported.tflite, "1": Path(folder / "1")}
+    files = {name: folder / name for name in EXPORTED}
     utterances = corpus.split("valid")
     rates = {}
     for name, path in files.items():
@@ -129,13 +127,13 @@ def _measure(
         expected = [recognizer.card.alphabet.normalise(u.text) for u in utterances]
         rates[name] = score(expected, recognize_all(recognizer, utterances, cache)).words
     features = extract_all(utterances, recognizer.card.front_end, cache)
-    middle = sorted(features, key=len)[len(features) // 2]
+    sample = middle(features)
     return Measured(
         cost_of(network),
         rates,
         {name: _bytes(path) for name, path in files.items()},
-        len(middle),
-        _latencies(network, exported.tflite, middle),
+        len(sample),
+        _latencies(network, folder / TFLITE, sample),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -96,10 +95,6 @@ class RunningNormalisation:
     def start(self, bands: int, hop: float) -> Running:
         """Begin an utterance of that many bands, with frames `hop` seconds apart."""
         return Running(self, bands, hop)
-
-    def config(self) -> dict[str, Any]:
-        """Plain values; `RunningNormalisation(**config)` restores it."""
-        return dataclasses.asdict(self)
 
 
 class Running:

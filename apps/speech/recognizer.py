@@ -93,22 +93,36 @@ class Recognizer(abc.ABC):
             samples, rate = load_recording(audio, front_end.sample_rate, 0.0, MAX_SECONDS)
         if len(samples) < MIN_SECONDS * front_end.sample_rate:
             return Transcript("", ())
-        if front_end.running:  # it cannot know what comes, and gets the same text when it streams
-            parts = [(0, len(samples))]
-        else:
-            parts = speech_parts(samples, front_end.sample_rate)
-        found = [self._part(samples[begin:end], rate, beam_width) for begin, end in parts]
-        seconds = self.card.seconds_per_frame * front_end.sample_rate
-        return joined([t.later(b / seconds) for (b, _), t in zip(parts, found, strict=True)])
+        frame = self.card.seconds_per_frame * front_end.sample_rate
+        found = []
+        for begin, end in self.parts(samples):
+            logits = self.logits(self.features(samples[begin:end], rate))
+            found.append(self.transcript(logits, beam_width).later(begin / frame))
+        return joined(found)
 
-    def _part(self, samples: np.ndarray, rate: float, beam_width: int | None) -> Transcript:
-        """What was said in a part of a recording that was made at that rate, in Hz."""
+    def parts(self, samples: np.ndarray) -> list[tuple[int, int]]:
+        """Return begin and end, in samples, of the parts that a recording is heard in."""
+        front_end = self.card.front_end
+        if front_end.running:  # it cannot know what comes, and gets the same text when it streams
+            return [(0, len(samples))]
+        return speech_parts(samples, front_end.sample_rate)
+
+    def features(self, samples: np.ndarray, rate: float) -> np.ndarray:
+        """Return the features `(frames, bands)` of a part of a recording.
+
+        Args:
+            samples: `(samples,)` at the front end's rate.
+            rate: That the recording was made at, in Hz.
+        """
         front_end = self.card.front_end
         features = front_end(samples)
         if rate < front_end.sample_rate and front_end.bands_are_normalised:
-            features = without_empty_bands(features, front_end.centres, rate)
-        logits = self.logits(features)[None]
-        return transcripts(logits, [logits.shape[1]], self.card.alphabet, beam_width)[0]
+            return without_empty_bands(features, front_end.centres, rate)
+        return features
+
+    def transcript(self, logits: np.ndarray, beam_width: int | None = None) -> Transcript:
+        """Return what logits `(frames', symbols)` say."""
+        return transcripts(logits[None], [len(logits)], self.card.alphabet, beam_width)[0]
 
 
 class _KerasRecognizer(Recognizer):

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from apps.common.errors import InputError
 from apps.speech.audio import MAX_SECONDS, load_recording
-from apps.speech.decode import transcripts
 from apps.speech.recognizer import Recognizer
-from apps.speech.segments import speech_parts
 from apps.speech.streaming import StreamingRecognizer
 
 PARTS = ("reading the file", "finding speech", "features", "network", "decoding and words")
@@ -101,25 +99,23 @@ def _streams(recognizer: Recognizer) -> bool:
 
 def _time_parts(recognizer: Recognizer, file: Path, spent: dict[str, float]) -> float:
     """Do what `transcribe` does step by step, add each step's time; return the audio's seconds."""
-    card = recognizer.card
-    rate = card.front_end.sample_rate
+    rate = recognizer.card.front_end.sample_rate
     clock = [time.process_time()]
 
     def took(part: str) -> None:
         clock.append(time.process_time())
         spent[part] += clock[-1] - clock[-2]
 
-    samples, _ = load_recording(file, rate, 0.0, MAX_SECONDS)
+    samples, recorded = load_recording(file, rate, 0.0, MAX_SECONDS)
     took("reading the file")
-    whole = [(0, len(samples))]
-    bounds = whole if card.front_end.running else speech_parts(samples, rate)
+    parts = recognizer.parts(samples)
     took("finding speech")
-    for begin, end in bounds:
-        features = card.front_end(samples[begin:end])
+    for begin, end in parts:
+        features = recognizer.features(samples[begin:end], recorded)
         took("features")
-        logits = recognizer.logits(features)[None]
+        logits = recognizer.logits(features)
         took("network")
-        transcripts(logits, [logits.shape[1]], card.alphabet)
+        recognizer.transcript(logits)
         took("decoding and words")
     return len(samples) / rate
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -99,6 +99,13 @@ class RunRecord(keras.callbacks.Callback):
         write_json(self.path, self.content)
 
 
+def save_if_best(model: keras.Model, path: Path, value: float, earlier: Sequence[float]) -> None:
+    """Keep a model, written beside and renamed, unless an earlier value was lower."""
+    if not earlier or value <= min(earlier):
+        with written_beside(path) as temporary:
+            model.save(temporary)
+
+
 class BestModel(keras.callbacks.Callback):
     """Keep the model of the best epoch in a file, written beside and renamed.
 
@@ -127,9 +134,9 @@ class BestModel(keras.callbacks.Callback):
             for entry in self.record.content["epochs"]
             if entry["epoch"] < epoch and entry.get("phase", "training") == "training"
         ]
-        if not (self.path.exists() and earlier) or (logs or {})[self.monitor] <= min(earlier):
-            with written_beside(self.path) as temporary:
-                self.model.save(temporary)
+        if not self.path.exists():
+            earlier = []
+        save_if_best(self.model, self.path, (logs or {})[self.monitor], earlier)
 
 
 class EpochLines(keras.callbacks.Callback):

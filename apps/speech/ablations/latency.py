@@ -14,7 +14,7 @@ from apps.speech.ablations.measures import stages
 from apps.speech.ablations.rows import Table, jobs
 from apps.speech.ablations.runs import Place, iterations_of, say, valid_features
 from apps.speech.export import TFLITE, export_recognizer
-from apps.speech.latency import REPEATS, milliseconds
+from apps.speech.latency import REPEATS, middle, milliseconds
 from apps.speech.recipe import Recipe
 
 
@@ -79,12 +79,3 @@ def exported(model: Path) -> Path:
     if not (folder / TFLITE).exists():
         export_recognizer(model, folder, saved_model=False)
     return folder / TFLITE
-
-
-def middle(features: list[np.ndarray]) -> np.ndarray:
-    """Return the utterance of median length.
-
-    >>> len(middle([np.zeros((n, 1)) for n in (5, 9, 7)]))
-    7
-    """
-    return sorted(features, key=len)[len(features) // 2]

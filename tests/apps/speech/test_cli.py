@@ -7,7 +7,7 @@ import pytest
 
 from apps.speech.cli import main, parser
 from apps.speech.commands import _changes
-from apps.speech.recipe import Recipe, preset
+from apps.speech.recipe import PRESETS, Recipe, preset
 
 
 def run(capsys, *arguments):
@@ -127,3 +127,10 @@ def test_options_change_a_preset_at_once():
     assert fast == (0.9, 1.0)
     recipe = preset("demo", grow_and_prune=changed, speeds=fast)
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_every_preset_can_be_asked_for():
+    # The command line lists them itself: `--help` should not wait for what a recipe needs.
+    for name in PRESETS:
+        args = parser().parse_args(["train", "--preset", name, "--out", "run"])
+        assert args.preset == name
