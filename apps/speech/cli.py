@@ -262,6 +262,14 @@ def _ablate(add: Add) -> None:
         help="trainings of each row; two or three by default, as each table needs",
     )
     command.add_argument(
+        "--expert",
+        type=Path,
+        default=Path("saved_models/an4-accurate/model.keras"),
+        metavar="MODEL",
+        help="a .keras model that has learnt the corpus, for the rows that learn from it or from"
+        " words that it cuts out of the recordings; default: %(default)s",
+    )
+    command.add_argument(
         "--time-again",
         action="store_true",
         help="measure the latencies anew, which is done once when the table latency is complete:"

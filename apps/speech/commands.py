@@ -230,7 +230,7 @@ def ablate(args: argparse.Namespace) -> None:
 
     tables = select(args.tables, args.rows)
     keep_freed_memory()
-    place = Place(_corpus(args), args.out, args.cache_dir)
+    place = Place(_corpus(args), args.out, args.cache_dir, args.expert)
     for path in run_all(tables, place, args.seeds):
         print(path, flush=True)
     time_all(tables, place, args.seeds, anew=args.time_again)

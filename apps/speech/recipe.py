@@ -75,6 +75,9 @@ class Recipe:
         warmup_epochs: May be a fraction.
         weight_decay: AdamW's.
         clipnorm: Largest norm of the whole gradient.
+        averaged: Momentum, a step, of the running average of the weights that is scored and kept
+            instead of the weights themselves (Polyak and Juditsky, "Acceleration of Stochastic
+            Approximation by Averaging", 1992). 0 for none; not with grow-and-prune.
         augment: SpecAugment on the features; None for none.
         vocal_tract: Largest change of the vocal tract's length, as a share, drawn anew for each
             utterance; for log-mel features.
@@ -111,6 +114,7 @@ class Recipe:
     warmup_epochs: float = 1.0
     weight_decay: float = 0.01
     clipnorm: float = 5.0
+    averaged: float = 0.0
     augment: SpecAugment | None = field(default_factory=SpecAugment)
     vocal_tract: float = 0.0
     sorted_epochs: int = 1
@@ -130,7 +134,7 @@ class Recipe:
         for name in ("learning_rate", "clipnorm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected above 0")
-        for name in ("dropout", "hidden_dropout", "vocal_tract", "teacher_share"):
+        for name in ("dropout", "hidden_dropout", "vocal_tract", "teacher_share", "averaged"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not self.speeds or min(self.speeds) <= 0:
@@ -143,6 +147,11 @@ class Recipe:
             )
         if self.vocal_tract and self.front_end.kind != LogMel.kind:
             raise InputError("vocal_tract: needs log-mel features, whose bands are frequencies")
+        if self.averaged and self.grow_and_prune:
+            raise InputError(
+                f"averaged: got {self.averaged} with grow-and-prune, which scores the weights that"
+                " it changes; expected 0"
+            )
         growth = self.grow_and_prune.growth_epochs if self.grow_and_prune else 0
         if growth >= self.epochs:
             raise InputError(

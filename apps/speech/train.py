@@ -32,7 +32,7 @@ from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.splice import spliced
-from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
+from apps.speech.training import BestModel, EpochLines, RunRecord, SwapBack, WordErrorRate
 from apps.speech.utterance import Corpus
 
 MODEL, COMPACT, GROWN, STATE = "model.keras", "compact.keras", "grown.keras", "state"
@@ -210,10 +210,9 @@ def _fit(
         drop_impossible=drop_impossible,
         drop_remainder=recipe.drop_remainder,
     )
-    optimizer = keras.optimizers.AdamW(
-        recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clipnorm
-    )
-    model.compile(optimizer, jit_compile=False)  # XLA has no CTC kernel; small loops compile alone
+    model.compile(
+        _optimizer(recipe), jit_compile=False
+    )  # XLA has no CTC kernel; small loops compile alone
     plan = recipe.grow_and_prune
     state = folder / STATE
     gp = _grow_and_prune(plan, recipe, data, state) if plan else None
@@ -228,12 +227,26 @@ def _fit(
     else:
         best = BestModel(folder / MODEL, record)
         follow, backup = data.follow(), Backup(state)
-        callbacks = [follow, rate, FiniteLoss(), rates, best, record, lines, backup]
+        callbacks = [rates, best, record, lines]
+        if recipe.averaged:
+            averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+            callbacks = [averages, *callbacks, SwapBack(averages)]
+        callbacks = [follow, rate, FiniteLoss(), *callbacks, backup]
     epochs = ENDLESS if gp else recipe.epochs
     model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     _write_models(model, folder, gp)
     record.finish(_result(folder, recipe, valid))
     shutil.rmtree(state, ignore_errors=True)
+
+
+def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    average = {"use_ema": True, "ema_momentum": recipe.averaged} if recipe.averaged else {}
+    return keras.optimizers.AdamW(
+        recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        global_clipnorm=recipe.clipnorm,
+        **average,
+    )
 
 
 def _grow_and_prune(

@@ -83,6 +83,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--extra", type=Path, metavar="DIR", help="a corpus whose training split is mixed in"
     )
+    run.add_argument(
+        "--averaged",
+        type=float,
+        metavar="MOMENTUM",
+        default=unset,
+        help="score and keep a running average of the weights, such as 0.998 a step; with"
+        " --no-grow-and-prune",
+    )
     run.add_argument("--seed", type=count(0), default=unset)
     run.add_argument(
         "--drop-impossible",

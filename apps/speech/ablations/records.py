@@ -19,6 +19,7 @@ DIGITS = 4
 # Columns of the epochs: a list each instead of a dictionary an epoch, a third of the bytes.
 COLUMNS = ("loss", "val_word_errors", "val_cer", "connections", "cpu_seconds", "phase", "iteration")
 TIMES = ("seconds", "cpu_seconds")
+SOMETIMES = ("extra", "aligner", "teacher", "latency")
 RESULT = ("connections", "sparsity", "words", "characters", "substitutions", "deletions",
           "insertions")  # fmt: skip
 
@@ -72,8 +73,7 @@ def small(name: str, record: dict[str, Any]) -> dict[str, Any]:
         "result": {key: record["result"][key] for key in RESULT},
         "epochs": {column: [_plain(entry[column]) for entry in epochs] for column in names},
     }
-    if "latency" in record:
-        kept["latency"] = record["latency"]
+    kept |= {name: record[name] for name in SOMETIMES if name in record}
     # The configuration as it is: from it the training can be done again.
     return {**rounded(kept), "recipe": record["recipe"]}
 

@@ -58,11 +58,13 @@ class Row:
         name: Of its runs' folders: letters, digits, dots and hyphens.
         label: What the tables call it.
         recipe: With seed 0.
+        extra: Whether synthesised speech is mixed in.
     """
 
     name: str
     label: str
     recipe: Recipe
+    extra: bool = False
 
     def of_seed(self, seed: int) -> Recipe:
         """Return the recipe of a seed."""
@@ -162,6 +164,9 @@ TABLES: dict[str, Table] = {
                 _plain(augment=SpecAugment(frequency_masks=4, time_masks=4)),
             ),
             Row("batch-16", "16 utterances a batch", _plain(batch_size=16)),
+            Row("rate-1e-3", "half of the learning rate", _plain(learning_rate=1e-3)),
+            Row("unsorted", "no epoch from short to long", _plain(sorted_epochs=0)),
+            Row("averaged", "a running average of the weights", _plain(averaged=0.998)),
             Row("vocal-0.1", "vocal tract warped by up to 10 %", _plain(vocal_tract=0.1)),
             Row("decay-0", "no weight decay", _plain(weight_decay=0.0)),
             Row("decay-0.1", "weight decay 0.1", _plain(weight_decay=0.1)),
@@ -169,6 +174,12 @@ TABLES: dict[str, Table] = {
             Row("units-2x63", "deeper at equal size: 2 x 63", _plain(layers=2, units=63)),
             Row("hlstm-2x96", "deeper: 2 x 96", _plain(layers=2)),
             Row("stride-2", "50 frames a second, not 25", _plain(strides=((2, 2), (1, 2)))),
+            Row("taught", "half of the loss from a larger model", _plain(teacher_share=0.5)),
+            Row("spliced", "spliced words beside, 10 epochs", _plain(spliced=1, epochs=10)),
+            Row(
+                "synthesised", "3,000 synthesised utterances beside, 9 epochs",
+                _plain(epochs=9), extra=True,
+            ),
         ),
     ),
 }  # fmt: skip

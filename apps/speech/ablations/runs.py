@@ -20,8 +20,10 @@ from apps.common.files import write_json
 from apps.common.record import NAME, read_record
 from apps.speech.ablations.measures import measure
 from apps.speech.ablations.rows import Job, Table, jobs
+from apps.speech.an4_models import EXTRA
+from apps.speech.corpus import synthesise
 from apps.speech.material import prepare
-from apps.speech.recipe import Recipe
+from apps.speech.recipe import AN4_EXTRA, Recipe
 from apps.speech.train import train
 from apps.speech.utterance import Corpus
 
@@ -37,11 +39,14 @@ class Place:
         corpus: With a training and a validation split.
         folder: Of the runs.
         cache: Folder of the features' cache.
+        expert: `.keras` file of a recogniser that has learnt the corpus: the teacher, and the
+            aligner of spliced words, of the rows that need one.
     """
 
     corpus: Corpus
     folder: Path
     cache: str | os.PathLike[str] | None = None
+    expert: Path | None = None
 
 
 def run_all(tables: dict[str, Table], place: Place, seeds: int | None = None) -> Iterator[Path]:
@@ -90,6 +95,9 @@ def _run(job: Job, place: Place) -> Path:
         place.corpus,
         folder,
         place.cache,
+        extra=synthesise(place.folder / EXTRA, **AN4_EXTRA) if job.row.extra else None,
+        aligner=place.expert if recipe.spliced else None,
+        teacher=place.expert if recipe.teacher_share else None,
         label=job.name,
         drop_impossible=True,  # of AN4 at 1.1 times its speed, a few
         keep_iterations=True,

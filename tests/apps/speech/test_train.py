@@ -56,10 +56,11 @@ def test_another_training_in_the_folder_is_refused(gp_run, toy_corpus, cache):
 
 
 @pytest.mark.training
+@pytest.mark.parametrize("averaged", [0.0, 0.9])
 def test_an_interrupted_dense_training_ends_as_the_uninterrupted_one(
-    toy_corpus, cache, tmp_path, monkeypatch
+    toy_corpus, cache, tmp_path, monkeypatch, averaged
 ):
-    recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3)
+    recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3, averaged=averaged)
     whole = train(recipe, toy_corpus, tmp_path / "whole", cache)
     original = RunRecord.on_epoch_begin
 
@@ -101,6 +102,7 @@ def test_presets_build_networks_that_carry_their_front_end():
         ({"learning_rate": 0.0}, "learning_rate: got 0.0"),
         ({"warmup_epochs": 50.0}, "warmup_epochs: got 50.0"),
         ({"grow_and_prune": GrowAndPruneRecipe(growth_epochs=99)}, "growth_epochs: got 99"),
+        ({"averaged": 0.99}, "averaged: got 0.99 with grow-and-prune"),
     ],
 )
 def test_a_recipe_out_of_range_is_named(changes, message):

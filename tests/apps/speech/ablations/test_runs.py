@@ -17,7 +17,7 @@ from apps.speech.ablations.measures import count_layers
 from apps.speech.ablations.records import add_records, read_results
 from apps.speech.ablations.rows import Row, Table
 from apps.speech.iterations import IterationModels
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recipe import AN4_EXTRA, GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
 from tests.apps.speech.conftest import TINY
 
@@ -141,6 +141,32 @@ def test_a_loss_that_is_no_number_ends_its_own_training_only(place, monkeypatch,
         found.extend(runs.run_all(two, place))
     assert found == [place.folder / "good-seed-0"]
     assert "bad-seed-0: the loss is nan" in capsys.readouterr().err
+
+
+def test_rows_get_the_help_that_they_are_about(place, monkeypatch):
+    place = dataclasses.replace(place, expert=place.folder / "expert.keras")
+    helped = {}
+
+    def train(recipe, corpus, folder, cache, *, extra, aligner, teacher, label, **_):
+        helped[label] = (extra, aligner, teacher)
+        raise FloatingPointError
+
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(runs, "synthesise", lambda folder, **sizes: (folder, sizes))
+    rows = (
+        Row("plain", "plain", TINY),
+        Row("extra", "extra", TINY, extra=True),
+        Row("spliced", "spliced", dataclasses.replace(TINY, spliced=1)),
+        Row("taught", "taught", dataclasses.replace(TINY, teacher_share=0.5)),
+    )
+    with pytest.raises(InputError, match="no result of plain-seed-0, extra-seed-0"):
+        list(runs.run_all({"helped": Table(1, rows)}, place))
+    assert helped == {
+        "plain-seed-0": (None, None, None),
+        "extra-seed-0": ((place.folder / "synthesised", AN4_EXTRA), None, None),
+        "spliced-seed-0": (None, place.expert, None),
+        "taught-seed-0": (None, None, place.expert),
+    }
 
 
 def test_nothing_is_timed_before_all_is_trained(place):
