@@ -262,6 +262,15 @@ def _ablate(add: Add) -> None:
         help="trainings of each row; two or three by default, as each table needs",
     )
     command.add_argument(
+        "--missing",
+        type=Path,
+        nargs="?",
+        const=RESULTS,
+        metavar="RECORDS",
+        help="only the trainings of which a folder has no record; without a folder, of which"
+        f" {RESULTS.relative_to(Path(__file__).parents[2])} has none",
+    )
+    command.add_argument(
         "--expert",
         type=Path,
         default=Path("saved_models/an4-accurate/model.keras"),

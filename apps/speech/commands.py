@@ -225,13 +225,15 @@ def ablate(args: argparse.Namespace) -> None:
     """Train the rows of the ablation tables, and time what is to be timed."""
     from apps.common.memory import keep_freed_memory
     from apps.speech.ablations.latency import time_all
+    from apps.speech.ablations.records import read_results
     from apps.speech.ablations.rows import select
     from apps.speech.ablations.runs import Place, run_all
 
     tables = select(args.tables, args.rows)
     keep_freed_memory()
     place = Place(_corpus(args), args.out, args.cache_dir, args.expert)
-    for path in run_all(tables, place, args.seeds):
+    known = read_results(args.missing) if args.missing else []
+    for path in run_all(tables, place, args.seeds, known):
         print(path, flush=True)
     time_all(tables, place, args.seeds, anew=args.time_again)
 

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,12 @@ class Place:
     expert: Path | None = None
 
 
-def run_all(tables: dict[str, Table], place: Place, seeds: int | None = None) -> Iterator[Path]:
+def run_all(
+    tables: dict[str, Table],
+    place: Place,
+    seeds: int | None = None,
+    known: Sequence[dict[str, Any]] = (),
+) -> Iterator[Path]:
     """Train every row of some tables from every seed; yield the folders, each when it is done.
 
     Several processes may do this in one folder, with the same or other tables: a training that
@@ -59,12 +64,13 @@ def run_all(tables: dict[str, Table], place: Place, seeds: int | None = None) ->
         tables: From `rows.select`.
         place: Corpus and folders.
         seeds: Trainings of each row; None for what each table says.
+        known: Records (`records.read_results`) of trainings that need not be done here.
 
     Raises:
         InputError: A folder holds another run, or, when all others are done, a loss became NaN or
             infinite in some trainings; they are named.
     """
-    wanted = jobs(tables, seeds)
+    wanted = [job for job in jobs(tables, seeds) if not _known(job, known)]
     clock = _Clock(wanted, place.folder)
     left, failed = list(wanted), []
     while left:
@@ -86,6 +92,14 @@ def run_all(tables: dict[str, Table], place: Place, seeds: int | None = None) ->
         raise InputError(
             f"no result of {', '.join(failed)}: the loss is no number; the rest is done"
         )
+
+
+def _known(job: Job, records: Sequence[dict[str, Any]]) -> bool:
+    recipe = job.row.of_seed(job.seed)
+    return any(
+        record["row"] == job.row.name and Recipe.from_json(record["recipe"]) == recipe
+        for record in records
+    )
 
 
 def _run(job: Job, place: Place) -> Path:

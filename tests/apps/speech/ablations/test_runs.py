@@ -169,6 +169,19 @@ def test_rows_get_the_help_that_they_are_about(place, monkeypatch):
     }
 
 
+def test_what_has_a_record_of_the_same_recipe_can_be_left_out(place, monkeypatch):
+    monkeypatch.setattr(runs, "_run", lambda job, place: job.name)
+    rows = tuple(Row(name, name, TINY) for name in ("done", "changed", "new"))
+    other = dataclasses.replace(TINY, seed=0, units=5)
+    known = [
+        {"row": "done", "seed": 0, "recipe": TINY.to_json()},
+        {"row": "done", "seed": 1, "recipe": dataclasses.replace(TINY, seed=1).to_json()},
+        {"row": "changed", "seed": 0, "recipe": other.to_json()},
+    ]
+    found = list(runs.run_all({"three": Table(2, rows)}, place, known=known))
+    assert found == [f"{name}-seed-{seed}" for seed in (0, 1) for name in ("changed", "new")]
+
+
 def test_nothing_is_timed_before_all_is_trained(place):
     assert not time_all(tables(), place)
     assert not time_all(tables(timed=True), place)
