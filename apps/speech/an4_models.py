@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apps.speech.corpus import synthesise
 from apps.speech.iterations import iteration_file
-from apps.speech.recipe import AN4_EXTRA, preset
+from apps.speech.recipe import AN4_EXTRA, preset, unpruned
 from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 
@@ -19,9 +19,10 @@ def train_models(
 ) -> Trained:
     """Train AN4's networks, from what the corpus alone is too small for to what it is like.
 
-    The preset `an4` gives a network that finds the words in the recordings; `an4-mixed` learns from
-    recordings, spliced words and synthesised speech; `an4-tuned` goes on from there with the
-    recordings alone, and prunes; so does `an4-thinned` once more.
+    The preset `an4`, without its pruning, gives a network that finds the words in the recordings;
+    `an4-mixed`, without its pruning, learns from recordings, spliced words and synthesised speech;
+    `an4-tuned` goes on from there with the recordings alone, and prunes; so does `an4-thinned` once
+    more.
 
     Killed and started again, it goes on where it was.
 
@@ -38,9 +39,9 @@ def train_models(
     """
     folder = Path(folder)
     extra = synthesise(folder / EXTRA, **AN4_EXTRA)
-    aligner = train(preset("an4"), corpus, folder / ALIGNER, cache, label=ALIGNER)
+    aligner = train(unpruned(preset("an4")), corpus, folder / ALIGNER, cache, label=ALIGNER)
     mixed = train(
-        preset("an4-mixed"),
+        unpruned(preset("an4-mixed")),
         corpus,
         folder / MIXED,
         cache,

@@ -37,7 +37,7 @@ class GrowAndPruneRecipe:
         tolerance: WER, as a share.
         target_sparsity: Stop at the iteration that reaches it; None to go on while the threshold
             allows.
-        max_iterations: Stop after so many; None for no limit.
+        max_iterations: Stop after so many; 0 to grow and train only, None for no limit.
         min_step: Finest step tried when a step does not meet the threshold; None for an eighth of
             `step`.
     """
@@ -194,6 +194,8 @@ class Recipe:
             # From the seed's sparsity: growth adds little to it.
             left = math.log(1 - plan.target_sparsity) - math.log(1 - plan.seed_sparsity)
             limits.append(math.ceil(left / math.log(1 - plan.step) - 1e-9))
+        if plan.max_iterations == 0:
+            return self.epochs
         return self.epochs + max(iterations + 1, min(limits, default=0)) * plan.retrain_epochs
 
     def to_json(self) -> dict[str, Any]:
@@ -339,6 +341,19 @@ PRESETS: dict[str, Recipe] = {
 for AN4 in half an hour, `an4-mixed` for AN4 with spliced words and another corpus beside,
 `an4-tuned` to go on from that with the recordings alone, `an4-thinned` from that once more, and
 `an4-streaming` for a network that listens while somebody speaks."""
+
+
+def unpruned(recipe: Recipe) -> Recipe:
+    """Return a recipe that ends before its first pruning.
+
+    Example:
+
+    >>> unpruned(preset("an4")).expected_epochs()
+    30
+    """
+    assert recipe.grow_and_prune is not None
+    plan = dataclasses.replace(recipe.grow_and_prune, max_iterations=0)
+    return dataclasses.replace(recipe, grow_and_prune=plan)
 
 
 def preset(name: str, **changes: Any) -> Recipe:

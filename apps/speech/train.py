@@ -234,6 +234,8 @@ def _fit(
         callbacks = [follow, rate, FiniteLoss(), *callbacks, backup]
     epochs = ENDLESS if gp else recipe.epochs
     model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    if gp is not None and gp.plan.pruning is None:
+        model = load_keras(folder / GROWN)  # the best epoch, where pruning would have gone on from
     _write_models(model, folder, gp)
     record.finish(_result(folder, recipe, valid))
     shutil.rmtree(state, ignore_errors=True)
@@ -260,14 +262,16 @@ def _grow_and_prune(
             score=plan.growth_score,
             share=plan.growth_share,
         )
-    pruning = hl.Pruning(
-        step=plan.step,
-        structure=plan.structures,
-        retrain_epochs=plan.retrain_epochs,
-        min_step=plan.min_step,
-        target_sparsity=plan.target_sparsity,
-        max_iterations=plan.max_iterations,
-    )
+    pruning = None
+    if plan.max_iterations != 0:
+        pruning = hl.Pruning(
+            step=plan.step,
+            structure=plan.structures,
+            retrain_epochs=plan.retrain_epochs,
+            min_step=plan.min_step,
+            target_sparsity=plan.target_sparsity,
+            max_iterations=plan.max_iterations,
+        )
     return hl.GrowAndPrune(
         data,
         growth=growth,

@@ -132,7 +132,9 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
         help="validation WER, as a share, that pruning must keep; by default that before pruning",
     )
     group.add_argument("--target-sparsity", type=float, default=unset)
-    group.add_argument("--max-iterations", type=count(1), default=unset)
+    group.add_argument(
+        "--max-iterations", type=count(0), default=unset, help="of pruning; 0 to grow only"
+    )
     group.add_argument(
         "--keep-iterations",
         action="store_true",

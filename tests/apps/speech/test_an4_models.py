@@ -25,6 +25,9 @@ def test_one_call_leads_from_a_corpus_to_the_trainings(toy_corpus, cache, tmp_pa
     names = {path.name for path in first.folder.iterdir()}
     assert names >= {"grown.keras", "iteration-1.keras", "compact.keras"}
     assert len(read_record(first.folder)["start"]) == 64
+    for name in ("aligner", "mixed"):
+        phases = [epoch["phase"] for epoch in read_record(tmp_path / name)["epochs"]]
+        assert phases == ["growth", "training"]
     record = read_record(tmp_path / "mixed")
     assert "train 4 utterances" in record["extra"]
     assert len(record["aligner"]) == 64

@@ -8,7 +8,7 @@ import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.common.record import read_record
 from apps.speech.cost import cost_of
-from apps.speech.recipe import PRESETS, GrowAndPruneRecipe, Recipe, preset
+from apps.speech.recipe import PRESETS, GrowAndPruneRecipe, Recipe, preset, unpruned
 from apps.speech.recognizer import load_keras
 from apps.speech.train import build_from, train
 from apps.speech.training import RunRecord
@@ -39,6 +39,21 @@ def test_the_record_tells_phases_and_result(gp_run):
     assert record["result"] == gp_run.result
     assert record["result"]["connections"] == connections[2]
     assert Recipe.from_json(record["recipe"]).grow_and_prune.max_iterations == 1
+
+
+@pytest.mark.training
+def test_a_training_that_does_not_prune_ends_with_what_pruning_would_have_begun_with(
+    gp_run, toy_corpus, cache, tmp_path
+):
+    recipe = unpruned(Recipe.from_json(read_record(gp_run.folder)["recipe"]))
+    run = train(recipe, toy_corpus, tmp_path, cache)
+    assert [e["phase"] for e in read_record(run.folder)["epochs"]] == ["growth", "training"]
+    expected = load_keras(gp_run.folder / "grown.keras").get_weights()
+    for name in ("grown", "model"):
+        found = load_keras(run.folder / f"{name}.keras").get_weights()
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert run.result["connections"] == cost_of(load_keras(run.model)).connections
 
 
 def test_a_finished_training_is_not_done_again(gp_run, toy_corpus, cache):
