@@ -4,7 +4,7 @@
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
-EXTRAS  := audio,images,tfmot,serving,report,dev
+EXTRAS  := audio,vocabulary,images,tfmot,serving,report,dev
 # Test processes. TensorFlow computes with one thread in each (conftest.py).
 WORKERS ?= 2
 # More options for pytest: make test ARGS="-k shrink"

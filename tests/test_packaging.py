@@ -65,7 +65,7 @@ def test_no_requirement_of_the_core_is_in_an_extra(setup_cfg):
     core = requirements(setup_cfg["options"]["install_requires"])
     extras = setup_cfg["options.extras_require"]
     assert "tensorflow" in core
-    assert set(extras) == {"audio", "images", "tfmot", "serving", "report", "dev"}
+    assert set(extras) == {"audio", "vocabulary", "images", "tfmot", "serving", "report", "dev"}
     for extra in extras:
         assert not core & requirements(extras[extra])
 

@@ -90,7 +90,7 @@ def _evaluate(add: Add) -> None:
     _model(command)
     _data(command)
     command.add_argument("--split", choices=("train", "valid", "test"), default="test")
-    _beam(command)
+    _search(command)
     command.add_argument("--out", type=Path, help="CSV file for each utterance's texts")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
 
@@ -136,7 +136,7 @@ def _transcribe(add: Add) -> None:
     )
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     _model(command)
-    _beam(command)
+    _search(command)
     command.add_argument(
         "--words", action="store_true", help="a line a word, with its time and confidence"
     )
@@ -326,10 +326,16 @@ def _model(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _beam(command: argparse.ArgumentParser) -> None:
+def _search(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--beam",
         type=count(1),
         metavar="WIDTH",
         help="beam search of that width; greedy without",
+    )
+    command.add_argument(
+        "--vocabulary",
+        type=Path,
+        metavar="FILE",
+        help="a text file with all words that can be said; beam search for nothing but them",
     )

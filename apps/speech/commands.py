@@ -8,13 +8,16 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from apps.common.errors import InputError
 from apps.common.files import written_beside
+from apps.speech.alphabet import Alphabet
 from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
+from apps.speech.decode import Search, beam, greedy
 from apps.speech.front_end import LogMel
 from apps.speech.sources import open_corpus
 from apps.speech.utterance import SPLITS, Corpus, Utterance
@@ -90,7 +93,8 @@ def evaluate(args: argparse.Namespace) -> None:
     recognizer = load_recognizer(args.model)
     corpus = _corpus(args)
     utterances = corpus.split(args.split)
-    texts = recognize_all(recognizer, utterances, args.cache_dir, args.beam)
+    search = _search(args, recognizer.card.alphabet)
+    texts = recognize_all(recognizer, utterances, args.cache_dir, search)
     references = [recognizer.card.alphabet.normalise(u.text) for u in utterances]
     rates = score(references, texts)
     if args.out:
@@ -142,10 +146,11 @@ def transcribe(args: argparse.Namespace) -> None:
     if args.real_time:
         raise InputError("--real-time: is for --stream; give that, too")
     recognizer = load_recognizer(args.model)
+    search = _search(args, recognizer.card.alphabet)
     failed: InputError | None = None
     for file in args.files:
         try:
-            found = recognizer.transcribe(file, args.beam)
+            found = recognizer.transcribe(file, search)
         except InputError as error:
             # The other files are still worth reading.
             if failed:
@@ -168,9 +173,10 @@ def _transcribe_live(args: argparse.Namespace) -> None:
 
     if len(args.files) != 1:
         raise InputError(f"--stream: got {len(args.files)} files; expected one, or - for raw audio")
-    if args.beam or args.words:
+    if args.beam or args.vocabulary or args.words:
         raise InputError(
-            "--stream: decodes greedily, letter by letter; leave out --beam and --words"
+            "--stream: decodes greedily, letter by letter; leave out --beam, --vocabulary and"
+            " --words"
         )
     transcribe_live(args.files[0], args.model, args.chunk / 1000, args.real_time)
 
@@ -246,6 +252,14 @@ def table(args: argparse.Namespace) -> None:
     add_records(args.runs, args.results)
     for path in write_tables(args.results, args.readme):
         print(path)
+
+
+def _search(args: argparse.Namespace, alphabet: Alphabet) -> Search:
+    from apps.speech.vocabulary import WIDTH, VocabularySearch, read_words
+
+    if args.vocabulary:
+        return VocabularySearch(read_words(args.vocabulary), alphabet, args.beam or WIDTH)
+    return partial(beam, width=args.beam) if args.beam else greedy
 
 
 def _corpus(args: argparse.Namespace) -> Corpus:

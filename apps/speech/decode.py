@@ -1,13 +1,17 @@
 """From the network's outputs to text: greedy and beam search, and how sure each word is."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
+
+Search = Callable[[Any, Any], list[list[int]]]
+"""Takes logits and lengths as `greedy` does, returns the class numbers of each utterance: `greedy`,
+`beam`, or a `VocabularySearch`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +96,7 @@ def greedy(logits: Any, lengths: Any, blank: int = 0) -> list[list[int]]:
         >>> greedy(np.eye(3)[None, [1, 1, 0, 1, 2]], [5])
         [[1, 1, 2]]
     """
-    logits, lengths = _checked(logits, lengths)
+    logits, lengths = checked(logits, lengths)
     best = logits.argmax(axis=-1)
     return [_collapse(row[:length], blank) for row, length in zip(best, lengths, strict=True)]
 
@@ -121,7 +125,7 @@ def beam(logits: Any, lengths: Any, width: int = 64, blank: int = 0) -> list[lis
 
     if width < 1:
         raise InputError(f"beam: got width {width}; expected at least 1")
-    logits, lengths = _checked(logits, lengths)
+    logits, lengths = checked(logits, lengths)
     if not lengths.size or not logits.shape[1]:
         return [[] for _ in lengths]
     classes = logits.shape[-1]
@@ -179,21 +183,21 @@ def align(log_probabilities: np.ndarray, ids: Sequence[int], blank: int = 0) -> 
 
 
 def transcripts(
-    logits: Any, lengths: Any, alphabet: Alphabet, width: int | None = None
+    logits: Any, lengths: Any, alphabet: Alphabet, search: Search = greedy
 ) -> list[Transcript]:
     """Text and words of each utterance.
 
     Args:
         logits, lengths: as in `greedy`.
         alphabet: of the model; its blank is used.
-        width: beam width; None for greedy decoding.
+        search: how the text is found.
 
     Returns:
         One transcript an utterance. Its text has single spaces between words, whatever the
         network wrote.
 
     Raises:
-        InputError: as `greedy` and `beam`; a model with another number of classes.
+        InputError: as `search`; a model with another number of classes.
 
     Example:
         >>> logits = 9 * np.eye(29)[None, [2, 0, 3, 1, 4]]
@@ -201,16 +205,13 @@ def transcripts(
         >>> found.text, [(word.text, word.start, word.end) for word in found.words]
         ('AB C', [('AB', 0, 3), ('C', 4, 5)])
     """
-    logits, lengths = _checked(logits, lengths)
+    logits, lengths = checked(logits, lengths)
     if logits.shape[-1] != alphabet.size:
         raise InputError(
             f"decode: the model has {logits.shape[-1]} classes, the alphabet {alphabet.size};"
             " use the alphabet that the model was trained with"
         )
-    if width is None:
-        found = greedy(logits, lengths, alphabet.blank)
-    else:
-        found = beam(logits, lengths, width, alphabet.blank)
+    found = search(logits, lengths)
     return [
         _transcript(log_softmax(rows[:length]), ids, alphabet)
         for rows, length, ids in zip(logits, lengths, found, strict=True)
@@ -251,7 +252,12 @@ def _shift(score: np.ndarray, places: int) -> np.ndarray:
     return shifted
 
 
-def _checked(logits: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
+def checked(logits: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and lengths as arrays.
+
+    Raises:
+        InputError: shapes that do not fit, or NaN.
+    """
     logits, lengths = np.asarray(logits), np.asarray(lengths, np.int32)
     if logits.ndim != 3 or lengths.shape != logits.shape[:1]:
         raise InputError(

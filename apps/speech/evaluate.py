@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from apps.common.progress import Progress
 from apps.speech.alphabet import Alphabet
-from apps.speech.decode import beam, greedy
+from apps.speech.decode import Search, greedy
 from apps.speech.features import extract_all
 from apps.speech.metrics import ErrorRates, score
 from apps.speech.utterance import Utterance
@@ -74,10 +74,10 @@ class Recognition:
             tf.cast(batch["lengths"], tf.int32)
         ).numpy()
 
-    def texts(self, batch: Batch, alphabet: Alphabet, beam_width: int | None = None) -> list[str]:
-        """Return the text recognised in each utterance, greedily or with a beam."""
+    def texts(self, batch: Batch, alphabet: Alphabet, search: Search = greedy) -> list[str]:
+        """Return the text recognised in each utterance."""
         logits, lengths = self.logits(batch)
-        found = greedy(logits, lengths) if beam_width is None else beam(logits, lengths, beam_width)
+        found = search(logits, lengths)
         return [" ".join(alphabet.decode(ids).split()) for ids in found]
 
 
@@ -94,7 +94,7 @@ def error_rates(
     recognition: Recognition,
     batches: Iterable[Batch],
     alphabet: Alphabet,
-    beam_width: int | None = None,
+    search: Search = greedy,
 ) -> ErrorRates:
     """Recognise every batch and score the texts against the labels.
 
@@ -102,7 +102,7 @@ def error_rates(
         recognition: Of the model.
         batches: As `apps.speech.batches.batches` makes them.
         alphabet: The model's.
-        beam_width: None for greedy decoding.
+        search: How the text is found.
 
     Returns:
         Error counts and rates over all batches together.
@@ -111,7 +111,7 @@ def error_rates(
     found: list[str] = []
     for batch in batches:
         expected += references(batch, alphabet)
-        found += recognition.texts(batch, alphabet, beam_width)
+        found += recognition.texts(batch, alphabet, search)
     return score(expected, found)
 
 
@@ -119,7 +119,7 @@ def recognize_all(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     cache: str | os.PathLike[str] | None = None,
-    beam_width: int | None = None,
+    search: Search = greedy,
 ) -> list[str]:
     """Return the text that a model of any format hears in each utterance, in their order.
 
@@ -127,12 +127,12 @@ def recognize_all(
         recognizer: As `load_recognizer` gives it.
         utterances: What to listen to.
         cache: Folder of the features' cache; None for none.
-        beam_width: None for greedy decoding.
+        search: How the text is found.
     """
     features = extract_all(utterances, recognizer.card.front_end, cache)
     texts = []
     with Progress(len(utterances), "recognise") as progress:
         for rows in features:
-            texts.append(recognizer.transcript(recognizer.logits(rows), beam_width).text)
+            texts.append(recognizer.transcript(recognizer.logits(rows), search).text)
             progress.step()
     return texts

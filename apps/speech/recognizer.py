@@ -13,7 +13,7 @@ from apps.common.errors import InputError
 from apps.speech import card as cards
 from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
-from apps.speech.decode import Transcript, joined, transcripts
+from apps.speech.decode import Search, Transcript, greedy, joined, transcripts
 from apps.speech.layers import reduced_lengths
 from apps.speech.normalise import without_empty_bands
 from apps.speech.segments import speech_parts
@@ -68,7 +68,7 @@ class Recognizer(abc.ABC):
         return self.infer(np.ascontiguousarray(features[None], np.float32), lengths)[0]
 
     def transcribe(
-        self, audio: str | os.PathLike[str] | np.ndarray, beam_width: int | None = None
+        self, audio: str | os.PathLike[str] | np.ndarray, search: Search = greedy
     ) -> Transcript:
         """Return what was said in a recording.
 
@@ -80,7 +80,7 @@ class Recognizer(abc.ABC):
         Args:
             audio: A file that `load_audio` reads, however short, or its samples at the front end's
                 rate.
-            beam_width: Prefixes of the beam search; None for greedy decoding.
+            search: How the text is found.
 
         Raises:
             InputError: The file or the samples cannot be used.
@@ -97,7 +97,7 @@ class Recognizer(abc.ABC):
         found = []
         for begin, end in self.parts(samples):
             logits = self.logits(self.features(samples[begin:end], rate))
-            found.append(self.transcript(logits, beam_width).later(begin / frame))
+            found.append(self.transcript(logits, search).later(begin / frame))
         return joined(found)
 
     def parts(self, samples: np.ndarray) -> list[tuple[int, int]]:
@@ -120,9 +120,9 @@ class Recognizer(abc.ABC):
             return without_empty_bands(features, front_end.centres, rate)
         return features
 
-    def transcript(self, logits: np.ndarray, beam_width: int | None = None) -> Transcript:
+    def transcript(self, logits: np.ndarray, search: Search = greedy) -> Transcript:
         """Return what logits `(frames', symbols)` say."""
-        return transcripts(logits[None], [len(logits)], self.card.alphabet, beam_width)[0]
+        return transcripts(logits[None], [len(logits)], self.card.alphabet, search)[0]
 
 
 class _KerasRecognizer(Recognizer):

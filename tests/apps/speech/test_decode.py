@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -106,10 +107,10 @@ def test_words_carry_their_frames_and_their_confidence():
     assert found.confidence == found.words[0].confidence
 
 
-@pytest.mark.parametrize("width", [None, 16])
-def test_stray_spaces_make_no_words(width):
+@pytest.mark.parametrize("search", [greedy, partial(beam, width=16)])
+def test_stray_spaces_make_no_words(search):
     path = [1, 2, 1, 0, 1, 3, 1]
-    (found,) = transcripts(logits_of(path, 29), [7], Alphabet(), width)
+    (found,) = transcripts(logits_of(path, 29), [7], Alphabet(), search)
     assert found.text == "A B"
     assert [word.text for word in found.words] == ["A", "B"]
 
@@ -117,15 +118,15 @@ def test_stray_spaces_make_no_words(width):
 def test_silence_gives_an_empty_transcript():
     assert transcripts(logits_of([0, 0], 29), [2], Alphabet()) == [Transcript("", ())]
     assert transcripts(logits_of([1, 1], 29), [2], Alphabet()) == [Transcript("", ())]
-    assert transcripts(np.zeros((1, 4, 29)), [0], Alphabet(), 8) == [Transcript("", ())]
+    assert transcripts(np.zeros((1, 4, 29)), [0], Alphabet(), beam) == [Transcript("", ())]
     assert Transcript("", ()).confidence == 1
 
 
 @given(st.integers(1, 30), st.integers(0, 300))
 def test_confidences_are_probabilities_and_words_do_not_overlap(frames, seed):
     logits = np.random.default_rng(seed).standard_normal((1, frames, 29)) * 3
-    for width in (None, 4):
-        (found,) = transcripts(logits, [frames], Alphabet(), width)
+    for search in (greedy, partial(beam, width=4)):
+        (found,) = transcripts(logits, [frames], Alphabet(), search)
         assert found.text == " ".join(word.text for word in found.words)
         assert all(0 < word.confidence <= 1 for word in found.words)
         edges = [edge for word in found.words for edge in (word.start, word.end)]

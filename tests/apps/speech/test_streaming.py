@@ -245,8 +245,8 @@ def test_the_command_streams_files_and_standard_input(
     ("arguments", "message"),
     [
         (["a.wav", "b.wav"], "--stream: got 2 files; expected one, or -"),
-        (["a.wav", "--words"], "leave out --beam and --words"),
-        (["a.wav", "--beam", "4"], "leave out --beam and --words"),
+        (["a.wav", "--words"], "leave out --beam, --vocabulary and"),
+        (["a.wav", "--beam", "4"], "leave out --beam, --vocabulary and"),
         (["none.wav"], "none.wav: no such file"),
     ],
 )

@@ -1,6 +1,7 @@
 import dataclasses
 import io
 import math
+from functools import partial
 from types import SimpleNamespace
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 from apps.common.learning_rate import FiniteLoss, LearningRate, warmup_cosine
 from apps.common.record import read_record
 from apps.speech.alphabet import Alphabet
+from apps.speech.decode import beam
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.material import Material, scoring_data, training_data
 from apps.speech.model import ModelConfig, build
@@ -139,8 +141,9 @@ def test_error_rates_count_words_against_the_labels():
     made = Material((), features, [ALPHABET.encode(text) for text in texts])
     rates = error_rates(Recognition(model), scoring_data(made), ALPHABET)
     assert (rates.words.errors, rates.words.total) == (1, 4)
-    beam = error_rates(Recognition(model), scoring_data(made), ALPHABET, beam_width=4)
-    assert beam.words == rates.words
+    search = partial(beam, width=4)
+    searched = error_rates(Recognition(model), scoring_data(made), ALPHABET, search)
+    assert searched.words == rates.words
 
 
 def test_the_word_error_rate_goes_into_the_logs():
