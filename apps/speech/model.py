@@ -158,7 +158,7 @@ def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
     elif config.cell == "lstm":
         layer = hl.MaskedLSTM(config.units, name=name, **common)
     else:
-        layer = keras.layers.GRU(config.units, name=name, **common)
+        layer = hl.MaskedGRU(config.units, name=name, **common)
     return keras.layers.Bidirectional(layer, name=f"bi_{name}") if config.bidirectional else layer
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from hlstm_tf.layers.masking import masked_kernels
 
-from .training_batches import check_data, examples_in, training_batches
+from .training_batches import check_data, check_inputs, examples_in, training_batches
 
 
 class GradientPass(abc.ABC):
@@ -94,6 +94,7 @@ class GradientPass(abc.ABC):
 
     def _batch_values(self, batch: Any, where: str) -> list[Any] | None:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        check_inputs(self.model, x, where)
         scale = _loss_scale(self.model.optimizer)
         loss, values, finite = self._step(x, y, sample_weight, tf.constant(scale, tf.float32))
         loss = float(loss)

@@ -18,15 +18,59 @@ def check_data(data: Any, name: str) -> Any:
 
     Raises:
         TypeError: It is none of these; a generator, say, which gives its batches only once.
+        ValueError: Arrays of different lengths.
     """
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)):
         return data
     if isinstance(data, tuple) and len(data) in (2, 3):
+        _check_lengths(data, name)
         return data
     raise TypeError(
         f"{name} must be the training set as a tf.data.Dataset, a keras.utils.PyDataset or a "
         f"tuple of arrays (x, y) or (x, y, sample_weight); got {type(data).__name__}."
     )
+
+
+def check_inputs(model: keras.Model, x: Any, where: str) -> None:
+    """Checks that a batch's inputs have the shapes of the model's, where it says them.
+
+    Args:
+        model: Functional and sequential models are checked, others say no shapes.
+        x: An array, or a list or dictionary of such.
+        where: What the batch is for, to name it in an error.
+
+    Raises:
+        ValueError: A shape that the model cannot take.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> check_inputs(model, tf.zeros((8, 2)), "growth")
+    Traceback (most recent call last):
+    ValueError: growth: got inputs of shape (8, 2) where the model takes (None, 3); give it batches
+    of what fit trains on.
+    """
+    expected = getattr(model, "inputs", None) or []
+    given = keras.tree.flatten(x)
+    if isinstance(x, dict) and all(each.name in x for each in expected):
+        given = [x[each.name] for each in expected]
+    if len(given) != len(expected):
+        return
+    for array, each in zip(given, expected, strict=True):
+        if not _fits(tuple(array.shape), tuple(each.shape)):
+            raise ValueError(
+                f"{where}: got inputs of shape {tuple(array.shape)} where the model takes "
+                f"{tuple(each.shape)}; give it batches of what fit trains on."
+            )
+
+
+def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    # As Keras does, with or without a last axis of one.
+    if len(shape) != len(expected):
+        longer, shorter = sorted((shape, expected), key=len, reverse=True)
+        if longer[-1] != 1 or len(longer) != len(shorter) + 1:
+            return False
+    return all(a == b or a is None or b is None for a, b in zip(shape, expected, strict=False))
 
 
 def check_share(share: float) -> float:
@@ -72,6 +116,16 @@ def examples_in(batch: Any) -> int:
         if array is not None:
             return int(array.shape[0])
     raise ValueError("a batch of the training data holds no array.")
+
+
+def _check_lengths(arrays: tuple[Any, ...], name: str) -> None:
+    shapes = [getattr(array, "shape", ()) for array in keras.tree.flatten(arrays)]
+    lengths = sorted({shape[0] for shape in shapes if len(shape)})
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{name}: got arrays of {' and '.join(map(str, lengths))} examples; expected equally "
+            "many of each."
+        )
 
 
 def _as_tensor(array: Any) -> Any:

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hlstm_tf.callbacks.training_batches import check_data, check_inputs, training_batches
+
+
+def model(*shapes):
+    inputs = [keras.Input(shape, name=f"in_{k}") for k, shape in enumerate(shapes)]
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], keras.layers.add(
+        [keras.layers.Flatten()(each)[:, :1] for each in inputs] * 2
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 5, 3), (1, 5, 3), (4, 5, 3, 1)], ids=["batch", "one", "axis of one"]
+)
+def test_shapes_that_keras_takes_pass(shape):
+    check_inputs(model((None, 3)), tf.zeros(shape), "growth")
+    model((None, 3))(tf.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 5, 2), (3,), (4, 5, 3, 2)])
+def test_shapes_that_keras_refuses_are_named_in_one_line(shape):
+    with pytest.raises(ValueError, match="growth: got inputs of shape") as caught:
+        check_inputs(model((None, 3)), tf.zeros(shape), "growth")
+    assert f"{shape} where the model takes (None, None, 3)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_are_matched_by_name_and_by_order():
+    two = model((3,), (2,))
+    x = [tf.zeros((4, 3)), tf.zeros((4, 2))]
+    check_inputs(two, x, "growth")
+    check_inputs(two, {"in_1": x[1], "in_0": x[0], "more": tf.zeros(4)}, "growth")
+    with pytest.raises(ValueError, match="where the model takes"):
+        check_inputs(two, x[::-1], "growth")
+
+
+def test_a_model_that_says_no_shapes_is_not_checked():
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    check_inputs(Subclassed(), tf.zeros((2, 9)), "growth")
+
+
+def test_arrays_of_different_lengths_are_named():
+    with pytest.raises(
+        ValueError, match="train: got arrays of 8 and 16 examples; expected equally"
+    ):
+        check_data((np.zeros((16, 3)), np.zeros(8)), "train")
+    data = ({"a": np.zeros((4, 3)), "b": np.zeros((4, 1))}, np.zeros(4), None)
+    assert check_data(data, "train") is data
+
+
+def test_a_share_of_the_batches_is_evenly_spread():
+    data = (np.arange(8.0), np.arange(8.0))
+    found = [x.numpy().tolist() for x, _ in training_batches(data, 2, share=0.5)]
+    assert found == [[0.0, 1.0], [4.0, 5.0]]
