@@ -119,7 +119,7 @@ def examples_in(batch: Any) -> int:
 
 
 def _check_lengths(arrays: tuple[Any, ...], name: str) -> None:
-    shapes = [getattr(array, "shape", ()) for array in keras.tree.flatten(arrays)]
+    shapes: list[Any] = [getattr(array, "shape", ()) for array in keras.tree.flatten(arrays)]
     lengths = sorted({shape[0] for shape in shapes if len(shape)})
     if len(lengths) > 1:
         raise ValueError(
