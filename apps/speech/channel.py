@@ -46,6 +46,17 @@ class Channel:
             band=(300.0, 3400.0) if rng.random() < telephone else None,
         )
 
+    @classmethod
+    def elsewhere(cls, rng: np.random.Generator) -> "Channel":
+        """A channel for what has been recorded already, as a microphone may hear it that listens
+        all the time: at any level, after a wait of up to four seconds; else as `random`."""
+        return dataclasses.replace(
+            cls.random(rng),
+            level=round(float(rng.uniform(-50, -14)), 1),
+            lead=round(min(4.0, float(rng.exponential(0.8))), 2),
+            tail=round(min(2.0, float(rng.exponential(0.4))), 2),
+        )
+
     def apply(self, speech: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
         """Sends speech through the channel.
 

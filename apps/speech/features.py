@@ -17,6 +17,7 @@ from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.progress import Progress
 from apps.speech.audio import load_audio, speed
+from apps.speech.channel import Channel
 from apps.speech.front_end import MFCC, FrontEnd, LogMel, from_config
 from apps.speech.utterance import Utterance
 
@@ -32,6 +33,7 @@ def extract_all(
     cache_dir: str | os.PathLike[str] | None = None,
     *,
     speed_factor: float = 1.0,
+    room: int = 0,
     workers: int | None = None,
     quiet: bool = False,
 ) -> list[np.ndarray]:
@@ -44,6 +46,9 @@ def extract_all(
             configuration, named by a hash of them and of each file's path, size and time of
             change. Written beside and renamed; a damaged one is made again.
         speed_factor: play the audio that much faster first (`apps.speech.audio.speed`).
+        room: 0 for the recordings as they are; another number for each of them in a place of its
+            own (`apps.speech.channel.Channel.elsewhere`), drawn by that number and its place in
+            the list.
         workers: threads; default one a core.
         quiet: no progress on standard error.
 
@@ -63,18 +68,18 @@ def extract_all(
     if cache_dir is None:
         with tempfile.TemporaryDirectory(prefix="features-") as folder:
             path = Path(folder) / "features.bin"
-            _compute(path, utterances, front_end, speed_factor, workers, quiet)
+            _compute(path, utterances, front_end, speed_factor, room, workers, quiet)
             return [np.array(view) for view in _views(path, front_end.width)]
-    path = Path(cache_dir) / f"features-{_key(utterances, front_end, speed_factor)}.bin"
+    path = Path(cache_dir) / f"features-{_key(utterances, front_end, speed_factor, room)}.bin"
     try:
         return _views(path, front_end.width)
     except (OSError, ValueError):  # not there, or damaged
-        _compute(path, utterances, front_end, speed_factor, workers, quiet)
+        _compute(path, utterances, front_end, speed_factor, room, workers, quiet)
     return _views(path, front_end.width)
 
 
-def _key(utterances: Sequence[Utterance], front_end: FrontEnd, factor: float) -> str:
-    identity: list[object] = [FORMAT, front_end.config(), factor]
+def _key(utterances: Sequence[Utterance], front_end: FrontEnd, factor: float, room: int) -> str:
+    identity: list[object] = [FORMAT, front_end.config(), factor, *([room] if room else [])]
     for utterance in utterances:
         try:
             status = utterance.audio.stat()
@@ -89,15 +94,19 @@ def _compute(
     utterances: Sequence[Utterance],
     front_end: FrontEnd,
     factor: float,
+    room: int,
     workers: int | None,
     quiet: bool,
 ) -> None:
     """Writes all features to one file: the frames of each utterance, then 32-bit integers: the
     utterances' frame counts, how many those are, and the format."""
 
-    def one(utterance: Utterance) -> np.ndarray:
-        samples = load_audio(utterance.audio, front_end.sample_rate)
-        return front_end(speed(samples, factor))
+    def one(place: int, utterance: Utterance) -> np.ndarray:
+        samples = speed(load_audio(utterance.audio, front_end.sample_rate), factor)
+        if room and samples.any():
+            rng = np.random.default_rng([room, place])
+            samples = Channel.elsewhere(rng).apply(samples, front_end.sample_rate, rng)
+        return front_end(samples)
 
     # Before the clock starts: after an installation the first call compiles for half a minute.
     front_end(np.zeros(front_end.sample_rate, np.float32))
@@ -109,7 +118,9 @@ def _compute(
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
         Progress(len(utterances), "extract features", quiet=quiet) as progress,
     ):
-        for features in pool.map(one, utterances):  # an error cancels what is left
+        for features in pool.map(
+            one, range(len(utterances)), utterances
+        ):  # an error cancels what is left
             file.write(features.tobytes())
             counts.append(len(features))
             progress.step()

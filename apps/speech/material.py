@@ -72,6 +72,7 @@ def prepare(
     cache: str | os.PathLike[str] | None = None,
     *,
     speeds: tuple[float, ...] = (1.0,),
+    rooms: int = 0,
     quiet: bool = False,
 ) -> Material:
     """Extract a split's features and encode its transcripts.
@@ -83,6 +84,8 @@ def prepare(
         alphabet: Encodes the transcripts.
         cache: Folder of the features' cache; None for none.
         speeds: Factors by which the recordings are played faster; each makes a copy of the split.
+        rooms: How many copies more are made, of each recording in another place each
+            (`apps.speech.channel.Channel.elsewhere`), at the speeds in turn.
         quiet: No progress on standard error.
 
     Raises:
@@ -92,9 +95,13 @@ def prepare(
     utterances = corpus.split(split)
     labels = [alphabet.encode(utterance.text, utterance.id) for utterance in utterances]
     features: list[np.ndarray] = []
-    for speed in speeds:
-        features += extract_all(utterances, front_end, cache, speed_factor=speed, quiet=quiet)
-    return Material(utterances * len(speeds), features, labels * len(speeds))
+    copies = [(speed, 0) for speed in speeds]
+    copies += [(speeds[k % len(speeds)], k + 1) for k in range(rooms)]
+    for speed, room in copies:
+        features += extract_all(
+            utterances, front_end, cache, speed_factor=speed, room=room, quiet=quiet
+        )
+    return Material(utterances * len(copies), features, labels * len(copies))
 
 
 def supervised(data: tf.data.Dataset) -> tf.data.Dataset:

@@ -84,6 +84,8 @@ class Recipe:
         sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
             augmentation.
         speeds: Each makes a copy of the training split played that much faster.
+        rooms: How many copies more are made of the training split, each recording in another place
+            each: other levels, rooms, noise and waits.
         spliced: How many utterances of words from elsewhere are made for each of these
             (`apps.speech.splice`). The training then needs an aligner.
         teacher_share: Share of the loss that is the distance from a teacher's outputs
@@ -119,6 +121,7 @@ class Recipe:
     vocal_tract: float = 0.0
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
+    rooms: int = 0
     spliced: int = 0
     teacher_share: float = 0.0
     max_seconds: float | None = None
@@ -139,8 +142,9 @@ class Recipe:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not self.speeds or min(self.speeds) <= 0:
             raise InputError(f"speeds: got {self.speeds}; expected one or more, each above 0")
-        if self.spliced < 0:
-            raise InputError(f"spliced: got {self.spliced}; expected 0 or more")
+        for name in ("spliced", "rooms"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}: got {getattr(self, name)}; expected 0 or more")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"

@@ -177,7 +177,9 @@ def _training_material(
     cache: str | os.PathLike[str] | None,
 ) -> Material:
     front_end, alphabet = recipe.front_end, recipe.alphabet
-    material = prepare(corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds)
+    material = prepare(
+        corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds, rooms=recipe.rooms
+    )
     if aligner is not None:
         made = spliced(material, load_recognizer(aligner), recipe.spliced, recipe.seed)
         material = material.with_more(made)

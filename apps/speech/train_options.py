@@ -55,6 +55,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         " work an epoch, and worth more than three times the epochs",
     )
     run.add_argument(
+        "--rooms",
+        type=count(0),
+        metavar="N",
+        default=unset,
+        help="make N copies more of the recordings, each as if made elsewhere: other levels, rooms,"
+        " noise and waits before the first word",
+    )
+    run.add_argument(
         "--spliced",
         type=count(0),
         metavar="N",

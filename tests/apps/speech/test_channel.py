@@ -99,3 +99,16 @@ def test_silence_and_unknown_noises_are_refused():
         Channel().apply(np.zeros(100, np.float32), RATE, rng())
     with pytest.raises(InputError, match="noise: got 'blue'; expected one of white"):
         coloured_noise("blue", 100, RATE, rng())
+
+
+def test_a_microphone_elsewhere_waits_and_hears_speech_at_any_level():
+    generator = rng()
+    channels = [Channel.elsewhere(generator) for _ in range(300)]
+    waits = np.array([channel.lead for channel in channels])
+    assert waits.max() <= 4
+    assert 0.1 < np.mean(waits > 1.5) < 0.25  # exp(-1.5 / 0.8) = 0.15
+    levels = [channel.level for channel in channels]
+    assert min(levels) < -48
+    assert max(levels) > -16
+    out = channels[0].apply(speech(), RATE, generator)
+    assert np.isfinite(out).all()

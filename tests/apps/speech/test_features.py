@@ -6,6 +6,7 @@ import soundfile
 
 from apps.common.errors import InputError
 from apps.speech.audio import load_audio, speed
+from apps.speech.channel import Channel
 from apps.speech.features import LogMel, extract_all
 from apps.speech.utterance import Utterance
 
@@ -81,3 +82,25 @@ def test_a_file_that_went_missing_is_named(utterances, tmp_path):
     utterances[2].audio.unlink()
     with pytest.raises(InputError, match=r"2.wav: no such file"):
         extract_all(utterances, FRONT_END, tmp_path / "cache", quiet=True)
+
+
+def test_each_room_hears_each_recording_elsewhere_and_always_the_same(utterances, tmp_path):
+    cache = tmp_path / "cache"
+    plain = extract_all(utterances, FRONT_END, cache, quiet=True)
+    one, two = (extract_all(utterances, FRONT_END, cache, room=k, quiet=True) for k in (1, 2))
+    assert len(list(cache.iterdir())) == 3
+    assert_equal(extract_all(utterances, FRONT_END, room=1, quiet=True), one)
+    rng = np.random.default_rng([2, 1])
+    there = Channel.elsewhere(rng).apply(load_audio(utterances[1].audio), 16000, rng)
+    np.testing.assert_array_equal(two[1], FRONT_END(there))
+    assert all(len(a) > len(b) for a, b in zip(one, plain, strict=True))
+
+
+def test_a_silent_recording_is_silent_everywhere(tmp_path):
+    path = tmp_path / "silent.wav"
+    soundfile.write(path, np.zeros(9000), 16000)
+    found = [
+        extract_all([Utterance("0", "a", "", path)], FRONT_END, room=room, quiet=True)
+        for room in (0, 1)
+    ]
+    assert_equal(*found)

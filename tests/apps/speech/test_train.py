@@ -114,6 +114,7 @@ def test_presets_build_networks_that_carry_their_front_end():
         ({"epochs": 0}, "epochs: got 0"),
         ({"dropout": 1.0}, "dropout: got 1.0"),
         ({"speeds": (1.0, 0.0)}, "speeds: got (1.0, 0.0); expected one or more, each above 0"),
+        ({"rooms": -1}, "rooms: got -1; expected 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate: got 0.0"),
         ({"warmup_epochs": 50.0}, "warmup_epochs: got 50.0"),
         ({"grow_and_prune": GrowAndPruneRecipe(growth_epochs=99)}, "growth_epochs: got 99"),
