@@ -338,10 +338,21 @@ def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
         return
     earlier = read_record(folder)
     for name, value in facts.items():
-        if earlier.get(name) != value:
+        known = earlier.get(name)
+        if name == "recipe":
+            # A recipe of an earlier version may lack fields that have their defaults.
+            known = _as_today(known)
+        if known != value:
             raise InputError(
                 f"{folder}: holds a training with another {name}; give another --out, or delete it"
             )
+
+
+def _as_today(recipe: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return Recipe.from_json(recipe).to_json()
+    except (KeyError, TypeError, InputError):
+        return None
 
 
 def _finished(folder: Path) -> bool:

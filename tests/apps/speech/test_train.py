@@ -1,11 +1,13 @@
 import dataclasses
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 import hlstm_tf as hl
 from apps.common.errors import InputError
+from apps.common.files import write_json
 from apps.common.record import read_record
 from apps.speech.cost import cost_of
 from apps.speech.recipe import PRESETS, GrowAndPruneRecipe, Recipe, preset, unpruned
@@ -61,6 +63,21 @@ def test_a_finished_training_is_not_done_again(gp_run, toy_corpus, cache):
     before = (gp_run.folder / "model.keras").stat().st_mtime_ns
     assert train(recipe, toy_corpus, gp_run.folder, cache) == gp_run
     assert (gp_run.folder / "model.keras").stat().st_mtime_ns == before
+
+
+def test_a_finished_training_of_an_earlier_version_is_recognised(
+    gp_run, toy_corpus, cache, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(gp_run.folder, folder)
+    record = read_record(folder)
+    recipe = Recipe.from_json(record["recipe"])
+    del record["recipe"]["averaged"]
+    write_json(folder / "record.json", record)
+    assert train(recipe, toy_corpus, folder, cache).result == gp_run.result
+    write_json(folder / "record.json", {**record, "recipe": {"units": 4}})
+    with pytest.raises(InputError, match="holds a training with another recipe"):
+        train(recipe, toy_corpus, folder, cache)
 
 
 def test_another_training_in_the_folder_is_refused(gp_run, toy_corpus, cache):
