@@ -348,7 +348,7 @@ def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
             )
 
 
-def _as_today(recipe: dict[str, Any]) -> dict[str, Any] | None:
+def _as_today(recipe: Any) -> dict[str, Any] | None:
     try:
         return Recipe.from_json(recipe).to_json()
     except (KeyError, TypeError, InputError):
