@@ -6,6 +6,7 @@ import pytest
 import soundfile
 
 from apps.common.errors import InputError
+from apps.speech.decode import beam
 from apps.speech.export import export_recognizer
 from apps.speech.recognizer import load_recognizer
 
@@ -46,7 +47,7 @@ def test_any_rate_and_number_of_channels_is_transcribed(recognizers, toy_corpus,
         whole = recognizer.transcribe(toy_corpus.test[0].audio)
         assert recognizer.transcribe(tmp_path / "stereo.flac").text == whole.text
         assert isinstance(recognizer.transcribe(tmp_path / "slow.wav").text, str)
-        assert isinstance(recognizer.transcribe(toy_corpus.test[0].audio, 8).text, str)
+        assert isinstance(recognizer.transcribe(toy_corpus.test[0].audio, beam).text, str)
 
 
 @pytest.mark.parametrize("kind", ["keras", "tflite"])
