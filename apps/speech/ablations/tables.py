@@ -18,7 +18,7 @@ from apps.speech.ablations.rows import GP, HLSTM, PRUNING, TABLES, Row
 
 Records = list[dict[str, Any]]
 
-GAPS = (0.0, 0.01, 0.02, 0.04)
+GAPS = (0.0, 0.02, 0.04, 0.08, 0.12)
 """How far above the least WER of pruning only the fronts of growth and pruning are compared."""
 
 SHARES = (1.0, 0.7, 0.5, 0.35)
