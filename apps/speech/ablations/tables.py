@@ -21,7 +21,7 @@ Records = list[dict[str, Any]]
 GAPS = (0.0, 0.02, 0.04, 0.08, 0.12)
 """How far above the least WER of pruning only the fronts of growth and pruning are compared."""
 
-SHARES = (1.0, 0.7, 0.5, 0.35)
+SHARES = (1.0, 0.98, 0.96, 0.94)
 """Of the latency before pruning: where the fronts of structures are compared."""
 
 NONE = "No records yet: `python -m apps.speech ablate --tables {}`, then `table` with its `--out`."

@@ -119,7 +119,8 @@ def test_ways_are_compared_by_connections_at_the_least_error_of_pruning_only():
     ]  # fmt: skip
 
 
-def test_structures_are_compared_by_error_at_the_same_latency():
+def test_structures_are_compared_by_error_at_the_same_latency(monkeypatch):
+    monkeypatch.setattr("apps.speech.ablations.tables.SHARES", (1.0, 0.7, 0.5, 0.35))
     text = PARTS["equal-latency"](
         [
             front("gp", 0, [(900, [100]), (100, [110])], ms=[2.0, 2.0]),
