@@ -212,9 +212,8 @@ def _fit(
         drop_impossible=drop_impossible,
         drop_remainder=recipe.drop_remainder,
     )
-    model.compile(
-        _optimizer(recipe), jit_compile=False
-    )  # XLA has no CTC kernel; small loops compile alone
+    # XLA has no CTC kernel; small loops compile alone.
+    model.compile(_optimizer(recipe), jit_compile=False)
     plan = recipe.grow_and_prune
     state = folder / STATE
     gp = _grow_and_prune(plan, recipe, data, state) if plan else None
