@@ -14,6 +14,11 @@ from apps.speech.utterance import Corpus
 EXTRA, ALIGNER, MIXED, TUNED, THINNED = "synthesised", "aligner", "mixed", "tuned", "thinned"
 
 
+def synthesise_extra(folder: Path) -> Corpus:
+    """Return the speech that is mixed into AN4's recordings, made in a folder's `synthesised`."""
+    return synthesise(folder / EXTRA, **AN4_EXTRA)
+
+
 def train_models(
     corpus: Corpus, folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None
 ) -> Trained:
@@ -38,7 +43,7 @@ def train_models(
         InputError: A folder holds something else, or the corpus cannot be used.
     """
     folder = Path(folder)
-    extra = synthesise(folder / EXTRA, **AN4_EXTRA)
+    extra = synthesise_extra(folder)
     aligner = train(unpruned(preset("an4")), corpus, folder / ALIGNER, cache, label=ALIGNER)
     mixed = train(
         unpruned(preset("an4-mixed")),

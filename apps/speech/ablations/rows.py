@@ -30,8 +30,7 @@ PLAIN = Recipe(
 )
 """The setting of all tables, an H-LSTM of one layer trained without growth or pruning: the preset
 `an4` with half of its layers and channels and three quarters of its units, a quarter of its size.
-Spelled out, so that a change to the preset does not change what the
-records were made with."""
+Spelled out, so that a change to the preset does not change what the records were made with."""
 
 STEP, NEURON_STEP = 0.35, 0.25
 """Share of the connections, or neurons, that each pruning iteration removes."""

@@ -20,10 +20,9 @@ from apps.common.files import write_json
 from apps.common.record import NAME, read_record
 from apps.speech.ablations.measures import measure
 from apps.speech.ablations.rows import Job, Table, jobs
-from apps.speech.an4_models import EXTRA
-from apps.speech.corpus import synthesise
+from apps.speech.an4_models import synthesise_extra
 from apps.speech.material import prepare
-from apps.speech.recipe import AN4_EXTRA, Recipe
+from apps.speech.recipe import Recipe
 from apps.speech.train import train
 from apps.speech.utterance import Corpus
 
@@ -109,7 +108,7 @@ def _run(job: Job, place: Place) -> Path:
         place.corpus,
         folder,
         place.cache,
-        extra=synthesise(place.folder / EXTRA, **AN4_EXTRA) if job.row.extra else None,
+        extra=synthesise_extra(place.folder) if job.row.extra else None,
         aligner=place.expert if recipe.spliced else None,
         teacher=place.expert if recipe.teacher_share else None,
         label=job.name,

@@ -10,6 +10,7 @@ from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import NAME, read_record
+from apps.speech import an4_models
 from apps.speech.ablations import runs
 from apps.speech.ablations.fronts import points
 from apps.speech.ablations.latency import time_all
@@ -152,7 +153,7 @@ def test_rows_get_the_help_that_they_are_about(place, monkeypatch):
         raise FloatingPointError
 
     monkeypatch.setattr(runs, "train", train)
-    monkeypatch.setattr(runs, "synthesise", lambda folder, **sizes: (folder, sizes))
+    monkeypatch.setattr(an4_models, "synthesise", lambda folder, **sizes: (folder, sizes))
     rows = (
         Row("plain", "plain", TINY),
         Row("extra", "extra", TINY, extra=True),
