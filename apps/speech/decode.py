@@ -123,8 +123,7 @@ def beam(logits: Any, lengths: Any, width: int = 64, blank: int = 0) -> list[lis
     """
     import tensorflow as tf
 
-    if width < 1:
-        raise InputError(f"beam: got width {width}; expected at least 1")
+    check_width(width)
     logits, lengths = checked(logits, lengths)
     if not lengths.size or not logits.shape[1]:
         return [[] for _ in lengths]
@@ -250,6 +249,12 @@ def _shift(score: np.ndarray, places: int) -> np.ndarray:
     shifted = np.full_like(score, -np.inf)
     shifted[places:] = score[:-places]
     return shifted
+
+
+def check_width(width: int) -> None:
+    """Raise an InputError for a beam of nothing."""
+    if width < 1:
+        raise InputError(f"beam: got width {width}; expected at least 1")
 
 
 def checked(logits: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -57,6 +57,11 @@ class GrowAndPruneRecipe:
     max_iterations: int | None = None
     min_step: float | None = None
 
+    @property
+    def prunes(self) -> bool:
+        """Whether any pruning iteration is wanted."""
+        return self.max_iterations != 0
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -191,15 +196,13 @@ class Recipe:
         13
         """
         plan = self.grow_and_prune
-        if plan is None:
+        if plan is None or not plan.prunes:
             return self.epochs
         limits = [plan.max_iterations] if plan.max_iterations is not None else []
         if plan.target_sparsity is not None:
             # From the seed's sparsity: growth adds little to it.
             left = math.log(1 - plan.target_sparsity) - math.log(1 - plan.seed_sparsity)
             limits.append(math.ceil(left / math.log(1 - plan.step) - 1e-9))
-        if plan.max_iterations == 0:
-            return self.epochs
         return self.epochs + max(iterations + 1, min(limits, default=0)) * plan.retrain_epochs
 
     def to_json(self) -> dict[str, Any]:

@@ -235,7 +235,7 @@ def _fit(
         callbacks = [follow, rate, FiniteLoss(), *callbacks, backup]
     epochs = ENDLESS if gp else recipe.epochs
     model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
-    if gp is not None and gp.plan.pruning is None:
+    if plan and not plan.prunes:
         model = load_keras(folder / GROWN)  # the best epoch, where pruning would have gone on from
     _write_models(model, folder, gp)
     record.finish(_result(folder, recipe, valid))
@@ -264,7 +264,7 @@ def _grow_and_prune(
             share=plan.growth_share,
         )
     pruning = None
-    if plan.max_iterations != 0:
+    if plan.prunes:
         pruning = hl.Pruning(
             step=plan.step,
             structure=plan.structures,

@@ -11,7 +11,7 @@ import numpy as np
 
 from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
-from apps.speech.decode import checked, log_softmax
+from apps.speech.decode import check_width, checked, log_softmax
 
 WIDTH = 100
 """Default width of the beam."""
@@ -54,9 +54,9 @@ class VocabularySearch:
                 "a vocabulary needs the package flashlight-text, which is not installed;"
                 ' pip install "hlstm_tf[vocabulary]"'
             ) from error
-        if width < 1:
-            raise InputError(f"beam: got width {width}; expected at least 1")
-        self.words = tuple(sorted({part for word in words for part in word.upper().split()}))
+        check_width(width)
+        normal = alphabet.normalise(" ".join(words))
+        self.words = tuple(sorted(set(normal.split())))
         if not self.words:
             raise InputError("vocabulary: got no words; expected one or more")
         self._spellings = [alphabet.encode(word, "the vocabulary").tolist() for word in self.words]
