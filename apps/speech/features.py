@@ -118,9 +118,8 @@ def _compute(
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
         Progress(len(utterances), "extract features", quiet=quiet) as progress,
     ):
-        for features in pool.map(
-            one, range(len(utterances)), utterances
-        ):  # an error cancels what is left
+        # An error cancels what is left.
+        for features in pool.map(one, range(len(utterances)), utterances):
             file.write(features.tobytes())
             counts.append(len(features))
             progress.step()

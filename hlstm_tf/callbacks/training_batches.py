@@ -57,7 +57,8 @@ def check_inputs(model: keras.Model, x: Any, where: str) -> None:
     if len(given) != len(expected):
         return
     for array, each in zip(given, expected, strict=True):
-        if not _fits(tuple(array.shape), tuple(each.shape)):
+        # Keras has inputs that may be left out.
+        if array is not None and not _fits(tuple(array.shape), tuple(each.shape)):
             raise ValueError(
                 f"{where}: got inputs of shape {tuple(array.shape)} where the model takes "
                 f"{tuple(each.shape)}; give it batches of what fit trains on."

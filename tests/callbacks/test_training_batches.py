@@ -38,6 +38,10 @@ def test_inputs_are_matched_by_name_and_by_order():
         check_inputs(two, x[::-1], "growth")
 
 
+def test_an_input_that_is_left_out_has_no_shape_to_check():
+    check_inputs(model((3,), (2,)), [tf.zeros((4, 3)), None], "growth")
+
+
 def test_a_model_that_says_no_shapes_is_not_checked():
     class Subclassed(keras.Model):
         def call(self, x):
