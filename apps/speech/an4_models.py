@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apps.speech.corpus import synthesise
 from apps.speech.iterations import iteration_file
-from apps.speech.recipe import AN4_EXTRA, preset, unpruned
+from apps.speech.presets import AN4_EXTRA, preset, unpruned
 from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 

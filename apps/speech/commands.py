@@ -43,7 +43,7 @@ def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
     from apps.common.memory import keep_freed_memory
     from apps.common.rate import Rate
-    from apps.speech.recipe import preset
+    from apps.speech.presets import preset
     from apps.speech.train import train as run
 
     keep_freed_memory()

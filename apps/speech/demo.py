@@ -23,7 +23,8 @@ from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
 from apps.speech.demo_part import RESULT, Row
 from apps.speech.features import extract_all
-from apps.speech.recipe import DEMO_CORPUS, Recipe, preset
+from apps.speech.presets import DEMO_CORPUS, preset
+from apps.speech.recipe import Recipe
 from apps.speech.report import markdown, plot_training
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 from hlstm_command import quiet_import

@@ -26,7 +26,8 @@ from apps.speech.features import extract_all
 from apps.speech.latency import middle, milliseconds
 from apps.speech.metrics import score
 from apps.speech.model import ModelConfig, build
-from apps.speech.recipe import AN4_EXTRA, Recipe
+from apps.speech.presets import AN4_EXTRA
+from apps.speech.recipe import Recipe
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.report import CURVES, plot_training
 from apps.speech.train import COMPACT

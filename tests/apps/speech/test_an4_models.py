@@ -5,7 +5,8 @@ import pytest
 from apps.common.record import read_record
 from apps.speech import an4_models
 from apps.speech.an4_models import train_models
-from apps.speech.recipe import PRESETS, GrowAndPruneRecipe
+from apps.speech.presets import PRESETS
+from apps.speech.recipe import GrowAndPruneRecipe
 from tests.apps.speech.conftest import TINY
 
 PLAN = GrowAndPruneRecipe(growth_epochs=1, retrain_epochs=1, threshold=2.0, max_iterations=1)

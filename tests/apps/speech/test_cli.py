@@ -7,7 +7,8 @@ import pytest
 
 from apps.speech.cli import main, parser
 from apps.speech.commands import _changes
-from apps.speech.recipe import PRESETS, Recipe, preset
+from apps.speech.presets import PRESETS, preset
+from apps.speech.recipe import Recipe
 
 
 def run(capsys, *arguments):

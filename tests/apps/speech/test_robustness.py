@@ -13,7 +13,7 @@ from apps.speech.cli import main
 from apps.speech.corpus import synthesise
 from apps.speech.disturb import DISTURBANCES, Disturbance, muted, noise, peak, silence
 from apps.speech.metrics import score
-from apps.speech.recipe import DEMO_CORPUS
+from apps.speech.presets import DEMO_CORPUS
 from apps.speech.recognizer import load_recognizer
 from apps.speech.robustness import COLUMNS, LONG, robustness, rows
 

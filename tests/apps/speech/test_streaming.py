@@ -23,7 +23,8 @@ from apps.speech.front_end import LogMel
 from apps.speech.live import show
 from apps.speech.model import ModelConfig, build
 from apps.speech.normalise import RunningNormalisation
-from apps.speech.recipe import Recipe, preset
+from apps.speech.presets import preset
+from apps.speech.recipe import Recipe
 from apps.speech.recognizer import load_recognizer
 from apps.speech.streaming import GreedyStream, StreamingRecognizer
 

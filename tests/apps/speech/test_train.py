@@ -10,7 +10,8 @@ from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
 from apps.speech.cost import cost_of
-from apps.speech.recipe import PRESETS, GrowAndPruneRecipe, Recipe, preset, unpruned
+from apps.speech.presets import PRESETS, preset, unpruned
+from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
 from apps.speech.train import build_from, train
 from apps.speech.training import RunRecord

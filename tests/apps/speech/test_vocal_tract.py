@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from apps.common.errors import InputError
 from apps.speech.front_end import MFCC, LogMel
-from apps.speech.recipe import Recipe, preset
+from apps.speech.presets import preset
+from apps.speech.recipe import Recipe
 from apps.speech.vocal_tract import VocalTractLength
 
 CENTRES = LogMel().centres

@@ -5,7 +5,8 @@ import pytest
 import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.speech.ablations.rows import PLAIN, TABLES, Job, jobs, select
-from apps.speech.recipe import Recipe, preset
+from apps.speech.presets import preset
+from apps.speech.recipe import Recipe
 from apps.speech.train import build_from
 
 ROWS = [row for table in TABLES.values() for row in table.rows]

@@ -18,7 +18,8 @@ from apps.speech.ablations.measures import count_layers
 from apps.speech.ablations.records import add_records, read_results
 from apps.speech.ablations.rows import Row, Table
 from apps.speech.iterations import IterationModels
-from apps.speech.recipe import AN4_EXTRA, GrowAndPruneRecipe, Recipe
+from apps.speech.presets import AN4_EXTRA
+from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
 from tests.apps.speech.conftest import TINY
 
