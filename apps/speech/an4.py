@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apps.common.errors import InputError
+from apps.common.text import read_text
 from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.utterance import Corpus, Utterance
 
@@ -156,12 +157,7 @@ def _read_transcription(path: Path) -> dict[str, _Line]:
 
 
 def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; it is part of AN4's official layout") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not text; expected UTF-8") from error
+    return read_text(path, "a file of AN4's official layout").splitlines()
 
 
 def _audio_file(wav: Path, fileid: str) -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.text import read_text
 from apps.speech.alphabet import Alphabet
 from apps.speech.decode import check_width, checked, log_softmax
 
@@ -110,11 +110,4 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: No such file, or no text in UTF-8.
     """
-    try:
-        return Path(path).read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a text file") from (
-            error
-        )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: no text; expected words in UTF-8") from error
+    return read_text(path, "a text file of words").split()

@@ -20,6 +20,7 @@ TINY = Recipe(
     front_end=LogMel(bands=8),
     epochs=2,
     batch_size=6,
+    buckets=2,
     learning_rate=1e-2,
 )
 

@@ -167,7 +167,7 @@ def test_an_empty_transcript_is_an_utterance_of_silence(folder):
 
 def test_binary_lists_and_empty_lists_are_named(folder):
     (folder / "etc" / "an4_train.fileids").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"fileids: is not text"):
+    with pytest.raises(InputError, match=r"fileids: no text"):
         read(folder)
     write_lists(folder, "train", {})
     with pytest.raises(InputError, match=r"fileids: lists no utterances"):

@@ -86,7 +86,7 @@ def test_a_vocabulary_that_cannot_be_used_is_named(tmp_path):
         VocabularySearch(["a", "cab"], ALPHABET)
     with pytest.raises(InputError, match="beam: got width 0"):
         VocabularySearch(["a"], ALPHABET, width=0)
-    with pytest.raises(InputError, match=r"nowhere\.txt: cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.txt: no such file"):
         read_words(tmp_path / "nowhere.txt")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"bytes\.txt: no text"):
