@@ -19,22 +19,28 @@ def run_command(args: argparse.Namespace, commands: str, loads_tensorflow: bool)
 
     Args:
         args: What `parser_of` parsed.
-        commands: The module that has a function for each command. It is imported here: TensorFlow
-            takes seconds, and `--help` should not.
+        commands: The module that has a function for each command, which returns True where it has
+            told of a mistake already. It is imported here: TensorFlow takes seconds, and `--help`
+            should not.
         loads_tensorflow: Whether the command needs it, so that it is loaded without its noise.
     """
     try:
         module = importlib.import_module(commands)
         if loads_tensorflow:
             quiet_import("hlstm_tf")
-        getattr(module, args.command)(args)
+        failed = getattr(module, args.command)(args)
     except (InputError, FloatingPointError, OSError) as error:
-        print(f"{args.program} {args.command}: {one_line(error)}", file=sys.stderr)
+        tell(args, error)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it can", file=sys.stderr)
         return 130
-    return 0
+    return 2 if failed else 0
+
+
+def tell(args: argparse.Namespace, error: BaseException) -> None:
+    """Print a user's mistake as one line, after the command that met it."""
+    print(f"{args.program} {args.command}: {one_line(error)}", file=sys.stderr, flush=True)
 
 
 def parser_of(
@@ -65,8 +71,8 @@ def parser_of(
     return root
 
 
-def count(least: int) -> Callable[[str], int]:
-    """Return a type for options that are whole numbers of at least so much.
+def count(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a type for options that are whole numbers of at least, and at most, so much.
 
     >>> count(1)("3")
     3
@@ -76,6 +82,8 @@ def count(least: int) -> Callable[[str], int]:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"got {value}; expected at least {least}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"got {value}; expected at most {most}")
         return value
 
     return integer

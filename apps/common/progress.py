@@ -5,6 +5,11 @@ import time
 from typing import TextIO
 
 
+def say(text: str) -> None:
+    """Print a line of progress on standard error, so that results can be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class Progress:
     """Counts finished items and says how long the rest will take.
 

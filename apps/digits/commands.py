@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 import numpy as np
 
+from apps.common.command_line import tell
 from apps.common.errors import InputError
 from apps.common.rate import Rate
 from apps.digits.cli import RUNS
@@ -92,30 +92,28 @@ def export(args: argparse.Namespace) -> None:
     )
 
 
-def classify(args: argparse.Namespace) -> None:
-    """Print the digit on each image."""
+def classify(args: argparse.Namespace) -> bool:
+    """Print the digit on each image; return whether one of them could not be used."""
     from apps.digits.batches import scaled
     from apps.digits.classifier import load
     from apps.digits.image import read_digit
 
     model = load(args.model)
-    failed: InputError | None = None
+    failed = False
     for file in args.files:
         try:
             image = read_digit(file)
-        except InputError as error:
+        except (InputError, OSError) as error:
             # The other files are still worth reading.
-            if failed:
-                print(failed, file=sys.stderr)
-            failed = error
+            failed = True
+            tell(args, error)
             continue
         logits = model(scaled(image[None]))[0].astype(np.float64)
         sure = np.exp(logits - logits.max())
         digit = int(np.argmax(logits))
         prefix = f"{file}: " if len(args.files) > 1 else ""
         print(f"{prefix}{digit} ({sure[digit] / sure.sum():.1%})", flush=True)
-    if failed:
-        raise failed
+    return failed
 
 
 def compare(args: argparse.Namespace) -> None:

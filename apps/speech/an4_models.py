@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 from apps.speech.corpus import synthesise
-from apps.speech.iterations import iteration_file
-from apps.speech.presets import AN4_EXTRA, preset, unpruned
+from apps.speech.presets import AN4_EXTRA, preset
 from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 
-EXTRA, ALIGNER, MIXED, TUNED, THINNED = "synthesised", "aligner", "mixed", "tuned", "thinned"
+EXTRA, PRETRAINED, TUNED, STREAMING = "synthesised", "pretrained", "tuned", "streaming-"
 
 
 def synthesise_extra(folder: Path) -> Corpus:
@@ -20,56 +19,47 @@ def synthesise_extra(folder: Path) -> Corpus:
 
 
 def train_models(
-    corpus: Corpus, folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None
+    corpus: Corpus,
+    folder: str | os.PathLike[str],
+    cache: str | os.PathLike[str] | None = None,
+    streaming: bool = False,
 ) -> Trained:
     """Train AN4's networks, from what the corpus alone is too small for to what it is like.
 
-    The preset `an4`, without its pruning, gives a network that finds the words in the recordings;
-    `an4-mixed`, without its pruning, learns from recordings, spliced words and synthesised speech;
-    `an4-tuned` goes on from there with the recordings alone, and prunes; so does `an4-thinned` once
-    more.
-
-    Killed and started again, it goes on where it was.
+    The preset `an4-pretrained` learns from recordings and synthesised speech; `an4-tuned` goes on
+    from there with the recordings alone, and prunes. Killed and started again, it goes on where it
+    was.
 
     Args:
         corpus: AN4.
-        folder: Gets `synthesised`, and a folder for each training.
+        folder: Gets `synthesised`, and a folder for each training: `pretrained` and `tuned`, or
+            `streaming-pretrained` and `streaming-tuned`.
         cache: Folder of the features' cache.
+        streaming: Train the network that listens while somebody speaks, not the one that hears an
+            utterance both ways.
 
     Returns:
-        The last training.
+        The second training; it keeps the model of each pruning iteration.
 
     Raises:
         InputError: A folder holds something else, or the corpus cannot be used.
     """
     folder = Path(folder)
-    extra = synthesise_extra(folder)
-    aligner = train(unpruned(preset("an4")), corpus, folder / ALIGNER, cache, label=ALIGNER)
-    mixed = train(
-        unpruned(preset("an4-mixed")),
+    first, second = (f"{STREAMING if streaming else ''}{name}" for name in (PRETRAINED, TUNED))
+    pretrained = train(
+        preset(f"an4-{first}"),
         corpus,
-        folder / MIXED,
+        folder / first,
         cache,
-        extra=extra,
-        aligner=aligner.folder / GROWN,
-        label=MIXED,
-        drop_impossible=True,  # spliced words may be too short for their letters
-    )
-    tuned = train(
-        preset("an4-tuned"),
-        corpus,
-        folder / TUNED,
-        cache,
-        start=mixed.folder / GROWN,
-        label=TUNED,
-        keep_iterations=True,
+        extra=synthesise_extra(folder),
+        label=first,
     )
     return train(
-        preset("an4-thinned"),
+        preset(f"an4-{second}"),
         corpus,
-        folder / THINNED,
+        folder / second,
         cache,
-        start=iteration_file(tuned.folder, 2),
-        label=THINNED,
+        start=pretrained.folder / GROWN,
+        label=second,
         keep_iterations=True,
     )

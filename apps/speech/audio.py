@@ -231,9 +231,7 @@ def _check_seconds(path: Path, seconds: float, shortest: float, longest: float) 
             f"{path}: only {seconds:.3f} s long; expected at least {shortest:g} s of audio"
         )
     if seconds > longest:
-        raise InputError(
-            f"{path}: longer than {longest:g} s; cut it into utterances, or raise max_seconds"
-        )
+        raise InputError(f"{path}: longer than {longest:g} s; cut it into shorter recordings")
 
 
 def _soundfile() -> Any:

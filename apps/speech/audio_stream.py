@@ -11,6 +11,9 @@ import numpy as np
 from apps.common.errors import InputError
 from apps.speech.audio import SAMPLE_RATE
 
+HEADERS = (b"RIFF", b"fLaC", b"OggS", b"NIST", b"FORM", b"ID3")
+"""What files begin with that are not raw audio."""
+
 
 def pcm_chunks(stream: BinaryIO, seconds: float) -> Iterator[np.ndarray]:
     """Read raw audio, 16-bit little-endian, 16 kHz, one channel, as it comes.
@@ -23,13 +26,19 @@ def pcm_chunks(stream: BinaryIO, seconds: float) -> Iterator[np.ndarray]:
         float32 (samples,) each.
 
     Raises:
-        InputError: The stream ends within a sample.
+        InputError: The stream is a file with a header, or ends within a sample.
     """
     size = max(1, round(seconds * SAMPLE_RATE)) * 2
     read: Any = getattr(stream, "read1", stream.read)
     rest = b""
+    first = True
     while data := read(size):
         data = rest + data
+        if first and data.startswith(HEADERS):
+            raise InputError(
+                "-: got an audio file with a header; expected raw audio, or give the file's name"
+            )
+        first = False
         whole = len(data) // 2 * 2
         rest = data[whole:]
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 32768.0

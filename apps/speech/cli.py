@@ -75,12 +75,12 @@ def _train(add: Add) -> None:
     command.add_argument(
         "--preset",
         choices=(
-            *("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-thinned"),
-            "an4-streaming",
+            *("demo", "demo-lstm", "an4", "an4-pretrained", "an4-tuned"),
+            *("an4-streaming-pretrained", "an4-streaming-tuned"),
         ),
         default="demo",
-        help="sizes and schedule: the demo's compact network, its baseline, AN4's, or one for AN4"
-        " that listens while the speaker is speaking",
+        help="sizes and schedule: the demo's compact network, its baseline, AN4's in one training"
+        " or in two, or those of a network for AN4 that listens while the speaker is speaking",
     )
     add_options(command)
 
@@ -132,7 +132,8 @@ def _transcribe(add: Add) -> None:
         "transcribe",
         "print what is said in audio files",
         "Any format that libsndfile reads (WAV, FLAC, OGG, MP3, SPHERE, ...), at any rate, with any"
-        " number of channels.",
+        " number of channels, up to ten minutes; a file named .raw is read as AN4's are: 16-bit"
+        " big-endian, 16 kHz, one channel.",
     )
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
     _model(command)
@@ -143,11 +144,15 @@ def _transcribe(add: Add) -> None:
     command.add_argument(
         "--stream",
         action="store_true",
-        help="print the text as it is spoken: one file, or - for raw 16-bit audio, 16 kHz, one"
-        " channel, on standard input; needs a model of the preset an4-streaming, as .tflite file",
+        help="print the text as it is spoken: one file, or - for raw 16-bit little-endian audio,"
+        " 16 kHz, one channel, on standard input; needs a .tflite file as in"
+        " saved_models/an4-streaming",
     )
     command.add_argument(
-        "--chunk", type=count(1), default=100, metavar="MS", help="milliseconds read at a time"
+        "--chunk",
+        type=count(1),
+        metavar="MS",
+        help="milliseconds that --stream reads at a time; 100 by default",
     )
     command.add_argument(
         "--real-time", action="store_true", help="stream a file as slowly as it was spoken"
@@ -204,13 +209,17 @@ def _demo(add: Add) -> None:
 def _an4(add: Add) -> None:
     command = add(
         "an4",
-        "from AN4's folder to its networks, by four trainings",
-        "Synthesises what is mixed in, trains a network that finds the words in the recordings, one"
-        " that learns from all of it, and from that the networks themselves, in the folders tuned"
-        " and thinned. Killed and started again it goes on where it was.",
+        "from AN4's folder to its networks, by two trainings",
+        "Synthesises speech, trains a network on it and the recordings, goes on with the recordings"
+        " alone, and prunes. Killed and started again it goes on where it was.",
     )
     command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
     command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
+    command.add_argument(
+        "--streaming",
+        action="store_true",
+        help="train the network that listens while somebody speaks, instead",
+    )
     _cache(command)
 
 
@@ -329,7 +338,7 @@ def _model(command: argparse.ArgumentParser) -> None:
 def _search(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--beam",
-        type=count(1),
+        type=count(1, 4096),
         metavar="WIDTH",
         help="beam search of that width; greedy without",
     )

@@ -6,12 +6,12 @@ import argparse
 import csv
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from apps.common.command_line import tell
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.speech.alphabet import Alphabet
@@ -73,11 +73,18 @@ def _changes(args: argparse.Namespace, plan: Any) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
     changes: dict[str, Any] = {name: given[name] for name in names if name in given}
     changes |= {n: tuple(changes[n]) for n in ("hidden_units", "speeds") if n in changes}
+    if changes.get("max_seconds") == 0:
+        changes["max_seconds"] = None
     wanted = bool(plan) if args.grow_and_prune is None else args.grow_and_prune
+    fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
+    asked = {name: value for name, value in given.items() if name in fields}
+    if not wanted and (asked or args.keep_iterations):
+        raise InputError(
+            f"train: got {', '.join(asked) or 'keep_iterations'} for a dense training; leave out"
+            " the options of grow-and-prune, or give --grow-and-prune"
+        )
     if wanted:
-        fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
         plan = plan or GrowAndPruneRecipe()
-        asked = {name: value for name, value in given.items() if name in fields}
         if "structures" in asked:
             asked["structures"] = tuple(asked["structures"])
         plan = dataclasses.replace(plan, **asked)
@@ -90,6 +97,8 @@ def evaluate(args: argparse.Namespace) -> None:
     from apps.speech.metrics import score
     from apps.speech.recognizer import load_recognizer
 
+    if (args.out and not args.out.resolve().parent.is_dir()) or (args.out and args.out.is_dir()):
+        raise InputError(f"--out: got {args.out}; expected a file in a folder that exists")
     recognizer = load_recognizer(args.model)
     corpus = _corpus(args)
     utterances = corpus.split(args.split)
@@ -97,13 +106,13 @@ def evaluate(args: argparse.Namespace) -> None:
     texts = recognize_all(recognizer, utterances, args.cache_dir, search)
     references = [recognizer.card.alphabet.normalise(u.text) for u in utterances]
     rates = score(references, texts)
-    if args.out:
-        rows = zip(utterances, references, texts, strict=True)
-        _write_csv(args.out, [(u.id, u.speaker, said, heard) for u, said, heard in rows])
     if args.json:
         print(json.dumps(rates.as_dict()))
     else:
-        print(f"{args.model} on {corpus.name}, {args.split}: {rates}")
+        print(f"{args.model} on {corpus.name}, {args.split}: {rates}", flush=True)
+    if args.out:
+        rows = zip(utterances, references, texts, strict=True)
+        _write_csv(args.out, [(u.id, u.speaker, said, heard) for u, said, heard in rows])
 
 
 def robustness(args: argparse.Namespace) -> None:
@@ -136,26 +145,28 @@ def speed(args: argparse.Namespace) -> None:
     print(f"\nreal-time factor {found.factor:.4f}: {1 / found.factor:.0f} times faster than speech")
 
 
-def transcribe(args: argparse.Namespace) -> None:
-    """Print the text of each file."""
+def transcribe(args: argparse.Namespace) -> bool:
+    """Print the text of each file; return whether one of them could not be used."""
     from apps.speech.recognizer import load_recognizer
 
     if args.stream:
         _transcribe_live(args)
-        return
-    if args.real_time:
-        raise InputError("--real-time: is for --stream; give that, too")
+        return False
+    if args.real_time or args.chunk:
+        given = "--real-time" if args.real_time else "--chunk"
+        raise InputError(f"{given}: is for --stream; give that, too")
+    if Path("-") in args.files:
+        raise InputError("-: standard input is for --stream; give that, too, or files")
     recognizer = load_recognizer(args.model)
     search = _search(args, recognizer.card.alphabet)
-    failed: InputError | None = None
+    failed = False
     for file in args.files:
         try:
             found = recognizer.transcribe(file, search)
-        except InputError as error:
+        except (InputError, OSError) as error:
             # The other files are still worth reading.
-            if failed:
-                print(failed, file=sys.stderr)
-            failed = error
+            failed = True
+            tell(args, error)
             continue
         prefix = f"{file}: " if len(args.files) > 1 else ""
         print(f"{prefix}{found.text}", flush=True)
@@ -164,8 +175,7 @@ def transcribe(args: argparse.Namespace) -> None:
             for word in found.words:
                 begin, end = word.start * seconds, word.end * seconds
                 print(f"  {begin:7.2f} {end:7.2f} s  {word.confidence:4.0%}  {word.text}")
-    if failed:
-        raise failed
+    return failed
 
 
 def _transcribe_live(args: argparse.Namespace) -> None:
@@ -178,7 +188,9 @@ def _transcribe_live(args: argparse.Namespace) -> None:
             "--stream: decodes greedily, letter by letter; leave out --beam, --vocabulary and"
             " --words"
         )
-    transcribe_live(args.files[0], args.model, args.chunk / 1000, args.real_time)
+    if args.real_time and args.files == [Path("-")]:
+        raise InputError("--real-time: is for a file; standard input comes as it comes")
+    transcribe_live(args.files[0], args.model, (args.chunk or 100) / 1000, args.real_time)
 
 
 def export(args: argparse.Namespace) -> None:
@@ -210,10 +222,16 @@ def an4(args: argparse.Namespace) -> None:
     """Train AN4's networks."""
     from apps.common.memory import keep_freed_memory
     from apps.common.rate import Rate
+    from apps.speech.an4 import is_an4
     from apps.speech.an4_models import train_models
 
+    if not is_an4(args.data_dir):
+        raise InputError(
+            f"{args.data_dir}: has no etc/an4_train.fileids; expected AN4 in its official layout"
+            " (`train` takes other corpora)"
+        )
     keep_freed_memory()
-    result = train_models(open_corpus(args.data_dir), args.out, args.cache_dir)
+    result = train_models(open_corpus(args.data_dir), args.out, args.cache_dir, args.streaming)
     words = Rate(**result.result["words"])
     print(f"validation WER {words}; {result.result['connections']:,} connections")
     print(f"models in {result.folder}; `card` exports them")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from apps.common.files import write_json, written_beside
+from apps.common.progress import say
 from apps.common.record import read_record
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
@@ -71,29 +72,29 @@ def run_demo(folder: str | os.PathLike[str], seed: int = 0) -> list[Row]:
     """
     began = time.monotonic()
     folder = Path(folder)
-    _say("1/4 speech: a corpus of spoken alphanumerics (a minute)")
+    say("1/4 speech: a corpus of spoken alphanumerics (a minute)")
     front_end = preset("demo").front_end
     # After an installation librosa compiles some of its functions, which takes half a minute.
     warming = threading.Thread(target=front_end, args=(np.zeros(16000, np.float32),))
     warming.start()
     corpus = synthesise(folder / "corpus", seed, **DEMO_CORPUS)
     warming.join()
-    _say(corpus.summary())
+    say(corpus.summary())
     work = jobs(folder, seed)
     for split in SPLITS:
         extract_all(corpus.split(split), front_end, work[0]["cache"])
-    _say("2/4 training: a stacked LSTM, and an H-LSTM that grows and is pruned (about 7 minutes)")
+    say("2/4 training: a stacked LSTM, and an H-LSTM that grows and is pruned (about 7 minutes)")
     _run_side_by_side(work)
     rows = [
         Row.from_json(row)
         for job in work
         for row in json.loads((Path(job["folder"]) / RESULT).read_text(encoding="utf-8"))
     ]
-    _say("3/4 measuring")
+    say("3/4 measuring")
     sample = _sample(corpus)
     latency = _latencies(rows, sample)
     table = _table(rows, latency)
-    _say("4/4 transcribing a held-out recording with the compact TFLite file")
+    say("4/4 transcribing a held-out recording with the compact TFLite file")
     _transcribe(rows[-1], sample)
     report = f"{table}\n{_note(sample)}\n\n{_comparison(rows, latency)}"
     print(f"\n{report}")
@@ -163,7 +164,7 @@ class _Part:
                 log.write(line)
                 log.flush()
                 if line.startswith(f"{self.label}: "):
-                    _say(f"  {line.rstrip()}")
+                    say(f"  {line.rstrip()}")
 
     def wait(self) -> None:
         """Wait for the end.
@@ -264,7 +265,3 @@ def _write(
     compact = rows[-1]
     models = [Path(p) for p in (compact.tflite, compact.saved_model, compact.keras) if p]
     return [*models, report, plot, sample.audio]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

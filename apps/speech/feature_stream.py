@@ -40,7 +40,7 @@ class FeatureStream:
             raise InputError(
                 f"front end {front_end.kind}: needs the whole recording"
                 f" ({front_end.why_not_streaming}); streaming needs log-mel features with a running"
-                " normalisation, as those of the preset an4-streaming"
+                " normalisation, as those of saved_models/an4-streaming"
             )
         self._front_end = front_end
         running, width = front_end.running, front_end.width

@@ -56,7 +56,9 @@ class Material:
         """
         kept = [i for i, found in enumerate(self.features) if len(found) <= frames]
         if not kept:
-            raise InputError(f"max_seconds: no utterance has {frames} feature frames or fewer")
+            raise InputError(
+                f"max_seconds: no utterance has {frames} feature frames or fewer; raise it"
+            )
         return Material(
             tuple(self.utterances[i] for i in kept),
             [self.features[i] for i in kept],

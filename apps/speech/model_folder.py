@@ -199,6 +199,7 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
         for units in STACKED
     ]  # fmt: skip
     times.insert(0, ("this model", f"{measured.ms[TFLITE]:.2f}", ""))
+    live, streaming = ("", "") if recipe.bidirectional else (" --stream", " --streaming")
     extra = ""
     if "extra" in record:
         extra = f"\n\nMixed in, as data of other origin: {record['extra']}."
@@ -223,9 +224,9 @@ reached on the way from the grown network to its last iteration:
 ![WER over connections]({FRONT})
 
 ```
-python -m apps.speech transcribe recording.wav --model saved_models/{name}/{TFLITE}
+python -m apps.speech transcribe{live} recording.wav --model saved_models/{name}/{TFLITE}
 python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split valid
-python -m apps.speech an4 --data-dir AN4 --out RUNS      # the trainings
+python -m apps.speech an4{streaming} --data-dir AN4 --out RUNS      # the trainings
 python -m apps.speech card RUNS/{training} --model {file} --data-dir AN4 --out saved_models/{name}
 ```
 

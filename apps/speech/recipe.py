@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.augment import Augment, SpecAugment, chain
@@ -27,8 +28,8 @@ class GrowAndPruneRecipe:
         growth_score: "gradient", or "random" to see what the gradient is worth.
         step: Share of the existing connections (or neurons) that a pruning iteration removes.
         structures: What the pruning iterations remove, one each and the last of them from then on:
-            "connection", "neuron" (filters and hidden neurons of the gates), "unit" (of the
-            recurrent states), or another that `hl.Pruning` has.
+            "connection", "neuron" (hidden neurons of the gates), "unit" (of the recurrent states),
+            or another that `hl.Pruning` has.
         retrain_epochs: Epochs of retraining after each.
         retrain_rate: Peak learning rate of retraining; it falls to zero in each iteration.
         threshold: Validation WER, as a share, that each iteration has to meet. None: no worse than
@@ -39,6 +40,9 @@ class GrowAndPruneRecipe:
         max_iterations: Stop after so many; 0 to grow and train only, None for no limit.
         min_step: Finest step tried when a step does not meet the threshold; None for an eighth of
             `step`.
+
+    Raises:
+        InputError: A value is out of its range.
     """
 
     seed_sparsity: float = 0.5
@@ -55,6 +59,47 @@ class GrowAndPruneRecipe:
     target_sparsity: float | None = None
     max_iterations: int | None = None
     min_step: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_range(
+            "seed_sparsity", self.seed_sparsity, 0 <= self.seed_sparsity < 1, "0 to below 1"
+        )
+        _check_range("retrain_rate", self.retrain_rate, self.retrain_rate > 0, "above 0")
+        _check_range("tolerance", self.tolerance, self.tolerance >= 0, "0 or more")
+        if self.threshold is not None:
+            _check_range("threshold", self.threshold, self.threshold > 0, "a share above 0")
+        if self.target_sparsity is not None:
+            between = self.seed_sparsity < self.target_sparsity < 1
+            expected = f"above the seed's {self.seed_sparsity} and below 1"
+            _check_range("target_sparsity", self.target_sparsity, between, expected)
+        try:
+            self.growth(), self.pruning()
+        except ValueError as error:
+            raise InputError(f"grow-and-prune: {error}") from error
+
+    def growth(self) -> hl.Growth | None:
+        """Return how connections grow; None where they do not."""
+        if not self.growth_epochs:
+            return None
+        return hl.Growth(
+            ratio=self.growth_ratio,
+            epochs=self.growth_epochs,
+            score=self.growth_score,
+            share=self.growth_share,
+        )
+
+    def pruning(self) -> hl.Pruning | None:
+        """Return how connections or neurons are pruned; None where they are not."""
+        if not self.prunes:
+            return None
+        return hl.Pruning(
+            step=self.step,
+            structure=self.structures,
+            retrain_epochs=self.retrain_epochs,
+            min_step=self.min_step,
+            target_sparsity=self.target_sparsity,
+            max_iterations=self.max_iterations,
+        )
 
     @property
     def prunes(self) -> bool:
@@ -144,8 +189,10 @@ class Recipe:
         for name in ("dropout", "hidden_dropout", "vocal_tract", "teacher_share", "averaged"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
-        if not self.speeds or min(self.speeds) <= 0:
-            raise InputError(f"speeds: got {self.speeds}; expected one or more, each above 0")
+        if not self.speeds or min(self.speeds) < 0.5 or max(self.speeds) > 2:
+            raise InputError(f"speeds: got {self.speeds}; expected one or more, each 0.5 to 2")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise InputError(f"max_seconds: got {self.max_seconds}; expected above 0, or None")
         for name in ("spliced", "rooms"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 or more")
@@ -160,7 +207,20 @@ class Recipe:
                 f"averaged: got {self.averaged} with grow-and-prune, which scores the weights that"
                 " it changes; expected 0"
             )
-        growth = self.grow_and_prune.growth_epochs if self.grow_and_prune else 0
+        if self.hidden_units is not None and self.cell != "hlstm":
+            raise InputError(
+                f"hidden_units: got {self.hidden_units} for cell {self.cell!r}; only the gates of"
+                " hlstm have hidden layers"
+            )
+        plan = self.grow_and_prune
+        without = self.cell != "hlstm" or self.hidden_units == ()
+        if plan and plan.prunes and "neuron" in plan.structures and without:
+            raise InputError(
+                f"structures: got {' '.join(plan.structures)} for gates without hidden layers,"
+                " which have no neurons to prune; expected connection or unit"
+                " (--prune-structures)"
+            )
+        growth = plan.growth_epochs if plan else 0
         if growth >= self.epochs:
             raise InputError(
                 f"growth_epochs: got {growth}; expected fewer than the {self.epochs} epochs"
@@ -231,6 +291,11 @@ class Recipe:
             plan = {name: _tuples(value) for name, value in values["grow_and_prune"].items()}
             values["grow_and_prune"] = GrowAndPruneRecipe(**plan)
         return cls(**values)
+
+
+def _check_range(name: str, value: float, holds: bool, expected: str) -> None:
+    if not holds:
+        raise InputError(f"{name}: got {value}; expected {expected}")
 
 
 def _lists(value: Any) -> Any:

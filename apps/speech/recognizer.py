@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -242,6 +243,8 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such model; expected a .keras file")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: no .keras file, or a damaged one; expected what `train` wrote")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # a damaged archive fails in zipfile, json, h5py or Keras itself

@@ -64,8 +64,8 @@ class StreamingRecognizer:
 
     Args:
         model: A `.tflite` file of a unidirectional network whose front end normalises by what was
-            heard so far, as the preset an4-streaming makes them; or what `load_recognizer` returns
-            for one.
+            heard so far, as in saved_models/an4-streaming; or what `load_recognizer` returns for
+            one.
 
     Raises:
         InputError: The model needs whole recordings; or there is none.

@@ -23,6 +23,7 @@ from apps.common.backup import Backup
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
+from apps.common.progress import say
 from apps.common.record import NAME, read_record
 from apps.speech.distillation import Teacher
 from apps.speech.evaluate import Recognition, error_rates
@@ -140,10 +141,12 @@ def _helper(
     name: str, path: str | os.PathLike[str] | None, field: str, wanted: float
 ) -> dict[str, str]:
     """What the record says of a model that helps in a training: its digest."""
-    if bool(wanted) != (path is not None):
+    if wanted and path is None:
+        raise InputError(f"{name}: the recipe's {field} is {wanted}; give a model (--{name})")
+    if path is not None and not wanted:
         raise InputError(
-            f"{name}: got {path} for a recipe whose {field} is {wanted}; expected a model where"
-            " that is above 0, and none otherwise"
+            f"{name}: got {path} for a recipe that does not use it; give {field}, too, or leave it"
+            " out"
         )
     return _digest(name, path)
 
@@ -185,9 +188,15 @@ def _training_material(
         material = material.with_more(made)
     if extra is not None:
         material = material.with_more(prepare(extra, "train", front_end, alphabet, cache))
-    if recipe.max_seconds is not None:
-        material = material.up_to(int(recipe.max_seconds / front_end.hop))
-    return material
+    if recipe.max_seconds is None:
+        return material
+    short = material.up_to(int(recipe.max_seconds / front_end.hop))
+    if left_out := len(material.features) - len(short.features):
+        say(
+            f"left out {left_out} of {len(material.features)} training utterances, longer than"
+            f" {recipe.max_seconds:g} s (--max-seconds 0 takes all)"
+        )
+    return short
 
 
 def _fit(
@@ -255,28 +264,10 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
 def _grow_and_prune(
     plan: GrowAndPruneRecipe, recipe: Recipe, data: hl.EpochData, state: Path
 ) -> Any:
-    growth = None
-    if plan.growth_epochs:
-        growth = hl.Growth(
-            ratio=plan.growth_ratio,
-            epochs=plan.growth_epochs,
-            score=plan.growth_score,
-            share=plan.growth_share,
-        )
-    pruning = None
-    if plan.prunes:
-        pruning = hl.Pruning(
-            step=plan.step,
-            structure=plan.structures,
-            retrain_epochs=plan.retrain_epochs,
-            min_step=plan.min_step,
-            target_sparsity=plan.target_sparsity,
-            max_iterations=plan.max_iterations,
-        )
     return hl.GrowAndPrune(
         data,
-        growth=growth,
-        pruning=pruning,
+        growth=plan.growth(),
+        pruning=plan.pruning(),
         monitor="val_wer",
         threshold=plan.threshold,
         tolerance=plan.tolerance,

@@ -99,6 +99,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="score and keep a running average of the weights, such as 0.998 a step; with"
         " --no-grow-and-prune",
     )
+    run.add_argument(
+        "--max-seconds",
+        type=float,
+        metavar="SECONDS",
+        default=unset,
+        help="leave out longer training utterances, as the demo's preset does; 0 takes all",
+    )
     run.add_argument("--seed", type=count(0), default=unset)
     run.add_argument(
         "--drop-impossible",
@@ -106,6 +113,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="leave out training utterances too short for their transcripts; by default an error",
     )
     _grow_and_prune(command.add_argument_group("grow-and-prune"))
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text}; expected a share, such as 0.09 for 9 %")
+    return value
 
 
 def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
@@ -128,16 +142,17 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
         default=unset,
         metavar="STRUCTURE",
         help="what the iterations remove, the last of these from then on: connection, neuron"
-        " (filters, hidden neurons of the gates), unit (of the states), row, column, 1x16, 2:4...",
+        " (hidden neurons of the gates), unit (of the states), row, column, 1x16, 2:4...",
     )
     group.add_argument("--retrain-epochs", type=count(1), default=unset)
     group.add_argument("--retrain-rate", type=float, default=unset, help="peak learning rate")
     group.add_argument(
         "--threshold",
-        type=float,
+        type=_share,
         default=unset,
         metavar="WER",
-        help="validation WER, as a share, that pruning must keep; by default that before pruning",
+        help="validation WER, as a share (0.09 for 9 %%), that pruning must keep; by default that"
+        " before pruning",
     )
     group.add_argument("--target-sparsity", type=float, default=unset)
     group.add_argument(

@@ -93,6 +93,8 @@ class RunRecord(keras.callbacks.Callback):
     def finish(self, result: dict[str, Any]) -> None:
         """Add what came of the run."""
         self.content["result"] = result
+        if self.grow_and_prune is not None:
+            self.content["reason"] = self.grow_and_prune.progress.reason
         for name in ("seconds", "cpu_seconds"):
             # A run that was begun by an earlier version has no processor time.
             self.content[name] = sum(entry.get(name, 0.0) for entry in self.content["epochs"])
@@ -198,6 +200,11 @@ class EpochLines(keras.callbacks.Callback):
             file=self.stream or sys.stderr,
             flush=True,
         )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.grow_and_prune and self.grow_and_prune.progress.reason:
+            reason = self.grow_and_prune.progress.reason
+            print(f"{self.label}: {reason}", file=self.stream or sys.stderr, flush=True)
 
     def _left(self, epochs: int) -> str:
         # The first epoch traces; later ones tell better how long one takes.

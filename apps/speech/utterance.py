@@ -72,7 +72,11 @@ class Corpus:
             raise InputError(f"split: got {name!r}; expected one of {', '.join(SPLITS)}")
         utterances: tuple[Utterance, ...] = getattr(self, name)
         if not utterances:
-            raise InputError(f"corpus {self.name}: the {name} split is empty; choose another one")
+            others = [split for split in SPLITS if getattr(self, split)]
+            raise InputError(
+                f"corpus {self.name}: the {name} split is empty; expected one of"
+                f" {', '.join(others) or 'none: the corpus is empty'} (--split)"
+            )
         return utterances
 
     def speakers(self, name: SplitName) -> list[str]:

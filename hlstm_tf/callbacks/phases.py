@@ -171,7 +171,7 @@ def advance(
 
 def nothing_left(progress: Progress) -> list[Action]:
     """Takes that a pruning found nothing to remove: the run ends with what it has."""
-    return _finish(progress, "no connection is left that the step could remove")
+    return _finish(progress, "nothing is left that the step could remove")
 
 
 def _end_of_growth_epoch(plan: Plan, progress: Progress, value: float) -> list[Action]:

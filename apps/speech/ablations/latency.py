@@ -9,10 +9,11 @@ import numpy as np
 
 from apps.common.alone import alone
 from apps.common.files import write_json
+from apps.common.progress import say
 from apps.common.record import NAME, read_record
 from apps.speech.ablations.measures import stages
 from apps.speech.ablations.rows import Table, jobs
-from apps.speech.ablations.runs import Place, iterations_of, say, valid_features
+from apps.speech.ablations.runs import Place, iterations_of, valid_features
 from apps.speech.export import TFLITE, export_recognizer
 from apps.speech.latency import REPEATS, middle, milliseconds
 from apps.speech.recipe import Recipe

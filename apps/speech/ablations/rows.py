@@ -167,6 +167,7 @@ TABLES: dict[str, Table] = {
             Row("rate-1e-3", "half of the learning rate", _plain(learning_rate=1e-3)),
             Row("unsorted", "no epoch from short to long", _plain(sorted_epochs=0)),
             Row("averaged", "a running average of the weights", _plain(averaged=0.998)),
+            Row("rooms", "each recording elsewhere, too, 10 epochs", _plain(rooms=3, epochs=10)),
             Row("vocal-0.1", "vocal tract warped by up to 10 %", _plain(vocal_tract=0.1)),
             Row("decay-0", "no weight decay", _plain(weight_decay=0.0)),
             Row("decay-0.1", "weight decay 0.1", _plain(weight_decay=0.1)),

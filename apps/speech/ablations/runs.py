@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
+from apps.common.progress import say
 from apps.common.record import NAME, read_record
 from apps.speech.ablations.measures import measure
 from apps.speech.ablations.rows import Job, Table, jobs
@@ -181,8 +181,3 @@ def _finished(folder: Path) -> dict[str, Any]:
 
 def _work(recipe: Recipe) -> float:
     return recipe.expected_epochs() * sum(1 / speed for speed in recipe.speeds)
-
-
-def say(text: str) -> None:
-    """Print a line of progress."""
-    print(text, file=sys.stderr, flush=True)

@@ -75,6 +75,9 @@ def test_transcribe_reads_what_it_can_and_names_what_it_cannot(
     lines = [line for line in err.splitlines() if "bad.wav" in line]
     assert len(lines) == 1
     assert lines[0].startswith("python -m apps.speech transcribe: ")
+    status, out, err = run(capsys, "transcribe", good, "-", "--model", gp_run.model)
+    assert status == 2
+    assert "-: standard input is for --stream" in err
 
 
 def test_export_and_report_name_their_files(gp_run, tmp_path, capsys):
@@ -96,6 +99,20 @@ def test_export_and_report_name_their_files(gp_run, tmp_path, capsys):
         (["prepare", "--data-dir", "nowhere"], "nowhere: no such folder"),
         (["train", "--out", "o", "--data-dir", "nowhere"], "nowhere: no such folder"),
         (["train", "--out", "o", "--dropout", "2"], "dropout: got 2.0"),
+        (["train", "--out", "o", "--cell", "lstm"], "structures: got neuron connection"),
+        (["train", "--out", "o", "--prune-step", "0"], "grow-and-prune: `step` must be above 0"),
+        (
+            ["train", "--out", "o", "--no-grow-and-prune", "--prune-step", "0.3"],
+            "train: got step for a dense training",
+        ),
+        (["an4", "--data-dir", ".", "--out", "o"], ".: has no etc/an4_train.fileids"),
+        (["evaluate", "--model", "m.keras", "--out", "no/x.csv"], "--out: got no/x.csv"),
+        (["evaluate", "--model", "m.keras", "--out", "."], "--out: got .; expected a file"),
+        (["transcribe", "x.wav", "--model", "m", "--chunk", "5"], "--chunk: is for --stream"),
+        (
+            ["transcribe", "-", "--stream", "--real-time", "--model", "m"],
+            "--real-time: is for a file",
+        ),
         (["ablate", "--tables", "speed"], "tables: got 'speed'; expected some of cells, growth"),
         (["table", "nowhere"], "nowhere: no finished training of an ablation"),
         (["table", "--results", "nowhere"], "nowhere: no records; give the folder"),
@@ -113,6 +130,20 @@ def test_a_users_mistake_is_one_line_and_status_two(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--out", "o", "--threshold", "9"],
+        ["transcribe", "x.wav", "--model", "m", "--beam", "10000000"],
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused_at_once(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert f"got {arguments[-1]}; expected" in capsys.readouterr().err
+
+
 def test_options_change_a_preset_at_once():
     given = ["train", "--out", "x", "--epochs", "1"]
     dense = parser().parse_args([*given, "--no-grow-and-prune"])
@@ -126,6 +157,10 @@ def test_options_change_a_preset_at_once():
     assert (changed.growth_epochs, changed.structures) == (0, ("neuron", "connection"))
     fast = _changes(parser().parse_args([*given, "--speeds", "0.9", "1"]), plan)["speeds"]
     assert fast == (0.9, 1.0)
+    assert preset("demo").max_seconds == 3
+    for given_seconds, found in (("0", None), ("4.5", 4.5)):
+        args = parser().parse_args([*given, "--max-seconds", given_seconds])
+        assert _changes(args, plan)["max_seconds"] == found
     recipe = preset("demo", grow_and_prune=changed, speeds=fast)
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 

@@ -77,7 +77,7 @@ def test_a_training_learns_from_a_teacher_and_says_so(gp_run, toy_corpus, cache,
     recipe = dataclasses.replace(TINY, teacher_share=0.9, epochs=1, warmup_epochs=0.5)
     run = train(recipe, toy_corpus, tmp_path / "run", cache, teacher=gp_run.model)
     assert len(read_record(run.folder)["teacher"]) == 64
-    with pytest.raises(InputError, match="teacher: got None for a recipe whose teacher_share"):
+    with pytest.raises(InputError, match="teacher: the recipe's teacher_share is"):
         train(recipe, toy_corpus, run.folder, cache)
     with pytest.raises(InputError, match=r"teacher: .*absent\.keras: no such file"):
         train(recipe, toy_corpus, run.folder, cache, teacher=tmp_path / "absent.keras")

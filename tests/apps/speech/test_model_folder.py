@@ -6,8 +6,11 @@ import pytest
 
 import hlstm_tf as hl
 from apps.common.errors import InputError
+from apps.common.record import read_record
 from apps.speech import model_folder
-from apps.speech.model_folder import stacked, write_model
+from apps.speech.cost import Cost
+from apps.speech.export import TFLITE
+from apps.speech.model_folder import Measured, card, stacked, write_model
 from apps.speech.recognizer import load_keras, load_recognizer
 
 
@@ -47,6 +50,18 @@ def test_a_stack_has_five_bidirectional_lstm_layers_behind_the_same_front_end(fo
     stack = stacked(model, 6)
     assert sum(isinstance(layer, keras.layers.Bidirectional) for layer in stack.layers) == 5
     assert stack.speech_input.front_end == model.speech_input.front_end
+
+
+def test_the_card_of_a_network_that_hears_forward_only_has_its_commands(gp_run):
+    record = read_record(gp_run.folder)
+    measured = Measured(Cost(10, 20.0), {}, {}, 30, {TFLITE: 1.0, 800: 8.0, 128: 2.0})
+    text = card(record, measured, "toy", "gp/compact.keras")
+    assert "transcribe recording.wav" in text
+    assert "an4 --data-dir" in text
+    record["recipe"]["bidirectional"] = False
+    text = card(record, measured, "toy", "gp/compact.keras")
+    assert "transcribe --stream recording.wav" in text
+    assert "an4 --streaming --data-dir" in text
 
 
 def test_another_corpus_and_an_unfinished_training_are_refused(gp_run, toy_corpus, tmp_path):

@@ -140,5 +140,5 @@ def test_a_training_takes_spliced_words_and_an_extra_corpus(gp_run, toy_corpus, 
 
 def test_spliced_copies_without_an_aligner_are_refused(toy_corpus, tmp_path):
     recipe = dataclasses.replace(TINY, spliced=2)
-    with pytest.raises(InputError, match="aligner: got None for a recipe whose spliced is 2"):
+    with pytest.raises(InputError, match="aligner: the recipe's spliced is 2; give a model"):
         train(recipe, toy_corpus, tmp_path / "run")

@@ -155,8 +155,9 @@ def test_samples_that_are_none_are_refused(streaming, samples):
         streaming.recognizer.transcribe(samples)
 
 
-def test_the_preset_streams_and_travels_as_json():
-    recipe = preset("an4-streaming")
+@pytest.mark.parametrize("name", ["an4-streaming-pretrained", "an4-streaming-tuned"])
+def test_the_presets_stream_and_travel_as_json(name):
+    recipe = preset(name)
     assert recipe.front_end.streams
     assert not recipe.bidirectional
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
@@ -295,6 +296,8 @@ def test_raw_audio_that_comes_within_a_sample_is_put_together():
     np.testing.assert_array_equal(found, samples / 32768)
     with pytest.raises(InputError, match="ends within a sample"):
         list(pcm_chunks(io.BytesIO(b"abc"), 0.1))
+    with pytest.raises(InputError, match="got an audio file with a header"):
+        list(pcm_chunks(io.BytesIO(b"RIFF" + bytes(96)), 0.1))
 
 
 def test_a_microphone_cannot_be_overtaken(recording):

@@ -10,10 +10,10 @@ from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
 from apps.speech.cost import cost_of
-from apps.speech.presets import PRESETS, preset, unpruned
+from apps.speech.presets import PRESETS, preset
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.train import build_from, train
+from apps.speech.train import _training_material, build_from, train
 from apps.speech.training import RunRecord
 from tests.apps.speech.conftest import TINY
 
@@ -23,6 +23,7 @@ def test_grow_and_prune_leaves_a_compact_model_of_the_same_function(gp_run):
     assert names == {"model.keras", "compact.keras", "grown.keras", "record.json"}
     masked, compact = load_keras(gp_run.folder / "model.keras"), load_keras(gp_run.model)
     assert not hl.masked_kernels(compact)
+    assert read_record(gp_run.folder)["reason"] == "1 iterations are complete"
     rng = np.random.default_rng(0)
     x = {
         "features": rng.normal(size=(2, 30, 8)).astype("float32"),
@@ -48,8 +49,9 @@ def test_the_record_tells_phases_and_result(gp_run):
 def test_a_training_that_does_not_prune_ends_with_what_pruning_would_have_begun_with(
     gp_run, toy_corpus, cache, tmp_path
 ):
-    recipe = unpruned(Recipe.from_json(read_record(gp_run.folder)["recipe"]))
-    run = train(recipe, toy_corpus, tmp_path, cache)
+    recipe = Recipe.from_json(read_record(gp_run.folder)["recipe"])
+    plan = dataclasses.replace(recipe.grow_and_prune, max_iterations=0)
+    run = train(dataclasses.replace(recipe, grow_and_prune=plan), toy_corpus, tmp_path, cache)
     assert [e["phase"] for e in read_record(run.folder)["epochs"]] == ["growth", "training"]
     expected = load_keras(gp_run.folder / "grown.keras").get_weights()
     for name in ("grown", "model"):
@@ -57,6 +59,14 @@ def test_a_training_that_does_not_prune_ends_with_what_pruning_would_have_begun_
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
     assert run.result["connections"] == cost_of(load_keras(run.model)).connections
+
+
+def test_utterances_that_are_left_out_for_their_length_are_counted(toy_corpus, cache, capsys):
+    recipe = dataclasses.replace(TINY, max_seconds=3.0)
+    kept = len(_training_material(recipe, toy_corpus, None, None, cache).features)
+    assert 0 < kept < 12
+    said = f"left out {12 - kept} of 12 training utterances, longer than 3 s"
+    assert said in capsys.readouterr().err
 
 
 def test_a_finished_training_is_not_done_again(gp_run, toy_corpus, cache):
@@ -131,7 +141,11 @@ def test_presets_build_networks_that_carry_their_front_end():
     [
         ({"epochs": 0}, "epochs: got 0"),
         ({"dropout": 1.0}, "dropout: got 1.0"),
-        ({"speeds": (1.0, 0.0)}, "speeds: got (1.0, 0.0); expected one or more, each above 0"),
+        ({"speeds": (1.0, 0.0)}, "speeds: got (1.0, 0.0); expected one or more, each 0.5 to 2"),
+        ({"max_seconds": 0.0}, "max_seconds: got 0.0; expected above 0, or None"),
+        ({"cell": "lstm"}, "structures: got neuron connection for gates without hidden layers"),
+        ({"hidden_units": ()}, "structures: got neuron connection for gates without hidden layers"),
+        ({"cell": "gru", "hidden_units": (8,)}, "hidden_units: got (8,) for cell 'gru'"),
         ({"rooms": -1}, "rooms: got -1; expected 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate: got 0.0"),
         ({"warmup_epochs": 50.0}, "warmup_epochs: got 50.0"),
@@ -142,6 +156,26 @@ def test_presets_build_networks_that_carry_their_front_end():
 def test_a_recipe_out_of_range_is_named(changes, message):
     with pytest.raises(InputError, match=re.escape(message)):
         preset("demo", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed_sparsity": 1.5}, "seed_sparsity: got 1.5; expected 0 to below 1"),
+        ({"growth_ratio": 2.0}, "grow-and-prune: `ratio` must be a number between 0 and 1"),
+        ({"growth_score": "luck"}, "grow-and-prune: `score` must be"),
+        ({"step": 0.0}, "grow-and-prune: `step` must be above 0"),
+        ({"structures": ("foo",)}, "grow-and-prune: `structure` must be"),
+        ({"retrain_rate": -1.0}, "retrain_rate: got -1.0; expected above 0"),
+        ({"threshold": 0.0}, "threshold: got 0.0; expected a share above 0"),
+        ({"tolerance": -0.1}, "tolerance: got -0.1; expected 0 or more"),
+        ({"target_sparsity": 1.0}, "target_sparsity: got 1.0; expected above the seed's 0.5"),
+        ({"target_sparsity": 0.3}, "target_sparsity: got 0.3; expected above the seed's 0.5"),
+    ],
+)
+def test_a_plan_out_of_range_is_named_before_anything_is_trained(changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        GrowAndPruneRecipe(**changes)
 
 
 def test_an_unknown_preset_is_named():
