@@ -226,7 +226,7 @@ def _an4(add: Add) -> None:
 def _card(add: Add) -> None:
     command = add(
         "card",
-        "export a training's model with a model card, as in saved_models/",
+        "export the model of a training on AN4 with a model card, as in saved_models/",
         "Recognises the validation split with every file, and compares their speed with that of"
         " five bidirectional LSTM layers: three minutes.",
     )
@@ -239,7 +239,8 @@ def _card(add: Add) -> None:
         help="which of the training's files: compact.keras, or grown.keras, as it was before it was"
         " pruned, or iteration-1.keras and so on",
     )
-    _data(command)
+    command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
+    _cache(command)
 
 
 def _ablate(add: Add) -> None:

@@ -56,9 +56,7 @@ class Material:
         """
         kept = [i for i, found in enumerate(self.features) if len(found) <= frames]
         if not kept:
-            raise InputError(
-                f"max_seconds: no utterance has {frames} feature frames or fewer; raise it"
-            )
+            raise InputError(f"max_seconds: all utterances have over {frames} frames; raise it")
         return Material(
             tuple(self.utterances[i] for i in kept),
             [self.features[i] for i in kept],
