@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from apps.speech.corpus import synthesise
-from apps.speech.presets import AN4_EXTRA, preset
+from apps.speech.iterations import iteration_file
+from apps.speech.presets import AN4_EXTRA, preset, unpruned
 from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 
-EXTRA, PRETRAINED, TUNED, STREAMING = "synthesised", "pretrained", "tuned", "streaming-"
+EXTRA = "synthesised"
+ALIGNER, MIXED, TUNED, THINNED, REFINED = "aligner", "mixed", "tuned", "thinned", "refined"
+STREAMING_PRETRAINED, STREAMING_TUNED = "streaming-pretrained", "streaming-tuned"
 
 
 def synthesise_extra(folder: Path) -> Corpus:
@@ -19,47 +23,82 @@ def synthesise_extra(folder: Path) -> Corpus:
 
 
 def train_models(
-    corpus: Corpus,
-    folder: str | os.PathLike[str],
-    cache: str | os.PathLike[str] | None = None,
-    streaming: bool = False,
+    corpus: Corpus, folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None
 ) -> Trained:
     """Train AN4's networks, from what the corpus alone is too small for to what it is like.
 
-    The preset `an4-pretrained` learns from recordings and synthesised speech; `an4-tuned` goes on
-    from there with the recordings alone, and prunes. Killed and started again, it goes on where it
-    was.
+    The preset `an4`, without its pruning, gives a network that finds the words in the recordings;
+    `an4-mixed`, without its pruning, learns from recordings, spliced words and synthesised speech;
+    `an4-tuned` goes on from there with the recordings alone, and prunes; so do `an4-thinned` and
+    `an4-refined` after it.
+
+    Killed and started again, it goes on where it was.
 
     Args:
         corpus: AN4.
-        folder: Gets `synthesised`, and a folder for each training: `pretrained` and `tuned`, or
-            `streaming-pretrained` and `streaming-tuned`.
+        folder: Gets `synthesised`, and a folder for each training.
         cache: Folder of the features' cache.
-        streaming: Train the network that listens while somebody speaks, not the one that hears an
-            utterance both ways.
 
     Returns:
-        The second training; it keeps the model of each pruning iteration.
+        The last training. The last three keep the model of each pruning iteration.
 
     Raises:
         InputError: A folder holds something else, or the corpus cannot be used.
     """
     folder = Path(folder)
-    first, second = (f"{STREAMING if streaming else ''}{name}" for name in (PRETRAINED, TUNED))
-    pretrained = train(
-        preset(f"an4-{first}"),
+    extra = synthesise_extra(folder)
+    aligner = train(unpruned(preset("an4")), corpus, folder / ALIGNER, cache, label=ALIGNER)
+    mixed = train(
+        unpruned(preset("an4-mixed")),
         corpus,
-        folder / first,
+        folder / MIXED,
+        cache,
+        extra=extra,
+        aligner=aligner.folder / GROWN,
+        label=MIXED,
+        drop_impossible=True,  # spliced words may be too short for their letters
+    )
+    go_on = partial(_go_on, corpus, folder, cache)
+    tuned = go_on(TUNED, mixed.folder / GROWN)
+    thinned = go_on(THINNED, iteration_file(tuned.folder, 2))
+    return go_on(REFINED, iteration_file(thinned.folder, 1))
+
+
+def train_streaming(
+    corpus: Corpus, folder: str | os.PathLike[str], cache: str | os.PathLike[str] | None = None
+) -> Trained:
+    """Train AN4's network that listens while somebody speaks.
+
+    The preset `an4-streaming-pretrained` learns from recordings, as they are and as made elsewhere,
+    and synthesised speech; `an4-streaming-tuned` goes on without the latter, and prunes. Arguments,
+    result and errors are those of `train_models`.
+    """
+    folder = Path(folder)
+    pretrained = train(
+        preset(f"an4-{STREAMING_PRETRAINED}"),
+        corpus,
+        folder / STREAMING_PRETRAINED,
         cache,
         extra=synthesise_extra(folder),
-        label=first,
+        label=STREAMING_PRETRAINED,
     )
+    return _go_on(corpus, folder, cache, STREAMING_TUNED, pretrained.folder / GROWN)
+
+
+def _go_on(
+    corpus: Corpus,
+    folder: Path,
+    cache: str | os.PathLike[str] | None,
+    name: str,
+    start: Path,
+) -> Trained:
+    """Train by the preset of a name, from another training's model."""
     return train(
-        preset(f"an4-{second}"),
+        preset(f"an4-{name}"),
         corpus,
-        folder / second,
+        folder / name,
         cache,
-        start=pretrained.folder / GROWN,
-        label=second,
+        start=start,
+        label=name,
         keep_iterations=True,
     )

@@ -75,12 +75,12 @@ def _train(add: Add) -> None:
     command.add_argument(
         "--preset",
         choices=(
-            *("demo", "demo-lstm", "an4", "an4-pretrained", "an4-tuned"),
-            *("an4-streaming-pretrained", "an4-streaming-tuned"),
+            *("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-thinned"),
+            *("an4-refined", "an4-streaming-pretrained", "an4-streaming-tuned"),
         ),
         default="demo",
         help="sizes and schedule: the demo's compact network, its baseline, AN4's in one training"
-        " or in two, or those of a network for AN4 that listens while the speaker is speaking",
+        " or in several, or those of a network for AN4 that listens while the speaker is speaking",
     )
     add_options(command)
 
@@ -209,16 +209,18 @@ def _demo(add: Add) -> None:
 def _an4(add: Add) -> None:
     command = add(
         "an4",
-        "from AN4's folder to its networks, by two trainings",
-        "Synthesises speech, trains a network on it and the recordings, goes on with the recordings"
-        " alone, and prunes. Killed and started again it goes on where it was.",
+        "from AN4's folder to its networks, by five trainings",
+        "Synthesises what is mixed in, trains a network that finds the words in the recordings, one"
+        " that learns from all of it, and from that the networks themselves, in the folders tuned,"
+        " thinned and refined. Killed and started again it goes on where it was.",
     )
     command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
     command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
     command.add_argument(
         "--streaming",
         action="store_true",
-        help="train the network that listens while somebody speaks, instead",
+        help="instead train the network that listens while somebody speaks, by two trainings, in"
+        " the folder streaming-tuned",
     )
     _cache(command)
 

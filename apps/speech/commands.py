@@ -223,11 +223,12 @@ def an4(args: argparse.Namespace) -> None:
     """Train AN4's networks."""
     from apps.common.memory import keep_freed_memory
     from apps.common.rate import Rate
-    from apps.speech.an4_models import train_models
+    from apps.speech.an4_models import train_models, train_streaming
 
     corpus = _an4(args)
     keep_freed_memory()
-    result = train_models(corpus, args.out, args.cache_dir, args.streaming)
+    train_all = train_streaming if args.streaming else train_models
+    result = train_all(corpus, args.out, args.cache_dir)
     words = Rate(**result.result["words"])
     print(f"validation WER {words}; {result.result['connections']:,} connections")
     print(f"models in {result.folder}; `card` exports them")

@@ -60,14 +60,7 @@ _AN4 = Recipe(
     ),
 )
 
-_PRETRAINED = dataclasses.replace(
-    _AN4,
-    epochs=16,
-    vocal_tract=0.07,
-    grow_and_prune=GrowAndPruneRecipe(growth_share=0.2, max_iterations=0),
-)
-
-_TUNED = dataclasses.replace(
+_AN4_TUNED = dataclasses.replace(
     _AN4,
     epochs=24,
     learning_rate=1e-3,
@@ -83,6 +76,12 @@ _TUNED = dataclasses.replace(
     ),
 )
 
+_STREAMING: dict[str, Any] = {
+    "bidirectional": False,
+    "front_end": LogMel(running=RunningNormalisation()),
+    "rooms": 2,  # it hears all levels, and speech after any wait
+}
+
 
 def _planned(recipe: Recipe, changes: dict[str, Any], **plan: Any) -> Recipe:
     """Return a recipe with some of its values, and of those of its grow-and-prune part, changed."""
@@ -91,13 +90,6 @@ def _planned(recipe: Recipe, changes: dict[str, Any], **plan: Any) -> Recipe:
         recipe, **changes, grow_and_prune=dataclasses.replace(recipe.grow_and_prune, **plan)
     )
 
-
-_DEEP: dict[str, Any] = {"layers": 3}
-_STREAMING: dict[str, Any] = {
-    "bidirectional": False,
-    "front_end": LogMel(running=RunningNormalisation()),
-    "rooms": 2,  # it hears all levels, and speech after any wait
-}
 
 PRESETS: dict[str, Recipe] = {
     "demo": dataclasses.replace(
@@ -119,22 +111,53 @@ PRESETS: dict[str, Recipe] = {
     ),
     "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=8),
     "an4": _AN4,
-    "an4-pretrained": _planned(_PRETRAINED, _DEEP, seed_sparsity=0.3),
-    "an4-tuned": _planned(
-        _TUNED,
-        {**_DEEP, "rooms": 1},
-        seed_sparsity=0.3,
-        retrain_epochs=6,
-        structures=("neuron", "neuron", "connection", "connection"),
-        max_iterations=4,
+    "an4-mixed": dataclasses.replace(
+        _AN4,
+        spliced=1,
+        epochs=16,
+        grow_and_prune=GrowAndPruneRecipe(
+            growth_share=0.2,
+            step=0.35,
+            structures=("neuron", "connection"),
+            retrain_epochs=4,
+            tolerance=0.03,
+            max_iterations=3,
+        ),
     ),
-    "an4-streaming-pretrained": dataclasses.replace(_PRETRAINED, **_STREAMING),
-    "an4-streaming-tuned": _planned(_TUNED, {**_STREAMING, "epochs": 20}, retrain_epochs=8),
+    "an4-tuned": _AN4_TUNED,
+    "an4-thinned": _planned(
+        _AN4_TUNED, {"epochs": 14}, structures=("connection",), max_iterations=1
+    ),
+    "an4-refined": _planned(
+        _AN4_TUNED, {"epochs": 10}, structures=("connection", "neuron"), retrain_epochs=10
+    ),
+    "an4-streaming-pretrained": dataclasses.replace(
+        _AN4,
+        **_STREAMING,
+        epochs=16,
+        vocal_tract=0.07,
+        grow_and_prune=GrowAndPruneRecipe(growth_share=0.2, max_iterations=0),
+    ),
+    "an4-streaming-tuned": _planned(_AN4_TUNED, {**_STREAMING, "epochs": 20}, retrain_epochs=8),
 }
-"""Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes; `an4`
-for AN4 in one training; `an4-pretrained` for AN4 with another corpus beside, and `an4-tuned` to go
-on from that with the recordings alone; `an4-streaming-pretrained` and `an4-streaming-tuned` for a
-network that listens while somebody speaks."""
+"""Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
+for AN4 in one training, `an4-mixed` for AN4 with spliced words and another corpus beside,
+`an4-tuned` to go on from that with the recordings alone, `an4-thinned` and `an4-refined` from that
+once and twice more; `an4-streaming-pretrained`, with another corpus beside, and
+`an4-streaming-tuned` for a network that listens while somebody speaks."""
+
+
+def unpruned(recipe: Recipe) -> Recipe:
+    """Return a recipe that ends before its first pruning.
+
+    Example:
+
+    >>> unpruned(preset("an4")).expected_epochs()
+    30
+    """
+    assert recipe.grow_and_prune is not None
+    plan = dataclasses.replace(recipe.grow_and_prune, max_iterations=0)
+    return dataclasses.replace(recipe, grow_and_prune=plan)
 
 
 def preset(name: str, **changes: Any) -> Recipe:

@@ -106,7 +106,8 @@ def train(
         aligner: Model file of a recognizer that has learnt the corpus, for `recipe.spliced`.
         teacher: `.keras` file of a recogniser to learn from, for `recipe.teacher_share`.
         start: `.keras` file of a recogniser of the recipe's architecture, to go on with instead of
-            a seed architecture; it keeps its masks.
+            a seed architecture; it keeps its masks. `compact.keras` has narrower gates than its
+            recipe (`hidden_units`), and its zeros become masks.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
         keep_iterations: Keep the model of each pruning iteration, not only the last.
@@ -162,6 +163,8 @@ def _digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
 def _started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRecognizer:
     """Give a network the weights, masks included, of another of its architecture."""
     other = load_keras(start)
+    if hl.masked_kernels(model) and not hl.masked_kernels(other):
+        other = _masked(other)
     shapes, found = ([w.shape for w in network.weights] for network in (model, other))
     if shapes != found:
         raise InputError(
@@ -169,6 +172,14 @@ def _started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRe
             " none; give a model that was trained with the same layers and widths"
         )
     model.set_weights(other.get_weights())
+    return model
+
+
+def _masked(compact: keras.Model) -> keras.Model:
+    """Return a model of plain layers with masks: what is zero in it was pruned."""
+    model = hl.sparsify(compact, 0.0)
+    for kernel in hl.masked_kernels(model):
+        kernel.mask.assign(keras.ops.not_equal(kernel.variable, 0))
     return model
 
 

@@ -4,40 +4,60 @@ import pytest
 
 from apps.common.record import read_record
 from apps.speech import an4_models
-from apps.speech.an4_models import train_models
+from apps.speech.an4_models import train_models, train_streaming
 from apps.speech.presets import PRESETS
 from apps.speech.recipe import GrowAndPruneRecipe
-from apps.speech.recognizer import load_keras
 from tests.apps.speech.conftest import TINY
 
-PRETRAINED = GrowAndPruneRecipe(growth_epochs=1, max_iterations=0)
-TUNED = GrowAndPruneRecipe(
-    growth_epochs=0, step=0.2, retrain_epochs=1, threshold=2.0, max_iterations=2
-)
+GROWING = GrowAndPruneRecipe(growth_epochs=1, retrain_epochs=1, threshold=2.0, max_iterations=1)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """All of AN4's presets at a size that takes seconds."""
+    monkeypatch.setattr(
+        an4_models, "AN4_EXTRA", {"train": 4, "valid": 1, "test": 1, "speakers": (2, 1, 1)}
+    )
+    for name in (name for name in PRESETS if name.startswith("an4")):
+        plan, iterations = GROWING, PRESETS[name].grow_and_prune.max_iterations
+        if not PRESETS[name].grow_and_prune.growth_epochs:
+            plan = dataclasses.replace(GROWING, growth_epochs=0, step=0.2)
+        own = {n: getattr(PRESETS[name], n) for n in ("bidirectional", "rooms", "spliced")}
+        plan = dataclasses.replace(plan, max_iterations=iterations)
+        recipe = dataclasses.replace(
+            TINY, epochs=1 + plan.growth_epochs, warmup_epochs=0.5, **own, grow_and_prune=plan
+        )
+        monkeypatch.setitem(PRESETS, name, recipe)
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("streaming", [False, True])
-def test_one_call_leads_from_a_corpus_to_the_trainings(
-    toy_corpus, cache, tmp_path, monkeypatch, streaming
-):
-    prefix = "streaming-" if streaming else ""
-    for name, plan in (("pretrained", PRETRAINED), ("tuned", TUNED)):
-        name = f"an4-{prefix}{name}"
-        own = {n: getattr(PRESETS[name], n) for n in ("bidirectional", "rooms")}
-        tiny = dataclasses.replace(TINY, **own, grow_and_prune=plan)
-        monkeypatch.setitem(PRESETS, name, tiny)
-    sizes = {"train": 4, "valid": 1, "test": 1, "speakers": (2, 1, 1)}
-    monkeypatch.setattr(an4_models, "AN4_EXTRA", sizes)
-    second = train_models(toy_corpus, tmp_path, cache, streaming)
-    assert second.folder == tmp_path / f"{prefix}tuned"
-    names = {path.name for path in second.folder.iterdir()}
-    assert names >= {"grown.keras", "iteration-1.keras", "iteration-2.keras", "compact.keras"}
-    assert load_keras(second.model).input["features"].shape[-1] == 8
-    records = [read_record(tmp_path / f"{prefix}{name}") for name in ("pretrained", "tuned")]
+def test_one_call_leads_from_a_corpus_to_the_trainings(toy_corpus, cache, tmp_path, small):
+    last = train_models(toy_corpus, tmp_path, cache)
+    assert last.folder == tmp_path / "refined"
+    for name in ("aligner", "mixed"):
+        phases = [epoch["phase"] for epoch in read_record(tmp_path / name)["epochs"]]
+        assert phases == ["growth", "training"]
+    for name, iterations in (("tuned", 2), ("thinned", 1), ("refined", 2)):
+        files = {path.name for path in (tmp_path / name).iterdir()}
+        assert files >= {"grown.keras", f"iteration-{iterations}.keras", "compact.keras"}
+        assert len(read_record(tmp_path / name)["start"]) == 64
+    # What was gone stays gone.
+    first = read_record(last.folder)["epochs"][0]
+    assert first["connections"] == read_record(tmp_path / "thinned")["result"]["connections"]
+    record = read_record(tmp_path / "mixed")
+    assert "train 4 utterances" in record["extra"]
+    assert len(record["aligner"]) == 64
+    assert train_models(toy_corpus, tmp_path, cache) == last
+
+
+@pytest.mark.training
+def test_one_call_leads_to_a_network_that_streams(toy_corpus, cache, tmp_path, small):
+    last = train_streaming(toy_corpus, tmp_path, cache)
+    assert last.folder == tmp_path / "streaming-tuned"
+    records = [read_record(tmp_path / f"streaming-{name}") for name in ("pretrained", "tuned")]
     phases = [[epoch["phase"] for epoch in record["epochs"]] for record in records]
-    assert phases == [["growth", "training"], ["training"] * 2 + ["retraining"] * 2]
+    assert phases == [["growth", "training"], ["training", "retraining", "retraining"]]
     assert "train 4 utterances" in records[0]["extra"]
     assert "extra" not in records[1]
-    assert len(records[1]["start"]) == 64
-    assert train_models(toy_corpus, tmp_path, cache, streaming) == second
+    assert not records[1]["recipe"]["bidirectional"]
+    assert train_streaming(toy_corpus, tmp_path, cache) == last

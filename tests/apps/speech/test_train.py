@@ -10,10 +10,10 @@ from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
 from apps.speech.cost import cost_of
-from apps.speech.presets import PRESETS, preset
+from apps.speech.presets import PRESETS, preset, unpruned
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.train import _training_material, build_from, train
+from apps.speech.train import _started, _training_material, build_from, train
 from apps.speech.training import RunRecord
 from tests.apps.speech.conftest import TINY
 
@@ -49,9 +49,8 @@ def test_the_record_tells_phases_and_result(gp_run):
 def test_a_training_that_does_not_prune_ends_with_what_pruning_would_have_begun_with(
     gp_run, toy_corpus, cache, tmp_path
 ):
-    recipe = Recipe.from_json(read_record(gp_run.folder)["recipe"])
-    plan = dataclasses.replace(recipe.grow_and_prune, max_iterations=0)
-    run = train(dataclasses.replace(recipe, grow_and_prune=plan), toy_corpus, tmp_path, cache)
+    recipe = unpruned(Recipe.from_json(read_record(gp_run.folder)["recipe"]))
+    run = train(recipe, toy_corpus, tmp_path, cache)
     assert [e["phase"] for e in read_record(run.folder)["epochs"]] == ["growth", "training"]
     expected = load_keras(gp_run.folder / "grown.keras").get_weights()
     for name in ("grown", "model"):
@@ -181,6 +180,17 @@ def test_a_plan_out_of_range_is_named_before_anything_is_trained(changes, messag
 def test_an_unknown_preset_is_named():
     with pytest.raises(InputError, match="preset: got 'big'; expected one of demo"):
         preset("big")
+
+
+def test_a_network_of_plain_layers_goes_on_with_its_zeros_as_masks(tmp_path):
+    recipe = dataclasses.replace(TINY, grow_and_prune=GrowAndPruneRecipe(growth_epochs=1))
+    before = build_from(recipe)
+    hl.strip(before).save(tmp_path / "plain.keras")
+    other = dataclasses.replace(recipe, seed=1)
+    after = _started(build_from(other), tmp_path / "plain.keras")
+    for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert any(not kernel.mask.numpy().all() for kernel in hl.masked_kernels(after))
 
 
 def test_a_training_goes_on_from_another_network_of_its_architecture(
