@@ -98,7 +98,7 @@ def evaluate(args: argparse.Namespace) -> None:
     from apps.speech.metrics import score
     from apps.speech.recognizer import load_recognizer
 
-    if (args.out and not args.out.resolve().parent.is_dir()) or (args.out and args.out.is_dir()):
+    if args.out and (args.out.is_dir() or not args.out.resolve().parent.is_dir()):
         raise InputError(f"--out: got {args.out}; expected a file in a folder that exists")
     recognizer = load_recognizer(args.model)
     corpus = _corpus(args)
