@@ -13,7 +13,8 @@ from apps.speech.train import GROWN, Trained, train
 from apps.speech.utterance import Corpus
 
 EXTRA = "synthesised"
-ALIGNER, MIXED, TUNED, THINNED, REFINED = "aligner", "mixed", "tuned", "thinned", "refined"
+ALIGNER, MIXED, TUNED, THINNED = "aligner", "mixed", "tuned", "thinned"
+ACCURATE, COMPACT, POLISHED = "accurate", "compact", "polished"
 STREAMING_PRETRAINED, STREAMING_TUNED = "streaming-pretrained", "streaming-tuned"
 
 
@@ -28,9 +29,9 @@ def train_models(
     """Train AN4's networks, from what the corpus alone is too small for to what it is like.
 
     The preset `an4`, without its pruning, gives a network that finds the words in the recordings;
-    `an4-mixed`, without its pruning, learns from recordings, spliced words and synthesised speech;
-    `an4-tuned` goes on from there with the recordings alone, and prunes; so do `an4-thinned` and
-    `an4-refined` after it.
+    `an4-mixed`, without its pruning, learns from recordings, spliced words and synthesised speech.
+    `an4-tuned` goes on from there with the recordings alone, and prunes; `an4-thinned` prunes that
+    again. `an4-polished` trains what is left of each, and keeps a running average of the weights.
 
     Killed and started again, it goes on where it was.
 
@@ -40,7 +41,7 @@ def train_models(
         cache: Folder of the features' cache.
 
     Returns:
-        The last training. The last three keep the model of each pruning iteration.
+        The training of the compact network.
 
     Raises:
         InputError: A folder holds something else, or the corpus cannot be used.
@@ -61,7 +62,8 @@ def train_models(
     go_on = partial(_go_on, corpus, folder, cache)
     tuned = go_on(TUNED, mixed.folder / GROWN)
     thinned = go_on(THINNED, iteration_file(tuned.folder, 2))
-    return go_on(REFINED, iteration_file(thinned.folder, 1))
+    go_on(ACCURATE, iteration_file(tuned.folder, 2), POLISHED)
+    return go_on(COMPACT, iteration_file(thinned.folder, 1), POLISHED)
 
 
 def train_streaming(
@@ -91,10 +93,11 @@ def _go_on(
     cache: str | os.PathLike[str] | None,
     name: str,
     start: Path,
+    recipe: str | None = None,
 ) -> Trained:
-    """Train by the preset of a name, from another training's model."""
+    """Train from another training's model, by the preset of the folder's or another name."""
     return train(
-        preset(f"an4-{name}"),
+        preset(f"an4-{recipe or name}"),
         corpus,
         folder / name,
         cache,

@@ -76,7 +76,7 @@ def _train(add: Add) -> None:
         "--preset",
         choices=(
             *("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-thinned"),
-            *("an4-refined", "an4-streaming-pretrained", "an4-streaming-tuned"),
+            *("an4-polished", "an4-streaming-pretrained", "an4-streaming-tuned"),
         ),
         default="demo",
         help="sizes and schedule: the demo's compact network, its baseline, AN4's in one training"
@@ -209,10 +209,10 @@ def _demo(add: Add) -> None:
 def _an4(add: Add) -> None:
     command = add(
         "an4",
-        "from AN4's folder to its networks, by five trainings",
+        "from AN4's folder to its networks, by six trainings",
         "Synthesises what is mixed in, trains a network that finds the words in the recordings, one"
-        " that learns from all of it, and from that the networks themselves, in the folders tuned,"
-        " thinned and refined. Killed and started again it goes on where it was.",
+        " that learns from all of it, prunes it twice, and polishes what comes of either, in the"
+        " folders accurate and compact. Killed and started again it goes on where it was.",
     )
     command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
     command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
@@ -236,10 +236,9 @@ def _card(add: Add) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the model")
     command.add_argument(
         "--model",
-        default="compact.keras",
         metavar="FILE",
-        help="which of the training's files: compact.keras, or grown.keras, as it was before it was"
-        " pruned, or iteration-1.keras and so on",
+        help="which of the training's files: by default compact.keras, or model.keras where nothing"
+        " was pruned; grown.keras, as it was before it was pruned; iteration-1.keras and so on",
     )
     command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
     _cache(command)

@@ -17,7 +17,7 @@ from apps.common.files import written_beside
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record
 from apps.common.tables import markdown
-from apps.speech.ablations.fronts import Point, points
+from apps.speech.ablations.fronts import front_of
 from apps.speech.ablations.plots import plot_fronts
 from apps.speech.cost import Cost, cost_of
 from apps.speech.evaluate import recognize_all
@@ -63,7 +63,7 @@ def write_model(
     run: str | os.PathLike[str],
     folder: str | os.PathLike[str],
     corpus: Corpus,
-    model: str = COMPACT,
+    model: str | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
     """Export a model of a finished training and write its model card.
@@ -71,10 +71,11 @@ def write_model(
     Args:
         run: Folder of the training.
         folder: Gets `model.keras`, `model.tflite`, the SavedModel's folder `1`, `record.json`,
-            `training.png`, `front.png` and `README.md`.
+            `training.png`, `README.md` and, of a training that pruned, `front.png`.
         corpus: That of the training; its validation split is recognised with each file.
-        model: File in the run's folder: `compact.keras`, `grown.keras`, the best epoch before the
-            first pruning, or that of an iteration.
+        model: File in the run's folder: `compact.keras` (the default, of a training that did not
+            prune `model.keras`), `grown.keras`, the best epoch before the first pruning, or that of
+            an iteration.
         cache: Folder of the features' cache.
 
     Returns:
@@ -93,6 +94,8 @@ def write_model(
             f"{run}: was trained on {record['corpus']}, got {corpus.summary()}; give the --data-dir"
             " of the training"
         )
+    if model is None:
+        model = COMPACT if (run / COMPACT).exists() else KERAS
     export_recognizer(run / model, folder)
     network = compact(load_keras(run / model))
     with written_beside(folder / KERAS) as temporary:
@@ -100,18 +103,14 @@ def write_model(
     measured = _measure(network, folder, corpus, cache)
     shutil.copyfile(run / NAME, folder / NAME)
     plot_training({folder.name: record}, folder / CURVES)
-    plot_fronts({f"{run.name}, from grown to its last iteration": [_front(record)]}, folder / FRONT)
+    front = front_of(record)
+    if front:
+        plot_fronts({f"{run.name}, from grown to its last iteration": [front]}, folder / FRONT)
     with written_beside(folder / CARD) as temporary:
         temporary.write_text(
             card(record, measured, folder.name, f"{run.name}/{model}"), encoding="utf-8"
         )
-    return [folder / name for name in (CARD, NAME, *EXPORTED, CURVES, FRONT)]
-
-
-def _front(record: dict[str, Any]) -> list[Point]:
-    names = ("phase", "iteration", "val_word_errors", "connections")
-    epochs = {name: [entry[name] for entry in record["epochs"]] for name in names}
-    return points({"epochs": epochs, "result": record["result"]})
+    return [folder / n for n in (CARD, NAME, *EXPORTED, CURVES, *([FRONT] if front else []))]
 
 
 def _measure(
@@ -209,6 +208,12 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
             " other origin, too:\n"
             f"{AN4_EXTRA['train']:,} utterances of eSpeak's voices (`apps/speech/README.md`)."
         )
+    front = ""
+    if front_of(record):
+        front = f""" What it
+reached on the way from the grown network to its last iteration:
+
+![WER over connections]({FRONT})"""
     return f"""# {name}
 
 Recognises AN4's spelled words, numbers, dates and commands.
@@ -218,10 +223,7 @@ Recognises AN4's spelled words, numbers, dates and commands.
 
 {markdown(("file", "what", "bytes", "WER, validation speakers"), rows)}
 
-`record.json` has every epoch of the training (`training.png` draws them) and the recipe. What it
-reached on the way from the grown network to its last iteration:
-
-![WER over connections]({FRONT})
+`record.json` has every epoch of the training (`training.png` draws them) and the recipe.{front}
 
 ```
 python -m apps.speech transcribe{live} recording.wav --model saved_models/{name}/{TFLITE}

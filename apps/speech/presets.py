@@ -128,8 +128,8 @@ PRESETS: dict[str, Recipe] = {
     "an4-thinned": _planned(
         _AN4_TUNED, {"epochs": 14}, structures=("connection",), max_iterations=1
     ),
-    "an4-refined": _planned(
-        _AN4_TUNED, {"epochs": 10}, structures=("connection", "neuron"), retrain_epochs=10
+    "an4-polished": dataclasses.replace(
+        _AN4_TUNED, epochs=20, averaged=0.9995, grow_and_prune=None
     ),
     "an4-streaming-pretrained": dataclasses.replace(
         _AN4,
@@ -142,9 +142,9 @@ PRESETS: dict[str, Recipe] = {
 }
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
 for AN4 in one training, `an4-mixed` for AN4 with spliced words and another corpus beside,
-`an4-tuned` to go on from that with the recordings alone, `an4-thinned` and `an4-refined` from that
-once and twice more; `an4-streaming-pretrained`, with another corpus beside, and
-`an4-streaming-tuned` for a network that listens while somebody speaks."""
+`an4-tuned` to go on from that with the recordings alone, `an4-thinned` from that once more,
+`an4-polished` from what has been pruned; `an4-streaming-pretrained`, with another corpus beside,
+and `an4-streaming-tuned` for a network that listens while somebody speaks."""
 
 
 def unpruned(recipe: Recipe) -> Recipe:

@@ -163,8 +163,10 @@ def _digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
 def _started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRecognizer:
     """Give a network the weights, masks included, of another of its architecture."""
     other = load_keras(start)
-    if hl.masked_kernels(model) and not hl.masked_kernels(other):
+    if not hl.masked_kernels(other):
         other = _masked(other)
+    if len(hl.masked_kernels(model)) < len(hl.masked_kernels(other)):
+        model = hl.sparsify(model, 0.0)  # what was pruned stays so in a training without pruning
     shapes, found = ([w.shape for w in network.weights] for network in (model, other))
     if shapes != found:
         raise InputError(

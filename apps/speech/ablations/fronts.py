@@ -46,6 +46,15 @@ def points(record: dict[str, Any], cost: str = "connections") -> list[Point]:
     return list(zip(costs, rates, strict=True))
 
 
+def front_of(record: dict[str, Any]) -> list[Point]:
+    """Return the front of a training from its own `record.json`; empty where it did not prune."""
+    if record["epochs"][-1].get("phase") != "retraining":
+        return []
+    names = ("phase", "iteration", "val_word_errors", "connections")
+    epochs = {name: [entry[name] for entry in record["epochs"]] for name in names}
+    return points({"epochs": epochs, "result": record["result"]})
+
+
 def mean(fronts: Sequence[Sequence[Point]]) -> list[Point]:
     """Return the mean of several seeds' fronts, iteration by iteration; the geometric of costs.
 

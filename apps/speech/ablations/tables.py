@@ -10,6 +10,7 @@ from typing import Any
 from apps.common.errors import InputError
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
+from apps.common.record import read_record
 from apps.common.tables import markdown
 from apps.speech.ablations import fronts
 from apps.speech.ablations.plots import plot_fronts
@@ -48,8 +49,19 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
     plots = [
         plot_fronts(_fronts("growth", records), results / "fronts.png"),
         plot_fronts(_fronts("latency", records, "ms"), results / "latency.png", "milliseconds"),
+        plot_fronts(_an4_fronts(results.parent), results.parent / "an4.png"),
     ]
     return [readme, *(path for path in plots if path)]
+
+
+def _an4_fronts(folder: Path) -> dict[str, list[list[fronts.Point]]]:
+    """The fronts of all trainings on AN4 in a folder; a point of those that did not prune."""
+    found = {}
+    for path in sorted(folder.glob("an4*.json")):
+        record = read_record(path)
+        result = record["result"]
+        found[path.stem] = [fronts.front_of(record) or [(result["connections"], result["wer"])]]
+    return found
 
 
 def plain(name: str, what: str) -> Callable[[Records], str]:

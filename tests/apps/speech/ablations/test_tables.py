@@ -6,10 +6,10 @@ import pytest
 
 from apps.common.errors import InputError
 from apps.common.files import write_json
-from apps.speech.ablations.fronts import Cost, least_cost, least_error, mean, points
+from apps.speech.ablations.fronts import Cost, front_of, least_cost, least_error, mean, points
 from apps.speech.ablations.records import add_records, read_results, small
 from apps.speech.ablations.rows import TABLES
-from apps.speech.ablations.tables import NONE, PARTS, write_tables
+from apps.speech.ablations.tables import NONE, PARTS, _an4_fronts, write_tables
 from apps.speech.cli import RESULTS, main
 
 WORDS = 1000
@@ -209,6 +209,21 @@ def test_a_record_keeps_what_tables_need_in_few_digits():
     assert json.dumps(kept["epochs"]["val_word_errors"]) == "[7, 7]"
     assert "wer" not in kept["result"]
     assert "events" not in kept["epochs"]
+
+
+def test_a_training_that_did_not_prune_has_no_front_but_a_point(tmp_path):
+    names = ("phase", "iteration", "val_word_errors", "connections")
+    rows = [("training", 0, 4, 60), ("retraining", 0, 6, 40), ("retraining", 0, 5, 40)]
+    epochs = [dict(zip(names, row, strict=True)) for row in rows]
+    result = {"words": {"errors": 5, "total": 10}, "wer": 0.5, "connections": 40}
+    assert front_of({"epochs": epochs[:1], "result": result}) == []
+    assert front_of({"epochs": epochs, "result": result}) == [(60.0, 0.4), (40.0, 0.5)]
+    write_json(tmp_path / "an4-plain.json", {"epochs": [{"val_word_errors": 5}], "result": result})
+    write_json(tmp_path / "an4-pruned.json", {"epochs": epochs, "result": result})
+    assert _an4_fronts(tmp_path) == {
+        "an4-plain": [[(40, 0.5)]],
+        "an4-pruned": [[(60.0, 0.4), (40.0, 0.5)]],
+    }
 
 
 def test_records_that_cannot_be_used_are_named(tmp_path):
