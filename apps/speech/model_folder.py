@@ -208,9 +208,9 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
             " other origin, too:\n"
             f"{AN4_EXTRA['train']:,} utterances of eSpeak's voices (`apps/speech/README.md`)."
         )
-    front = ""
+    front = "It pruned\nnothing; `apps/speech/README.md` has the fronts of the trainings before it."
     if front_of(record):
-        front = f""" What it
+        front = f"""What it
 reached on the way from the grown network to its last iteration:
 
 ![WER over connections]({FRONT})"""
@@ -223,7 +223,7 @@ Recognises AN4's spelled words, numbers, dates and commands.
 
 {markdown(("file", "what", "bytes", "WER, validation speakers"), rows)}
 
-`record.json` has every epoch of the training (`training.png` draws them) and the recipe.{front}
+`record.json` has every epoch of the training (`training.png` draws them) and the recipe. {front}
 
 ```
 python -m apps.speech transcribe{live} recording.wav --model saved_models/{name}/{TFLITE}
