@@ -168,8 +168,8 @@ def preset(name: str, **changes: Any) -> Recipe:
 
     Example:
 
-    >>> preset("demo", cell="lstm").cell
-    'lstm'
+    >>> preset("demo", layers=2).layers
+    2
     """
     if name not in PRESETS:
         raise InputError(f"preset: got {name!r}; expected one of {', '.join(PRESETS)}")
