@@ -61,8 +61,9 @@ def train_models(
     )
     go_on = partial(_go_on, corpus, folder, cache)
     tuned = go_on(TUNED, mixed.folder / GROWN)
-    thinned = go_on(THINNED, iteration_file(tuned.folder, 2))
-    go_on(ACCURATE, iteration_file(tuned.folder, 2), POLISHED)
+    pruned = iteration_file(tuned.folder, 2)
+    thinned = go_on(THINNED, pruned)
+    go_on(ACCURATE, pruned, POLISHED)
     return go_on(COMPACT, iteration_file(thinned.folder, 1), POLISHED)
 
 

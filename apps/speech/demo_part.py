@@ -15,6 +15,7 @@ from typing import Any
 
 from apps.common.files import write_json
 from apps.common.memory import keep_freed_memory
+from apps.common.progress import say
 
 RESULT = "rows.json"
 
@@ -114,7 +115,7 @@ def _measure(name: str, model: Path, saved_model: bool, loop: bool, corpus: Any,
 
 
 def _say(job: dict[str, Any], text: str) -> None:
-    print(f"{job['label']}: {text}", file=sys.stderr, flush=True)
+    say(f"{job['label']}: {text}")
 
 
 def main(path: str) -> None:

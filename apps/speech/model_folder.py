@@ -30,7 +30,7 @@ from apps.speech.presets import AN4_EXTRA
 from apps.speech.recipe import Recipe
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.report import CURVES, plot_training
-from apps.speech.train import COMPACT
+from apps.speech.train import product
 from apps.speech.utterance import Corpus
 
 CARD, KERAS, FRONT = "README.md", "model.keras", "front.png"
@@ -95,7 +95,7 @@ def write_model(
             " of the training"
         )
     if model is None:
-        model = COMPACT if (run / COMPACT).exists() else KERAS
+        model = product(run, Recipe.from_json(record["recipe"])).name
     export_recognizer(run / model, folder)
     network = compact(load_keras(run / model))
     with written_beside(folder / KERAS) as temporary:

@@ -155,9 +155,7 @@ def unpruned(recipe: Recipe) -> Recipe:
     >>> unpruned(preset("an4")).expected_epochs()
     30
     """
-    assert recipe.grow_and_prune is not None
-    plan = dataclasses.replace(recipe.grow_and_prune, max_iterations=0)
-    return dataclasses.replace(recipe, grow_and_prune=plan)
+    return _planned(recipe, {}, max_iterations=0)
 
 
 def preset(name: str, **changes: Any) -> Recipe:

@@ -135,7 +135,7 @@ def train(
         if teacher is not None:
             model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
         _fit(model, recipe, material, valid, folder, facts, label, drop_impossible, keep_iterations)
-    return Trained(folder, _product(folder, recipe), read_record(folder)["result"])
+    return Trained(folder, product(folder, recipe), read_record(folder)["result"])
 
 
 def _helper(
@@ -325,12 +325,13 @@ def _result(folder: Path, recipe: Recipe, valid: Material) -> dict[str, Any]:
     """What came of a run: the counts of its model, masks included, and its error rates."""
     counts = hl.summary(load_keras(folder / MODEL), print_fn=None).to_dict()
     rates = error_rates(
-        Recognition(load_keras(_product(folder, recipe))), scoring_data(valid), recipe.alphabet
+        Recognition(load_keras(product(folder, recipe))), scoring_data(valid), recipe.alphabet
     )
     return {**{name: counts[name] for name in ("connections", "sparsity")}, **rates.as_dict()}
 
 
-def _product(folder: Path, recipe: Recipe) -> Path:
+def product(folder: Path, recipe: Recipe) -> Path:
+    """Return the file to use of a training's folder: see `Trained.model`."""
     return folder / (COMPACT if recipe.grow_and_prune else MODEL)
 
 
