@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 import hlstm_tf as hl
+from apps.common.alone import only_training
 from apps.common.backup import Backup
 from apps.common.errors import InputError
 from apps.common.files import write_json, written_beside
@@ -67,7 +68,7 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
         folder: Of the run: new, empty, or that of the same recipe.
 
     Raises:
-        InputError: The folder holds another run.
+        InputError: The folder holds another run, or another process trains there.
         FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
     """
     folder = Path(folder)
@@ -78,12 +79,13 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
     }
     _check_folder(folder, facts)
     if "result" not in _record(folder):
-        keras.utils.set_random_seed(recipe.seed)
-        if not (folder / NAME).exists():
-            write_json(folder / NAME, {**facts, "versions": versions(), "epochs": []})
-        teacher = _teacher(recipe, splits, folder) if recipe.teacher_epochs else None
-        model = _staged(recipe, splits, folder, teacher)
-        _finish(model, splits, folder)
+        with only_training(folder, folder / STATE):
+            keras.utils.set_random_seed(recipe.seed)
+            if not (folder / NAME).exists():
+                write_json(folder / NAME, {**facts, "versions": versions(), "epochs": []})
+            teacher = _teacher(recipe, splits, folder) if recipe.teacher_epochs else None
+            model = _staged(recipe, splits, folder, teacher)
+            _finish(model, splits, folder)
     return Trained(folder, folder / COMPACT, read_record(folder)["result"])
 
 

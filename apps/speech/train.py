@@ -19,6 +19,7 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
+from apps.common.alone import only_training
 from apps.common.backup import Backup
 from apps.common.errors import InputError
 from apps.common.files import written_beside
@@ -113,8 +114,8 @@ def train(
         keep_iterations: Keep the model of each pruning iteration, not only the last.
 
     Raises:
-        InputError: The folder holds another run, a corpus cannot be used, or an aligner or a
-            teacher is missing or was given for nothing.
+        InputError: The folder holds another run or another process trains there, a corpus cannot
+            be used, or an aligner or a teacher is missing or was given for nothing.
         FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
     """
     folder = Path(folder)
@@ -125,16 +126,18 @@ def train(
     facts |= _helper("teacher", teacher, "teacher_share", recipe.teacher_share)
     facts |= _digest("start", start)
     _check_folder(folder, facts)
-    keras.utils.set_random_seed(recipe.seed)
     if not _finished(folder):
-        valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
-        material = _training_material(recipe, corpus, extra, aligner, cache)
-        model = build_from(recipe)
-        if start is not None:
-            model = _started(model, start)
-        if teacher is not None:
-            model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
-        _fit(model, recipe, material, valid, folder, facts, label, drop_impossible, keep_iterations)
+        with only_training(folder, folder / STATE):
+            keras.utils.set_random_seed(recipe.seed)
+            valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
+            material = _training_material(recipe, corpus, extra, aligner, cache)
+            model = build_from(recipe)
+            if start is not None:
+                model = _started(model, start)
+            if teacher is not None:
+                model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
+            options = (label, drop_impossible, keep_iterations)
+            _fit(model, recipe, material, valid, folder, facts, *options)
     return Trained(folder, product(folder, recipe), read_record(folder)["result"])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
+from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.record import read_record
 from apps.digits.cost import cost_of
@@ -92,6 +93,14 @@ def test_a_folder_of_another_recipe_is_refused(trained, splits):
     other = Recipe(**{**vars(TINY), "seed": 4})
     with pytest.raises(InputError, match="another recipe; give another --out"):
         train(other, splits, trained.folder)
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(splits, tmp_path):
+    with (
+        alone(tmp_path / "state"),
+        pytest.raises(InputError, match="another process is training there; wait for it"),
+    ):
+        train(TINY, splits, tmp_path)
 
 
 class Stopped(BaseException):

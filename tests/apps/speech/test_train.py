@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
+from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
@@ -95,6 +96,15 @@ def test_another_training_in_the_folder_is_refused(gp_run, toy_corpus, cache):
     other = dataclasses.replace(recipe, seed=5)
     with pytest.raises(InputError, match="holds a training with another recipe"):
         train(other, toy_corpus, gp_run.folder, cache)
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(toy_corpus, cache, tmp_path):
+    with (
+        alone(tmp_path / "run" / "state"),
+        pytest.raises(InputError, match="run: another process is training there; wait for it"),
+    ):
+        train(TINY, toy_corpus, tmp_path / "run", cache)
+    assert not (tmp_path / "run" / "record.json").exists()
 
 
 @pytest.mark.training
