@@ -98,7 +98,8 @@ class Pruning:
             recurrent states, which `shrink` then removes: see `hl.Neuron` and `hl.Unit`), a block
             as "1x4", a pattern as "2:4", or a `Structure`. A tuple gives the first iterations one
             each, and the last of it to all that follow: ("unit", "neuron", "connection") narrows
-            the states, then the gates, and thins what is left.
+            the states, then the gates, and thins what is left. An iteration that finds nothing to
+            remove takes the next of them.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
         learning_rate: Learning rate of the retraining epochs. Default `None`: the optimizer's own
             goes on, a schedule of it included. A number holds for all of them. A callable takes the
@@ -199,15 +200,14 @@ class Pruning:
         """The finest step tried."""
         return self.step / 8 if self.min_step is None else self.min_step
 
-    def rules(self) -> list[Rule]:
-        """The score, structure and distribution of the first iterations, as objects."""
-        several = self.structure if isinstance(self.structure, tuple) else (self.structure,)
-        return [Rule.of(self.score, structure, self.distribution) for structure in several]
+    def rules(self, iteration: int = 0) -> list[Rule]:
+        """The score, structure and distribution of an iteration, from 0, and of those after it.
 
-    def rule(self, iteration: int) -> Rule:
-        """Those of an iteration, counted from 0."""
-        rules = self.rules()
-        return rules[min(iteration, len(rules) - 1)]
+        The last is that of all that follow.
+        """
+        several = self.structure if isinstance(self.structure, tuple) else (self.structure,)
+        left = several[min(iteration, len(several) - 1) :]
+        return [Rule.of(self.score, structure, self.distribution) for structure in left]
 
     def rate(self, epoch: int) -> float | None:
         """The learning rate of an iteration's retraining epoch; `None` to leave it alone."""

@@ -117,8 +117,9 @@ class Stage:
         pruning = self.plan.pruning
         assert pruning is not None
         where = f"pruning after epoch {self.epochs - 1}"
-        step, rule = self.progress.step, pruning.rule(self.progress.iteration)
-        if prune_model(self.source, rule, where, self.epochs, ratio=step):
+        step, rules = self.progress.step, pruning.rules(self.progress.iteration)
+        # Gates that are too narrow to lose a neuron still have connections to lose.
+        if any(prune_model(self.source, r, where, self.epochs, ratio=step) for r in rules):
             self.current = self.best = None
         else:
             nothing_left(self.progress)

@@ -252,6 +252,20 @@ def test_grow_and_prune_narrows_gates_first_and_thins_them_after() -> None:
         hl.Pruning(structure=())
 
 
+def test_an_iteration_that_finds_no_neuron_takes_connections() -> None:
+    model = gated_model((8,))  # the least width: 8 less a quarter is rounded up to 8
+    x, y = data()
+    pruning = hl.Pruning(
+        step=0.25, retrain_epochs=1, structure=("neuron", "connection"), max_iterations=1
+    )
+    before = hl.summary(model, print_fn=None).connections
+    gp = hl.GrowAndPrune((x, y), None, pruning, threshold=1e9, train_epochs=0, verbose=0)
+    model.fit(x, y, validation_data=(x, y), epochs=5, callbacks=[gp], verbose=0)
+    assert gp.progress.reason == "1 iterations are complete"
+    # A quarter, and what is left of the neurons that lost an end by it.
+    assert before / 2 < hl.summary(model, print_fn=None).connections <= before * 0.75
+
+
 def test_a_schedule_narrows_gates() -> None:
     model = gated_model((32,))
     x, y = data()
