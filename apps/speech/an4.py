@@ -60,10 +60,10 @@ def read_an4(
         'an4: train 819 utterances, ...'
     """
     directory = Path(directory)
-    if not (directory / "etc").is_dir():
+    if not is_an4(directory):
         raise InputError(
-            f"{directory}: no folder etc; expected AN4's official layout (etc/*.fileids,"
-            " etc/*.transcription, wav/)"
+            f"{directory}: has no etc/an4_train.fileids; expected AN4 in its official layout"
+            " (etc/*.fileids, etc/*.transcription, wav/)"
         )
     training = _read_list(directory, "train", alphabet)
     test: list[Utterance] = []

@@ -15,7 +15,7 @@ from apps.common.command_line import tell
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.speech.alphabet import Alphabet
-from apps.speech.an4 import is_an4, read_an4
+from apps.speech.an4 import read_an4
 from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
 from apps.speech.decode import Search, beam, greedy
@@ -225,7 +225,7 @@ def an4(args: argparse.Namespace) -> None:
     from apps.common.rate import Rate
     from apps.speech.an4_models import train_models, train_streaming
 
-    corpus = _an4(args)
+    corpus = read_an4(args.data_dir)
     keep_freed_memory()
     train_all = train_streaming if args.streaming else train_models
     result = train_all(corpus, args.out, args.cache_dir)
@@ -238,7 +238,8 @@ def card(args: argparse.Namespace) -> None:
     """Export a model with its card."""
     from apps.speech.model_folder import write_model
 
-    for path in write_model(args.run, args.out, _an4(args), args.model, args.cache_dir):
+    corpus = read_an4(args.data_dir)
+    for path in write_model(args.run, args.out, corpus, args.model, args.cache_dir):
         print(path)
 
 
@@ -282,14 +283,6 @@ def _corpus(args: argparse.Namespace) -> Corpus:
         return open_corpus(args.data_dir)
     # What `prepare` made with parameters of its own is taken as it is.
     return open_corpus(CORPUS) if CORPUS.exists() else synthesise(CORPUS)
-
-
-def _an4(args: argparse.Namespace) -> Corpus:
-    if not is_an4(args.data_dir):
-        raise InputError(
-            f"{args.data_dir}: has no etc/an4_train.fileids; expected AN4 in its official layout"
-        )
-    return read_an4(args.data_dir)
 
 
 def _some(utterances: Sequence[Utterance], number: int) -> list[Utterance]:

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_sphere_and_raw_editions_hold_the_same_samples(folder, tmp_path_factory)
 @pytest.mark.parametrize("name", ["an4_train.fileids", "an4_train.transcription"])
 def test_a_missing_list_is_named(folder, name):
     (folder / "etc" / name).unlink()
-    with pytest.raises(InputError, match=f"{name}: no such file"):
+    with pytest.raises(InputError, match=re.escape(f"etc/{name}")):
         read(folder)
 
 
@@ -104,7 +105,7 @@ def test_a_test_list_without_transcripts_is_named(folder):
 
 
 def test_another_folder_is_not_an4(tmp_path):
-    with pytest.raises(InputError, match="no folder etc"):
+    with pytest.raises(InputError, match=r"has no etc/an4_train\.fileids"):
         read_an4(tmp_path)
     assert not an4.is_an4(tmp_path)
 
