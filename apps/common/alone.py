@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from apps.common.errors import InputError
-
 try:
     import fcntl
 except ImportError:  # not on Windows; there nobody else is expected
@@ -46,22 +44,3 @@ def alone(folder: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-@contextlib.contextmanager
-def only_training(folder: Path, state: Path) -> Iterator[None]:
-    """Keep a training's folder to this process while the training goes on.
-
-    Args:
-        folder: Of the run.
-        state: The folder in it that a finished training has no longer; locked.
-
-    Raises:
-        InputError: Another process trains there.
-    """
-    with alone(state) as ours:
-        if not ours:
-            raise InputError(
-                f"{folder}: another process is training there; wait for it, or give another --out"
-            )
-        yield

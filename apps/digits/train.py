@@ -19,13 +19,12 @@ import keras
 import numpy as np
 
 import hlstm_tf as hl
-from apps.common.alone import only_training
 from apps.common.backup import Backup
-from apps.common.errors import InputError
 from apps.common.files import write_json, written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record, versions
+from apps.common.run_folder import check_run, finished, only_training
 from apps.digits.batches import scoring_data, training_data
 from apps.digits.cost import cost_of
 from apps.digits.evaluate import errors
@@ -77,8 +76,8 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
         "recipe": recipe.to_json(),
         "data": {name: sizes[name] for name in ("train", "valid")},
     }
-    _check_folder(folder, facts)
-    if "result" not in _record(folder):
+    check_run(folder, facts)
+    if not finished(folder):
         with only_training(folder, folder / STATE):
             keras.utils.set_random_seed(recipe.seed)
             if not (folder / NAME).exists():
@@ -297,21 +296,6 @@ def figures(model: keras.Model, splits: Splits) -> dict[str, Any]:
 def _save(model: keras.Model, path: Path) -> None:
     with written_beside(path) as temporary:
         model.save(temporary, include_optimizer=False)
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    return read_record(folder) if (folder / NAME).exists() else {}
-
-
-def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
-    if folder.is_file():
-        raise InputError(f"{folder}: is a file; expected a folder for the training")
-    earlier = _record(folder)
-    for name, value in facts.items():
-        if earlier and earlier.get(name) != value:
-            raise InputError(
-                f"{folder}: holds a training with another {name}; give another --out, or delete it"
-            )
 
 
 class _Lines(keras.callbacks.Callback):

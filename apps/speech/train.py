@@ -19,13 +19,13 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
-from apps.common.alone import only_training
 from apps.common.backup import Backup
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.progress import say
-from apps.common.record import NAME, read_record
+from apps.common.record import read_record
+from apps.common.run_folder import check_run, finished, only_training
 from apps.speech.distillation import Teacher
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.iterations import IterationModels, iteration_files
@@ -34,6 +34,7 @@ from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.splice import spliced
+from apps.speech.start import started
 from apps.speech.training import BestModel, EpochLines, RunRecord, SwapBack, WordErrorRate
 from apps.speech.utterance import Corpus
 
@@ -125,15 +126,15 @@ def train(
     facts |= _helper("aligner", aligner, "spliced", recipe.spliced)
     facts |= _helper("teacher", teacher, "teacher_share", recipe.teacher_share)
     facts |= _digest("start", start)
-    _check_folder(folder, facts)
-    if not _finished(folder):
+    check_run(folder, facts, _as_today)
+    if not finished(folder):
         with only_training(folder, folder / STATE):
             keras.utils.set_random_seed(recipe.seed)
             valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
             material = _training_material(recipe, corpus, extra, aligner, cache)
             model = build_from(recipe)
             if start is not None:
-                model = _started(model, start)
+                model = started(model, start)
             if teacher is not None:
                 model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
             options = (label, drop_impossible, keep_iterations)
@@ -161,31 +162,6 @@ def _digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
     if not Path(path).is_file():
         raise InputError(f"{name}: {path}: no such file; expected a .keras model")
     return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-
-
-def _started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRecognizer:
-    """Give a network the weights, masks included, of another of its architecture."""
-    other = load_keras(start)
-    if not hl.masked_kernels(other):
-        other = _masked(other)
-    if len(hl.masked_kernels(model)) < len(hl.masked_kernels(other)):
-        model = hl.sparsify(model, 0.0)  # what was pruned stays so in a training without pruning
-    shapes, found = ([w.shape for w in network.weights] for network in (model, other))
-    if shapes != found:
-        raise InputError(
-            f"start: {start} has another architecture than the recipe, or masks where that has"
-            " none; give a model that was trained with the same layers and widths"
-        )
-    model.set_weights(other.get_weights())
-    return model
-
-
-def _masked(compact: keras.Model) -> keras.Model:
-    """Return a model of plain layers with masks: what is zero in it was pruned."""
-    model = hl.sparsify(compact, 0.0)
-    for kernel in hl.masked_kernels(model):
-        kernel.mask.assign(keras.ops.not_equal(kernel.variable, 0))
-    return model
 
 
 def _training_material(
@@ -338,29 +314,8 @@ def product(folder: Path, recipe: Recipe) -> Path:
     return folder / (COMPACT if recipe.grow_and_prune else MODEL)
 
 
-def _check_folder(folder: Path, facts: dict[str, Any]) -> None:
-    if folder.is_file():
-        raise InputError(f"{folder}: is a file; expected a folder for the training")
-    if not (folder / NAME).exists():
-        return
-    earlier = read_record(folder)
-    for name, value in facts.items():
-        known = earlier.get(name)
-        if name == "recipe":
-            # A recipe of an earlier version may lack fields that have their defaults.
-            known = _as_today(known)
-        if known != value:
-            raise InputError(
-                f"{folder}: holds a training with another {name}; give another --out, or delete it"
-            )
-
-
 def _as_today(recipe: Any) -> dict[str, Any] | None:
     try:
         return Recipe.from_json(recipe).to_json()
     except (KeyError, TypeError, InputError):
         return None
-
-
-def _finished(folder: Path) -> bool:
-    return (folder / NAME).exists() and "result" in read_record(folder)

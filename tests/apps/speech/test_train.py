@@ -14,7 +14,8 @@ from apps.speech.cost import cost_of
 from apps.speech.presets import PRESETS, preset, unpruned
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.train import _started, _training_material, build_from, train
+from apps.speech.start import started
+from apps.speech.train import _training_material, build_from, train
 from apps.speech.training import RunRecord
 from tests.apps.speech.conftest import TINY
 
@@ -197,7 +198,7 @@ def test_a_network_of_plain_layers_goes_on_with_its_zeros_as_masks(tmp_path):
     before = build_from(recipe)
     hl.strip(before).save(tmp_path / "plain.keras")
     other = dataclasses.replace(recipe, seed=1)
-    after = _started(build_from(other), tmp_path / "plain.keras")
+    after = started(build_from(other), tmp_path / "plain.keras")
     for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert any(not kernel.mask.numpy().all() for kernel in hl.masked_kernels(after))
