@@ -116,7 +116,6 @@ TABLES: dict[str, Table] = {
         (
             GP,
             Row("gp-random", "growth at random, then pruning", _gp(growth_score="random")),
-            Row("gp-longer", "growth by gradient for 10 epochs, not 3", _gp(growth_epochs=10)),
             Row("gp-static", "sparse seed without growth, then pruning", _gp(growth_epochs=0)),
             PRUNING,
         ),
