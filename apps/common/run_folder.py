@@ -28,7 +28,9 @@ def check_run(
     if folder.is_file():
         raise InputError(f"{folder}: is a file; expected a folder for the training")
     earlier = _record(folder)
-    for name, value in facts.items() if earlier else ():
+    if not earlier:
+        return
+    for name, value in facts.items():
         known = as_today(earlier.get(name)) if name == "recipe" else earlier.get(name)
         if known != value:
             raise InputError(
@@ -42,11 +44,10 @@ def finished(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def only_training(folder: Path, state: Path) -> Iterator[None]:
+def only_training(state: Path) -> Iterator[None]:
     """Keep a training's folder to this process while the training goes on.
 
     Args:
-        folder: Of the run.
         state: The folder in it that a finished training has no longer; locked.
 
     Raises:
@@ -55,7 +56,8 @@ def only_training(folder: Path, state: Path) -> Iterator[None]:
     with alone(state) as ours:
         if not ours:
             raise InputError(
-                f"{folder}: another process is training there; wait for it, or give another --out"
+                f"{state.parent}: another process is training there; wait for it, or give another"
+                " --out"
             )
         yield
 

@@ -78,7 +78,7 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
     }
     check_run(folder, facts)
     if not finished(folder):
-        with only_training(folder, folder / STATE):
+        with only_training(folder / STATE):
             keras.utils.set_random_seed(recipe.seed)
             if not (folder / NAME).exists():
                 write_json(folder / NAME, {**facts, "versions": versions(), "epochs": []})

@@ -128,7 +128,7 @@ def train(
     facts |= _digest("start", start)
     check_run(folder, facts, _as_today)
     if not finished(folder):
-        with only_training(folder, folder / STATE):
+        with only_training(folder / STATE):
             keras.utils.set_random_seed(recipe.seed)
             valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
             material = _training_material(recipe, corpus, extra, aligner, cache)
@@ -137,8 +137,10 @@ def train(
                 model = started(model, start)
             if teacher is not None:
                 model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
-            options = (label, drop_impossible, keep_iterations)
-            _fit(model, recipe, material, valid, folder, facts, *options)
+            _fit(
+                model, recipe, material, valid, folder, facts, label, drop_impossible,
+                keep_iterations,
+            )  # fmt: skip
     return Trained(folder, product(folder, recipe), read_record(folder)["result"])
 
 
