@@ -1,4 +1,4 @@
-"""One growth, or one pruning, of a whole model: scores, rule, cascade, mask edit."""
+"""One growth of a whole model: scores, rule, mask edit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,13 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import (
-    Whole,
-    edit_masks,
-    grow_all,
-    prune_all,
-    prune_all_to,
-)
+from hlstm_tf.sparsity import edit_masks, grow_all
 
 from .epoch_gradients import EpochGradients
-from .gate_neurons import cascade_gates, fold_constants
 from .growth_score import DenseGradients, require_masked_kernels
 from .input_sizes import input_sizes
 from .output_sizes import output_sizes
 from .rule import Rule
-from .whole_neurons import prune_wholes
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 
@@ -166,15 +158,18 @@ def grow_model(
     """
     scores = source.scores(rule, event, where)
     kernels = list(scores)
-    masks = _split(kernels, {k: k.to_matrices(k.mask) for k in kernels})
+    masks = split_matrices(kernels, {k: k.to_matrices(k.mask) for k in kernels})
     all_of = {k: np.ones(k.shape, dtype=bool) for k in kernels} | dict(rooms or {})
     inside = [
         np.ix_(room.any(axis=1), room.any(axis=0))
-        for room in _split(kernels, {k: k.to_matrices(all_of[k]) for k in kernels})
+        for room in split_matrices(kernels, {k: k.to_matrices(all_of[k]) for k in kernels})
     ]
     grown = grow_all(
         [mask[places] for mask, places in zip(masks, inside, strict=True)],
-        [score[places] for score, places in zip(_split(kernels, scores), inside, strict=True)],
+        [
+            score[places]
+            for score, places in zip(split_matrices(kernels, scores), inside, strict=True)
+        ],
         ratio,
         rule.structure,
         rule.distribution,
@@ -187,61 +182,7 @@ def grow_model(
     )
     for mask, places, new in zip(masks, inside, grown, strict=True):
         mask[places] = new
-    return edit_masks(_join(kernels, masks), optimizer=source.model.optimizer)
-
-
-def prune_model(
-    source: ScoreSource,
-    rule: Rule,
-    where: str,
-    event: int = 0,
-    ratio: float | None = None,
-    sparsity: float | None = None,
-) -> int:
-    """Removes connections by the pruning rule, and neurons that died of it; returns how many.
-
-    Args:
-        source: Where scores come from.
-        rule: What ranks, comes and goes together, and shares.
-        where: What the pruning is, to name it in an error.
-        event: Number of the pruning.
-        ratio: The part of the existing connections to remove, or
-        sparsity: the overall sparsity to reach.
-    """
-    scores = source.scores(rule, event, where)
-    kernels = list(scores)
-    if isinstance(rule.structure, Whole):
-        masks = {k: keras.ops.convert_to_numpy(k.mask) for k in kernels}
-        own = rule.score.of_neurons
-        edits = prune_wholes(source.model, masks, scores, rule.structure, ratio, sparsity, own)
-    else:
-        edits = _pruned(kernels, scores, rule, ratio, sparsity)
-    optimizer = source.model.optimizer
-    removed = edit_masks(edits, optimizer=optimizer)
-    swept = cascade_gates(edits)
-    # Between the two edits a neuron that hears nothing still puts out its bias' constant.
-    fold_constants(edits, swept)
-    return removed + edit_masks(swept, optimizer=optimizer)
-
-
-def _pruned(
-    kernels: Sequence[MaskedKernel],
-    scores: Arrays,
-    rule: Rule,
-    ratio: float | None,
-    sparsity: float | None,
-) -> dict[MaskedKernel, np.ndarray]:
-    prune, amount = (prune_all, ratio) if sparsity is None else (prune_all_to, sparsity)
-    assert amount is not None
-    masks = prune(
-        _split(kernels, {k: k.to_matrices(k.mask) for k in kernels}),
-        _split(kernels, scores),
-        amount,
-        rule.structure,
-        rule.distribution,
-        kernel_shapes(kernels),
-    )
-    return _join(kernels, masks)
+    return edit_masks(join_matrices(kernels, masks), optimizer=source.model.optimizer)
 
 
 def count_connections(kernels: Sequence[MaskedKernel]) -> tuple[int, int]:
@@ -267,13 +208,15 @@ def _vector(arrays: Arrays | None, kernel: MaskedKernel, gate: int, axis: int) -
     return None if arrays is None else np.expand_dims(arrays[kernel][gate], axis)
 
 
-def _split(kernels: Sequence[MaskedKernel], stacked: Arrays) -> list[np.ndarray]:
+def split_matrices(kernels: Sequence[MaskedKernel], stacked: Arrays) -> list[np.ndarray]:
+    """Returns the matrices of all kernels, gate by gate, from one stack a kernel."""
     return [matrix for kernel in kernels for matrix in stacked[kernel]]
 
 
-def _join(
+def join_matrices(
     kernels: Sequence[MaskedKernel], matrices: Sequence[np.ndarray]
 ) -> dict[MaskedKernel, np.ndarray]:
+    """Returns each kernel's array, in its own shape, from the matrices of all."""
     remaining = iter(matrices)
     stacked = {
         kernel: np.stack([next(remaining) for _ in range(kernel.gates)]) for kernel in kernels

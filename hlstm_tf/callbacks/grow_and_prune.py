@@ -170,6 +170,9 @@ class GrowAndPrune(keras.callbacks.Callback):
             self._stage.progress = self.progress
             self._stage.set_activation()
             self._stage.do(actions)
+            if self.progress.phase is Phase.FINISHED:
+                self._say(f"grow-and-prune: finished: {self.progress.reason}")
+                self.model._initial_epoch = self.params["epochs"]  # as a resumed run that is done
             self._save()
         if growth is not None and growth.during == "epoch" and self._grows:
             source.collect()

@@ -169,9 +169,9 @@ def advance(
     return _end_of_retraining_epoch(plan, progress, value, sparsity, cost)
 
 
-def nothing_left(progress: Progress) -> list[Action]:
-    """Takes that a pruning found nothing to remove: the run ends with what it has."""
-    return _finish(progress, "nothing is left that the step could remove")
+def end_before_pruning(progress: Progress, reason: str) -> None:
+    """Takes that a pruning that was due does not happen: the run ends with what it has."""
+    _finish(progress, reason)
 
 
 def _end_of_growth_epoch(plan: Plan, progress: Progress, value: float) -> list[Action]:
@@ -225,7 +225,7 @@ def _end_of_retraining_epoch(
     actions += [*_back_to_best(actions), Action.COMPLETE]
     progress.iteration += 1
     progress.complete = progress.best
-    if pruning.target_sparsity is not None and sparsity >= pruning.target_sparsity:
+    if pruning.reached(sparsity):
         return actions + _finish(progress, f"the target sparsity {pruning.target_sparsity:.1%}")
     if progress.iteration == pruning.max_iterations:
         return actions + _finish(progress, f"{progress.iteration} iterations are complete")

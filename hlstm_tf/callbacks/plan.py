@@ -107,8 +107,9 @@ class Pruning:
             `keras.optimizers.schedules` object rewinds with each iteration:
             `CosineDecay(1e-3, decay_steps=8)`. Retraining usually wants a lower rate than training
             (Han et al., arXiv 1506.02626, section 3.4: a tenth).
-        target_sparsity: Stop after the iteration that reaches this sparsity; `None` (default) for
-            as far as the threshold allows.
+        target_sparsity: Stop after the iteration that reaches this sparsity. The last iteration
+            removes no more than that takes, as near as whole groups and widths come to it. `None`
+            (default) for as far as the threshold allows.
         max_iterations: Stop after so many complete iterations; `None` (default) for no limit.
         budget: A `Budget`: stop after the iteration with which the shrunk model is within it.
             `None` (default) for no limit. A run that is resumed right where a latency is close to
@@ -194,6 +195,15 @@ class Pruning:
         """Whether connections may come back in an iteration, after so many epochs of retraining."""
         last = 3 if self.recover_iterations is None else self.recover_iterations
         return bool(self.recover) and iteration < last and epoch == self.retrain_epochs // 2
+
+    def reached(self, sparsity: float) -> bool:
+        """Whether a sparsity is the target or more.
+
+        >>> Pruning(target_sparsity=0.1).reached(1 - 0.9), Pruning().reached(0.9)
+        (True, False)
+        """
+        # 1 - 0.9 is 0.1, whatever binary fractions make of it.
+        return self.target_sparsity is not None and sparsity >= self.target_sparsity - 1e-9
 
     @property
     def finest_step(self) -> float:

@@ -16,9 +16,10 @@ from hlstm_tf.sparsity import (
 )
 from hlstm_tf.sparsity.checks import check_fraction
 
-from .architecture import ScoreSource, count_connections, prune_model
+from .architecture import ScoreSource, count_connections
 from .epoch_data import set_epoch
 from .growth_score import require_masked_kernels
+from .model_pruning import prune_model
 from .rule import Rule
 from .training_batches import check_data
 

@@ -1,13 +1,16 @@
 """The actions of GP training, done to a model."""
 
+import functools
+
 import keras
 
 from .activation_shift import set_hidden_activation
-from .architecture import ScoreSource, count_connections, grow_model, prune_model
+from .architecture import ScoreSource, count_connections, grow_model
 from .births import Births, grow_neurons
 from .growth_score import require_masked_kernels
+from .model_pruning import prune_model
 from .neuron_sites import living_rooms
-from .phases import Action, Phase, Plan, Progress, nothing_left
+from .phases import Action, Phase, Plan, Progress, end_before_pruning
 from .recovery import recover_connections
 from .snapshot import Snapshot, put, take
 
@@ -42,6 +45,11 @@ class Stage:
     def size(self) -> tuple[int, int]:
         """Connections, and places for them."""
         return count_connections(self._kernels)
+
+    def sparsity(self) -> float:
+        """The part of the places that has no connection."""
+        connections, places = self.size()
+        return 1 - connections / places
 
     def deployed_cost(self) -> float:
         """What the pruning's budget limits, of the model as it would be deployed now."""
@@ -118,12 +126,19 @@ class Stage:
         assert pruning is not None
         where = f"pruning after epoch {self.epochs - 1}"
         step, rules = self.progress.step, pruning.rules(self.progress.iteration)
+        if pruning.reached(self.sparsity()):
+            self._end(f"the target sparsity {pruning.target_sparsity:.1%} is there already")
+            return
+        prune = functools.partial(prune_model, self.source, where=where, event=self.epochs)
         # Gates that are too narrow to lose a neuron still have connections to lose.
-        if any(prune_model(self.source, r, where, self.epochs, ratio=step) for r in rules):
+        if any(prune(rule, ratio=step, enough=pruning.reached) for rule in rules):
             self.current = self.best = None
         else:
-            nothing_left(self.progress)
-            self._drop_best()
+            self._end("nothing is left that the step could remove")
+
+    def _end(self, reason: str) -> None:
+        end_before_pruning(self.progress, reason)
+        self._drop_best()
 
     def _recover(self) -> None:
         pruning = self.plan.pruning

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, count_connections, grow_model, prune_model
+from hlstm_tf.callbacks.architecture import ScoreSource, count_connections, grow_model
 from hlstm_tf.callbacks.gate_neurons import cascade_gates
+from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.sparsity import prune, prune_all_to
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, prune_model
+from hlstm_tf.callbacks.architecture import ScoreSource
 from hlstm_tf.callbacks.gate_neurons import cascade_gates, fold_constants
+from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.rule import Rule
 
 X = np.random.default_rng(0).normal(size=(3, 2, 3)).astype("float32")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, prune_model
+from hlstm_tf.callbacks.architecture import ScoreSource
 from hlstm_tf.callbacks.input_sizes import input_sizes
+from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.rule import Rule
 
 layers = keras.layers

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, prune_model
+from hlstm_tf.callbacks.architecture import ScoreSource
 from hlstm_tf.callbacks.input_sizes import input_sizes
+from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.output_sizes import output_sizes
 from hlstm_tf.callbacks.rule import Rule
 

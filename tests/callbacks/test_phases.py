@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlstm_tf.callbacks.budget import Budget
-from hlstm_tf.callbacks.phases import Action, Phase, Plan, Progress, advance, begin, nothing_left
+from hlstm_tf.callbacks.phases import (
+    Action,
+    Phase,
+    Plan,
+    Progress,
+    advance,
+    begin,
+    end_before_pruning,
+)
 from hlstm_tf.callbacks.plan import Growth, Pruning
 
 A = Action
@@ -167,8 +175,8 @@ def test_growth_alone_with_training_epochs_stops_after_them() -> None:
 
 def test_nothing_left_to_prune_finishes() -> None:
     progress, _ = walk(plan(growth=None, train_epochs=1), [0.5])
-    assert nothing_left(progress) == [A.FINISH]
-    assert progress.phase is Phase.FINISHED
+    end_before_pruning(progress, "nothing is left")
+    assert (progress.phase, progress.reason) == (Phase.FINISHED, "nothing is left")
 
 
 @given(
