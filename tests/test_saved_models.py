@@ -89,8 +89,10 @@ def test_every_file_of_a_network_for_an4_hears_the_same(name: str, differing: in
     folder = FOLDER / name
     card = (folder / "README.md").read_text(encoding="utf-8")
     network = load_keras(folder / "model.keras")
-    assert f"{cost_of(network).connections:,} connections" in card
-    assert cost_of(network).connections < 500_000
+    cost = cost_of(network)
+    assert f"{cost.connections:,} connections" in card
+    assert f"{cost.flops / 1e6:.1f} MFLOPs" in card
+    assert cost.connections < 500_000
     assert (folder / "model.tflite").stat().st_size < 1_000_000
     recognizers = [load_recognizer(folder / file) for file in ("model.keras", "1", "model.tflite")]
     found, served, lite = (

@@ -18,8 +18,9 @@ class Cost:
         connections: Weights of kernels that exist: by the masks, or that are not zero.
         flops: For a second of speech, 2 (a multiplication and an addition) for each connection at
             each place where its kernel is applied: a convolution at each of its output's frames
-            and bands, the other layers at each of their frames. Biases, normalisation and
-            activations are not counted; nor is what zeros after a ReLU would save.
+            and bands, the other layers at each frame that the convolutions leave. Biases,
+            normalisation and activations are not counted; nor is what zeros after a ReLU would
+            save.
     """
 
     connections: int
@@ -32,8 +33,7 @@ def cost_of(model: keras.Model) -> Cost:
     Raises:
         InputError: The model is no recogniser.
     """
-    card = of_model(model)
-    rate = 1.0 / card.front_end.hop
+    frames = 1.0 / of_model(model).front_end.hop  # a second, at the layer that is looked at
     counts = hl.summary(model, level="layer", print_fn=None).to_dict()
     connections: dict[str, int] = {}
     for layer in counts["layers"]:
@@ -42,9 +42,9 @@ def cost_of(model: keras.Model) -> Cost:
         connections[name] = connections.get(name, 0) + layer["connections"]
     flops = 0.0
     for layer in model.layers:
-        places = rate / card.time_stride
+        bands = 1
         if isinstance(layer, keras.layers.Conv2D):
-            rate /= layer.strides[0]
-            places = rate * layer.output.shape[2]
-        flops += 2 * connections.get(layer.name, 0) * places
+            frames /= layer.strides[0]
+            bands = layer.output.shape[2]
+        flops += 2 * connections.get(layer.name, 0) * frames * bands
     return Cost(counts["connections"], flops)
