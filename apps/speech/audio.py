@@ -1,19 +1,27 @@
 """Reads any recording as 16 kHz mono."""
 
 import contextlib
+import dataclasses
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.speech.containers import stated_end
 
 SAMPLE_RATE = 16000
 MIN_SECONDS = 0.05
 MAX_SECONDS = 600.0
+RATES = (1_000, 1_000_000)
+"""Samples a second that a recording may have; its header is wrong where it says fewer or more."""
+BLOCK = 1 << 18
+"""Samples that are read at a time, so that a long recording at a high rate needs little memory."""
+VALUES = 1 << 20
+"""Samples of all channels together that are read at a time."""
 INSTALL = 'pip install "hlstm_tf[audio]"'
 
 
@@ -64,18 +72,19 @@ def load_recording(
         of it.
     """
     path = Path(path)
-    _check_file(path)
-    samples, rate = _read_raw(path) if path.suffix.lower() == ".raw" else _read(path, max_seconds)
-    _check_seconds(path, len(samples) / rate, min_seconds, max_seconds)
-    return resample(_mono(path, samples), rate, sample_rate), rate
+    with _opened(path) as source:
+        if source.frames is not None:
+            _check_seconds(path, source.frames / source.rate, min_seconds, max_seconds)
+        blocks = _converted(path, source, sample_rate, max_seconds, BLOCK)
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
+    _check_seconds(path, len(samples) / sample_rate, min_seconds, math.inf)
+    return samples, source.rate
 
 
 def audio_chunks(
     path: str | os.PathLike[str], seconds: float, sample_rate: int = SAMPLE_RATE
 ) -> Iterator[np.ndarray]:
     """Reads a recording chunk by chunk, however long it is.
-
-    A file of another rate, or without a header, is read and converted at once.
 
     Args:
         path: as for `load_audio`; may be shorter than a word.
@@ -88,17 +97,20 @@ def audio_chunks(
     Raises:
         InputError: as `load_audio`, before the first chunk or, damaged within, at a later one.
     """
-    path, size = Path(path), max(1, round(seconds * sample_rate))
-    _check_file(path)
-    if path.suffix.lower() != ".raw":
-        with _opened(path) as file:
-            rate = file.samplerate
-        if rate == sample_rate:
-            yield from _read_chunks(path, size)
-            return
-    samples = load_audio(path, sample_rate, min_seconds=0.0)
-    for begin in range(0, len(samples), size):
-        yield samples[begin : begin + size]
+    path = Path(path)
+    with _opened(path) as source:
+        if source.frames is not None:
+            _check_seconds(path, source.frames / source.rate, 0.0, math.inf)
+        size = max(1, round(seconds * sample_rate))
+        read = max(1, min(BLOCK, round(seconds * source.rate)))
+        kept = np.zeros(0, np.float32)
+        for block in _converted(path, source, sample_rate, math.inf, read):
+            kept = np.concatenate([kept, block])
+            while len(kept) >= size:
+                yield kept[:size]
+                kept = kept[size:]
+        if len(kept):
+            yield kept
 
 
 def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
@@ -113,62 +125,76 @@ def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     """
     if rate != new_rate:
         samples = _soxr().resample(samples.astype(np.float32), rate, new_rate)
-    return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
+    return _clipped(samples)
 
 
-def _check_file(path: Path) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A recording that is open.
+
+    Attributes:
+        rate: Of its samples, in Hz.
+        frames: How many samples a channel it has; None where that is not known before its end.
+        read: Takes a number of samples; returns as many of the next, or those that are left, with
+            the channels averaged.
+    """
+
+    rate: float
+    frames: int | None
+    read: Callable[[int], np.ndarray]
+
+
+def _opened(path: Path) -> contextlib.AbstractContextManager[_Source]:
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if not path.is_file():
         raise InputError(f"{path}: is a folder or device; expected an audio file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes); expected audio, record it again")
-
-
-def _read(path: Path, max_seconds: float) -> tuple[np.ndarray, float]:
-    with _opened(path) as file:
-        # An unknown length (a streamed header) is reported as a huge number.
-        limit = int(max_seconds * file.samplerate) + 1
-        samples = file.read(frames=min(file.frames, limit), dtype="float32", always_2d=True)
-        missing = min(file.frames, limit) - len(samples)
-        rate, promised = file.samplerate, file.frames
-    promised = max(promised, _promised_frames(path))
-    if missing > 0 or (promised > len(samples) and len(samples) < limit):
-        raise _truncated(path, promised, len(samples))
-    return samples, rate
-
-
-def _read_chunks(path: Path, size: int) -> Iterator[np.ndarray]:
-    with _opened(path) as file:
-        held, promised = file.frames, _promised_frames(path)
-        if promised > held:
-            raise _truncated(path, promised, held)
-        _check_seconds(path, held / file.samplerate, 0.0, math.inf)
-        while len(samples := file.read(frames=size, dtype="float32", always_2d=True)):
-            yield np.clip(_mono(path, samples), -1.0, 1.0)
-
-
-def _mono(path: Path, samples: np.ndarray) -> np.ndarray:
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1, dtype=np.float32)
-    if not np.all(np.isfinite(samples)):
-        raise InputError(f"{path}: some samples are NaN or infinite; export the file again")
-    return samples
-
-
-def _truncated(path: Path, promised: int, held: int) -> InputError:
-    return InputError(
-        f"{path}: truncated: its header promises {promised} samples, the file holds {held};"
-        " copy it again"
-    )
+    return _raw(path) if path.suffix.lower() == ".raw" else _decoded(path)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _raw(path: Path) -> Iterator[_Source]:
+    size = path.stat().st_size
+    if size % 2:
+        raise InputError(
+            f"{path}: {size} bytes; raw audio has two bytes a sample, so it is truncated or"
+            " no 16-bit audio; copy it again"
+        )
+    with path.open("rb") as file:
+
+        def read(count: int) -> np.ndarray:
+            return np.frombuffer(file.read(2 * count), ">i2").astype(np.float32) / 32768.0
+
+        yield _Source(SAMPLE_RATE, size // 2, read)
+
+
+@contextlib.contextmanager
+def _decoded(path: Path) -> Iterator[_Source]:
     soundfile = _soundfile()
     try:
         with soundfile.SoundFile(path) as file:
-            yield file
+            size, end = path.stat().st_size, stated_end(path)
+            if end > size:
+                raise InputError(
+                    f"{path}: truncated: its header promises sound up to byte {end:,}, the file has"
+                    f" {size:,} bytes; copy it again"
+                )
+            if not RATES[0] <= file.samplerate <= RATES[1]:
+                raise InputError(
+                    f"{path}: has {file.samplerate:,} samples a second; expected {RATES[0]:,} to"
+                    f" {RATES[1]:,}"
+                )
+            most = max(1, VALUES // file.channels)
+
+            def read(count: int) -> np.ndarray:
+                frames = file.read(frames=min(count, most), dtype="float32", always_2d=True)
+                return frames.mean(axis=1, dtype=np.float32)
+
+            # An unknown length (a streamed header) is reported as a huge number.
+            known = file.frames if file.frames < 1 << 60 else None
+            yield _Source(file.samplerate, known, read)
     except (soundfile.LibsndfileError, OSError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise InputError(
@@ -177,50 +203,32 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _promised_frames(path: Path) -> int:
-    """Frames that the header of a WAV or SPHERE file promises; 0 where it does not say.
-
-    libsndfile quietly lowers its frame count to what a truncated file holds.
-    """
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head.startswith(b"NIST_1A"):
-        return _sphere_frames(head)
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        return _wav_frames(head)
-    return 0
-
-
-def _sphere_frames(head: bytes) -> int:
-    for line in head.split(b"end_head")[0].splitlines():
-        fields = line.split()
-        if fields[:1] == [b"sample_count"] and len(fields) == 3 and fields[2].isdigit():
-            return int(fields[2])
-    return 0
-
-
-def _wav_frames(head: bytes) -> int:
-    position, block = 12, 0
-    while position + 8 <= len(head):
-        name = head[position : position + 4]
-        size = int.from_bytes(head[position + 4 :][:4], "little")
-        if name == b"fmt ":
-            block = int.from_bytes(head[position + 20 :][:2], "little")
-        if name == b"data":
-            # Writers that stream leave 0 or 0xFFFFFFFF: no promise.
-            return size // block if block and 0 < size < 0xFFFFFF00 else 0
-        position += 8 + size + size % 2
-    return 0
-
-
-def _read_raw(path: Path) -> tuple[np.ndarray, float]:
-    data = path.read_bytes()
-    if len(data) % 2:
+def _converted(
+    path: Path, source: _Source, sample_rate: int, longest: float, size: int
+) -> Iterator[np.ndarray]:
+    """The samples at another rate, as `resample` gives them, from blocks of `size`."""
+    stream = None
+    if source.rate != sample_rate:
+        stream = _soxr().ResampleStream(source.rate, sample_rate, 1, dtype="float32")
+    heard = 0
+    while len(samples := source.read(size)):
+        heard += len(samples)
+        if heard > longest * source.rate:
+            raise _too_long(path, longest)
+        if not np.all(np.isfinite(samples)):
+            raise InputError(f"{path}: some samples are NaN or infinite; export the file again")
+        yield _clipped(stream.resample_chunk(samples) if stream else samples)
+    if source.frames is not None and heard < source.frames:
         raise InputError(
-            f"{path}: {len(data)} bytes; raw audio has two bytes a sample, so it is truncated or"
-            " no 16-bit audio; copy it again"
+            f"{path}: truncated: its header promises {source.frames} samples, the file holds"
+            f" {heard}; copy it again"
         )
-    return np.frombuffer(data, ">i2").astype(np.float32) / 32768.0, SAMPLE_RATE
+    if stream:
+        yield _clipped(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+
+
+def _clipped(samples: np.ndarray) -> np.ndarray:
+    return np.clip(samples, -1.0, 1.0).astype(np.float32, copy=False)
 
 
 def _check_seconds(path: Path, seconds: float, shortest: float, longest: float) -> None:
@@ -231,7 +239,11 @@ def _check_seconds(path: Path, seconds: float, shortest: float, longest: float) 
             f"{path}: only {seconds:.3f} s long; expected at least {shortest:g} s of audio"
         )
     if seconds > longest:
-        raise InputError(f"{path}: longer than {longest:g} s; cut it into shorter recordings")
+        raise _too_long(path, longest)
+
+
+def _too_long(path: Path, longest: float) -> InputError:
+    return InputError(f"{path}: longer than {longest:g} s; cut it into shorter recordings")
 
 
 def _soundfile() -> Any:

@@ -277,9 +277,18 @@ def test_chunks_of_a_file_join_to_the_recording(rate, channels, tmp_path):
     np.testing.assert_array_equal(np.concatenate(chunks), load_audio(path))
 
 
+def test_a_recording_of_another_rate_and_a_raw_one_may_be_as_long_as_they_like(tmp_path):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(700 * 8000, np.int16), 8000)
+    assert sum(map(len, audio_chunks(path, 1.0))) == 700 * 16000
+    with open(tmp_path / "long.raw", "wb") as file:
+        file.truncate(700 * 32000)
+    assert sum(map(len, audio_chunks(tmp_path / "long.raw", 1.0))) == 700 * 16000
+
+
 def test_a_truncated_file_is_refused_before_its_first_chunk(recording):
     recording.write_bytes(recording.read_bytes()[:-1000])
-    with pytest.raises(InputError, match="truncated: its header promises 80000 samples"):
+    with pytest.raises(InputError, match="truncated: its header promises sound up to byte 160,044"):
         next(audio_chunks(recording, 0.1))
 
 
