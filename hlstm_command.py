@@ -15,6 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -54,9 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.model = _existing_file(args.model)
         cli = quiet_import("hlstm_tf.cli")
-        for name in args.imports:
-            quiet_import(name)
-        getattr(cli, args.command)(args)
+        with _imported(args.imports):
+            getattr(cli, args.command)(args)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if args.debug:
             traceback.print_exc()
@@ -122,8 +122,9 @@ def _common_options() -> _OneLineParser:
         metavar="MODULE",
         action="append",
         default=[],
-        help="import this Python module first: the one that registers the model's own layers "
-        "(may be given several times)",
+        help="import this Python module first: the one that registers the model's own layers. An "
+        "installed one, or one of the current folder, of which nothing else is imported: name each "
+        "module that it needs from there, too (may be given several times)",
     )
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return common
@@ -244,14 +245,73 @@ def quiet_import(module: str) -> ModuleType:
     'hlstm_tf'
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures come as exceptions
-    sys.path.insert(0, os.getcwd())  # as `python -m` does: a checkout's modules are found
     try:
         with _quiet_stderr():
             return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"cannot import {module}: {error}") from error
+
+
+class CurrentFolder:
+    """Finds modules of the current folder for `import`, but only those that the user named.
+
+    Whatever else lies there, such as a `numpy.py` beside a downloaded model, is never run. Python
+    asks this finder last, so that an installed package goes before a file of its name.
+
+    Args:
+        modules: Names as `--import` takes them; of `package.module` the package counts.
+
+    Example:
+
+    >>> from hlstm_command import CurrentFolder
+    >>> CurrentFolder(["my_layers"]).find_spec("numpy") is None
+    True
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._folder = os.getcwd()
+        self._named = {module.partition(".")[0] for module in modules}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What `import` asks every finder: where the module is; `None` where it is not here."""
+        if name not in self._named:
+            return None
+        return PathFinder.find_spec(name, [self._folder], target)
+
+    def holds(self, name: str) -> bool:
+        """Whether the folder has a module of this name, whether it was named or not."""
+        return PathFinder.find_spec(name, [self._folder]) is not None
+
+
+@contextlib.contextmanager
+def _imported(modules: Sequence[str]) -> Iterator[None]:
+    """Imports what `--import` names: installed modules, else those of the current folder."""
+    if not modules:
+        yield
+        return
+    here = CurrentFolder(modules)
+    sys.meta_path.append(here)
+    try:
+        for module in modules:
+            _import_with_hint(module, here)
+        yield  # a module may import another one when it is used
     finally:
-        sys.path.remove(os.getcwd())
+        sys.meta_path.remove(here)
+
+
+def _import_with_hint(module: str, here: CurrentFolder) -> None:
+    try:
+        quiet_import(module)
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or ""
+        if not missing.isidentifier() or not here.holds(missing):
+            raise
+        raise ImportError(
+            f"{error}; it is in the current folder, of which only named modules are imported: "
+            f"add --import {missing}"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The command `hlstm`, run as a user runs it: as a process, on real files."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -169,6 +170,102 @@ def test_an_unregistered_class_is_named_with_what_to_do(capfd, tmp_path, monkeyp
         keras.saving.get_custom_objects().pop("mine>Doubled", None)
     assert status == 0, error
     assert "doubled" in output
+
+
+TRAP = "raise SystemExit('the current folder was executed: ' + __name__)\n"
+
+
+def installed(*arguments, folder):
+    """Runs the installed command as a process of its own, in a folder."""
+    command = Path(sys.executable).with_name("hlstm")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return subprocess.run(
+        [command, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def hostile_folder(tmp_path):
+    """A folder full of modules that end whoever imports them."""
+    names = {name.partition(".")[0] for name in sys.modules} | {"torch", "jax", "tf_keras", "rich"}
+    for name in (name for name in names if name.isidentifier()):
+        (tmp_path / f"{name}.py").write_text(TRAP)
+    (tmp_path / "hlstm_tf").mkdir()
+    (tmp_path / "hlstm_tf" / "__init__.py").write_text(TRAP)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["summary"],
+        ["export", "--tflite", "out.tflite", "--quantization", "int8", "--representative", "x.npy"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_nothing_in_the_current_folder_is_executed(hostile_folder, model, command):
+    model.save(hostile_folder / "model.keras")
+    np.save(hostile_folder / "x.npy", np.zeros((2, 5, 6), "float32"))
+    name, *options = command
+    done = installed(name, "model.keras", *options, folder=hostile_folder)
+    assert "was executed" not in done.stdout + done.stderr
+    # LiteRT cannot calibrate a loop over time: the child process that found out was safe, too.
+    assert done.returncode == (0 if name == "summary" else 2), done.stderr
+
+
+def test_a_model_that_names_a_module_of_the_current_folder_does_not_run_it(
+    capfd, tmp_path, monkeypatch, model_file
+):
+    with zipfile.ZipFile(model_file) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(content["config.json"])
+    config["module"], config["class_name"], config["registered_name"] = "trap", "Trap", None
+    content["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    (tmp_path / "trap.py").write_text(TRAP)
+    (tmp_path / "fine.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert_one_clear_line(run(capfd, "summary", "model.keras"), "cannot read the model")
+    result = run(capfd, "summary", "model.keras", "--import", "fine")
+    assert_one_clear_line(result, "cannot read the model")
+
+
+def test_import_prefers_the_installed_package_to_the_current_folder(
+    capfd, tmp_path, monkeypatch, model_file
+):
+    (tmp_path / "colorsys.py").write_text(TRAP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    status, _, error = run(capfd, "summary", model_file, "--import", "colorsys")
+    assert status == 0, error
+
+
+def test_a_named_module_gets_others_of_the_current_folder_only_when_they_are_named(
+    capfd, tmp_path, monkeypatch, model_file
+):
+    (tmp_path / "my_net.py").write_text("import my_parts.bricks\n")
+    (tmp_path / "my_parts").mkdir()
+    (tmp_path / "my_parts" / "__init__.py").write_text("")
+    (tmp_path / "my_parts" / "bricks.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.meta_path)
+    try:
+        result = run(capfd, "summary", model_file, "--import", "my_net")
+        assert_one_clear_line(result, "my_net", "add --import my_parts")
+        status, _, error = run(
+            capfd, "summary", model_file, "--import", "my_net", "--import", "my_parts"
+        )
+        assert status == 0, error
+    finally:
+        for name in ("my_net", "my_parts", "my_parts.bricks"):
+            sys.modules.pop(name, None)
+    assert sys.meta_path == before
 
 
 def test_summary_as_json_counts_the_connections(capfd, model, model_file):
