@@ -9,6 +9,7 @@ import numpy as np
 from hlstm_tf.export.archive import serve_endpoint, trace, write_archive
 from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, recorded_calls
 from hlstm_tf.export.calibration_worker import Calls
+from hlstm_tf.export.checksum import with_checksum
 from hlstm_tf.export.conversion import SPARSE, convert, sparsified
 from hlstm_tf.export.files import FileSize, file_size
 from hlstm_tf.export.layout import InputLayout
@@ -78,7 +79,7 @@ class Source:
             ValueError: The model cannot become such a file.
             VerificationError: The file computes something else.
         """
-        path.write_bytes(self._content(quantization))
+        path.write_bytes(with_checksum(self._content(quantization)))
         actual = load_tflite(path, threads=1).run(self.inputs)
         limit = self._limit(quantization)
         error, _ = largest_error(self.expected, actual)

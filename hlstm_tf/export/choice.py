@@ -104,7 +104,7 @@ def _run(source: Source, path: Path) -> Callable[[], Any]:
     model = load_tflite(path, threads=1)
     specs = model.inputs
     sample = {
-        name: value[: specs[name].shape[0]] if specs[name].shape.rank else value
+        name: value[: specs[name].shape[0]] if specs[name].shape else value
         for name, value in source.inputs.items()
     }
     return lambda: model.run(sample)

@@ -65,6 +65,45 @@ def loop_by_calls(
     return outputs, states
 
 
+def check_names(names: Names) -> None:
+    """Checks that each signature of a step form finds what it takes, by running names only.
+
+    Args:
+        names: Of the signatures' inputs and outputs.
+
+    Raises:
+        ValueError: The signatures are not those of a step form.
+    """
+    try:
+        loop = HostLoop(names, _NamesOnly(names))
+        loop.run(dict.fromkeys(loop.inputs, _NOTHING))
+    except KeyError as missing:
+        raise ValueError(f"none of its signatures gives {missing}") from None
+
+
+_NOTHING = np.zeros((1, 0))
+
+
+class _NamesOnly:
+    """An engine that computes nothing, and gives each output by its name."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    def call(self, signature: str, inputs: Arrays) -> Arrays:
+        """Gives the signature's outputs."""
+        if set(inputs) != set(self._names[signature]["inputs"]):
+            raise ValueError(f"{signature!r} takes {self._names[signature]['inputs']}")
+        return dict.fromkeys(self._names[signature]["outputs"], _NOTHING)
+
+    def loop(
+        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Gives the step's outputs, and the states."""
+        outputs = self.call(signature, {**frames, **states})
+        return outputs, {name: outputs[name] for name in states}
+
+
 class HostLoop:
     """Runs the signatures of a step form on one sample.
 

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.export.array_spec import ArraySpec, described
+
 
 @dataclass(frozen=True)
 class InputLayout:
@@ -55,9 +57,11 @@ class InputLayout:
         if parts is None:
             raise ValueError(
                 f"{argument} must hold a batch for each of the model's inputs {list(specs)}; got "
-                f"{_described(values)}."
+                f"{described(values)}."
             )
-        arrays = {name: fitted(parts[name], spec, argument) for name, spec in specs.items()}
+        arrays = {
+            name: array_spec(spec).fitted(parts[name], argument) for name, spec in specs.items()
+        }
         sizes = {name: len(array) for name, array in arrays.items()}
         if len(set(sizes.values())) > 1 or 0 in sizes.values():
             raise ValueError(
@@ -145,36 +149,9 @@ def output_names(model: keras.Model) -> list[str]:
     return list(named_outputs(model.output))
 
 
-def fitted(value: Any, spec: tf.TensorSpec, argument: str) -> np.ndarray:
-    """`value` as an array of the shape and dtype that `spec` asks for.
-
-    Raises:
-        ValueError: Its rank, a fixed axis or its kind of number is another.
-    """
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{argument}: input {spec.name!r} must be an array of shape {_shown(spec)}; got "
-            f"{_described(value)}."
-        ) from None
-    if not spec.shape.is_compatible_with(array.shape):
-        raise ValueError(
-            f"{argument}: input {spec.name!r} must have the shape {_shown(spec)}; got "
-            f"{tuple(array.shape)}."
-        )
-    if array.size == 0:
-        raise ValueError(
-            f"{argument}: input {spec.name!r} is empty, of the shape {tuple(array.shape)}; give at "
-            "least one sample of at least one frame."
-        )
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
-    # ml_dtypes (bfloat16) have a kind of their own: NumPy cannot say what casts to them.
-    if dtype.kind != "V" and not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise ValueError(
-            f"{argument}: input {spec.name!r} must be of type {dtype}; got {array.dtype}."
-        )
-    return np.ascontiguousarray(array.astype(dtype, copy=False)).reshape(array.shape)
+def array_spec(spec: tf.TensorSpec) -> ArraySpec:
+    """The same without TensorFlow."""
+    return ArraySpec(tuple(spec.shape), np.dtype(spec.dtype.as_numpy_dtype), spec.name)
 
 
 def _parts(structure: Any, values: Any) -> dict[str, Any] | None:
@@ -232,15 +209,3 @@ def _id_limit(model: keras.Model) -> int | None:
     layers = model._flatten_layers(include_self=False, recursive=True)
     limits = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
     return min(limits, default=None)
-
-
-def _shown(spec: tf.TensorSpec) -> str:
-    sizes = ["samples", *("any" if size is None else str(size) for size in spec.shape[1:])]
-    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a dictionary with {sorted(map(str, value))}"
-    shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}")

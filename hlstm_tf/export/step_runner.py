@@ -1,24 +1,14 @@
 """The host's side of a TFLite file in step form: the loop over time, on LiteRT."""
 
 import os
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
+from hlstm_tf.export.host_loop import HostLoop, check_names
+from hlstm_tf.export.litert import LiteRT, signature_names
 from hlstm_tf.export.stream import Stream, Window, check_stream
-from hlstm_tf.export.tflite_model import (
-    NamedModel,
-    TFLiteModel,
-    check_threads,
-    one_line,
-    open_interpreter,
-    signature_names,
-    tensor_spec,
-)
+from hlstm_tf.export.tflite_model import NamedModel, TFLiteModel
 
 _TWO_THREADS_FROM = 800_000
 """Bytes of a file from which two threads are faster than one."""
@@ -29,8 +19,9 @@ class StepRunner(NamedModel):
 
     It runs the loop over time that such a file leaves to its host: what can be computed for all
     frames at once in one call, then frame by frame a step, whose states never leave the engine's
-    memory. Samples of a batch are run one after the other. One instance serves one thread at a
-    time.
+    memory. Samples of a batch are run one after the other. Threads may share an instance and its
+    streams may run in threads of their own: they wait in turn. To compute at the same time, give
+    each thread an instance.
 
     Args:
         path: A file that `export_tflite(form="step")` wrote.
@@ -65,27 +56,18 @@ class StepRunner(NamedModel):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        if threads is not None:
-            check_threads(threads)
-        self.path = Path(path)
-        if threads is None:
-            threads = _threads_for(self.path)
-        self.threads = threads
-        engine = _LiteRT(open_interpreter(self.path, threads), self.path)
-        self.signatures: dict[str, dict[str, list[str]]] = engine.names
+        path = Path(path)
+        self.threads = _threads_for(path) if threads is None else threads
+        engine = LiteRT(path, self.threads)
+        self.signatures = engine.names
         try:
+            check_names(engine.names)
             self._loop = HostLoop(engine.names, engine)
         except ValueError as error:
-            raise ValueError(f"{self.path} is not in step form: {error}.") from None
+            raise ValueError(f"{path} is not in step form: {error}.") from None
         self._windows: set[Window] = set()  # that were checked
-        self._specs = {
-            name: engine.spec(signature, name) for name, signature in self._loop.inputs.items()
-        }
-
-    @property
-    def inputs(self) -> dict[str, tf.TensorSpec]:
-        """Shape and dtype of each input by name; an open axis is `None`."""
-        return dict(self._specs)
+        taken = self._loop.inputs
+        super().__init__(path, {name: engine.spec(taken[name], name) for name in taken})
 
     @property
     def outputs(self) -> list[str]:
@@ -152,97 +134,3 @@ def _threads_for(path: Path) -> int:
     # Where the process may run on one core only, two threads wait for each other.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(2 if big else 1, cores or 1)
-
-
-class _LiteRT:
-    """LiteRT as the engine of a `HostLoop`."""
-
-    def __init__(self, interpreter: Any, path: Path) -> None:
-        self.names = interpreter.get_signature_list()
-        self._interpreter, self._path = interpreter, path
-        self._runners = {name: interpreter.get_signature_runner(name) for name in self.names}
-        self._steps: dict[str, _Step] = {}
-
-    def spec(self, signature: str, name: str) -> tf.TensorSpec:
-        """The spec of an input."""
-        return tensor_spec(name, self._runners[signature].get_input_details()[name])
-
-    def call(self, signature: str, inputs: Arrays) -> Arrays:
-        """Runs a signature once."""
-        try:
-            return self._runners[signature](**inputs)
-        except (ValueError, RuntimeError) as error:
-            shapes = {name: value.shape for name, value in inputs.items()}
-            raise ValueError(
-                f"LiteRT cannot run {signature!r} of {self._path} on inputs of shapes {shapes}: "
-                f"{one_line(error)}"
-            ) from error
-
-    def loop(
-        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
-    ) -> tuple[Arrays, Arrays]:
-        """Runs a step over all frames."""
-        if valid is not None and not valid[0]:
-            return loop_by_calls(self.call, signature, frames, states, valid)
-        if signature not in self._steps:
-            runner = self._runners[signature]
-            self._steps[signature] = _Step(self._interpreter, signature, runner)
-        return self._steps[signature].run(frames, states, valid)
-
-
-class _Step:
-    """A signature of fixed shapes, run again and again on the engine's own memory.
-
-    LiteRT's signature runners copy every input and output and look up their names at each call,
-    which takes several times as long as the step of a compact model. What is used here lies below
-    its public face.
-    """
-
-    def __init__(self, interpreter: Any, signature: str, runner: Any) -> None:
-        self._interpreter, self._engine = interpreter, interpreter._interpreter
-        self._graph = self._engine.GetSubgraphIndexFromSignature(signature)
-        self._inputs = {name: d["index"] for name, d in runner.get_input_details().items()}
-        self._outputs = {name: d["index"] for name, d in runner.get_output_details().items()}
-        self._engine.AllocateTensors(self._graph)
-
-    def run(
-        self, frames: Arrays, states: Arrays, valid: np.ndarray | None
-    ) -> tuple[Arrays, Arrays]:
-        """Does what `loop_by_calls` does, where the first frame counts."""
-        steps = next(iter(frames.values())).shape[1]
-        outputs = {name: self._view(i) for name, i in self._outputs.items() if name not in states}
-        kept = {name: np.empty((1, steps, *v.shape[1:]), v.dtype) for name, v in outputs.items()}
-        before = {name: self._view(self._inputs[name]) for name in states}
-        for name, state in before.items():
-            state[...] = states[name]
-        reads = [(_memory(self._view(self._inputs[n])), _memory(frames[n])) for n in frames]
-        writes = [(_memory(kept[name]), _memory(output)) for name, output in outputs.items()]
-        pairs = [
-            (_memory(state), _memory(self._view(self._outputs[name])))
-            for name, state in before.items()
-        ]
-        invoke = partial(self._engine.Invoke, self._graph)
-        for t in range(steps):
-            if valid is not None and not valid[t]:
-                for store, view in writes:
-                    size = len(view)
-                    store[t * size : (t + 1) * size] = store[(t - 1) * size : t * size]
-                continue
-            for view, sequence in reads:
-                size = len(view)
-                view[:] = sequence[t * size : (t + 1) * size]
-            invoke()
-            for store, view in writes:
-                size = len(view)
-                store[t * size : (t + 1) * size] = view
-            for carried, after in pairs:
-                carried[:] = after
-        return kept, {name: state.copy() for name, state in before.items()}
-
-    def _view(self, index: int) -> np.ndarray:
-        return self._engine.tensor(self._interpreter, index, self._graph)
-
-
-def _memory(array: np.ndarray) -> memoryview:
-    """The bytes of an array: to copy some of them takes a fifth of the time that NumPy takes."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -1,11 +1,14 @@
 """A sample whose frames come little by little, on a file in step form."""
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
+from hlstm_tf.export.array_spec import ArraySpec
 from hlstm_tf.export.host_loop import Arrays, HostLoop
 
 if TYPE_CHECKING:
@@ -67,6 +70,11 @@ class Stream:
         the same to the last bit, where the model looks at several frames at a time; where it looks
         at one, as far as the engine multiplies several frames as it does one.
 
+    Raises:
+        ValueError: The frames have another shape or type.
+        RuntimeError: Another thread is calling the stream. Streams of one runner may be called by
+            threads of their own.
+
     Attributes:
         states: The states of the recurrent layers after the outputs so far, by name; may be kept
             and assigned again where the model looks at one frame at a time.
@@ -75,15 +83,36 @@ class Stream:
     def __init__(self, runner: "StepRunner", loop: HostLoop, window: Window) -> None:
         self._runner, self._loop, self._window = runner, loop, window
         self._empty: Any = None
-        self.reset()
+        self._busy = threading.Lock()
+        self._begin()
 
     def reset(self) -> None:
         """Begins another sample."""
+        with self._alone():
+            self._begin()
+
+    def _begin(self) -> None:
         self.states = self._loop.initial_states()
         self._waiting: np.ndarray | None = None
         self._done = 0
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError(
+                "two threads called one stream at the same time, whose frames come in order; give "
+                "each thread a stream of its own."
+            )
+        try:
+            yield
+        finally:
+            self._busy.release()
+
     def __call__(self, frames: Any) -> Any:
+        with self._alone():
+            return self._next(frames)
+
+    def _next(self, frames: Any) -> Any:
         ((name, value),) = self._runner._named(frames).items()
         if len(value) != 1:
             raise ValueError("a stream is one sample: give frames of the shape (1, time, ...).")
@@ -106,13 +135,17 @@ class Stream:
         Returns:
             As a call; `(1, 0, ...)` where nothing waited.
         """
+        with self._alone():
+            return self._last()
+
+    def _last(self) -> Any:
         value, window = self._waiting, self._window
         found = self._none()
         if value is not None:
             frames = window.begin(self._done) + value.shape[1]
             left = -(-frames // window.stride) - self._done
             found = self._outputs(value, left) if left > 0 else found
-        self.reset()
+        self._begin()
         return found
 
     def _outputs(self, frames: np.ndarray, count: int) -> Any:
@@ -126,7 +159,7 @@ class Stream:
         if self._empty is None:
             (spec,) = self._runner.inputs.values()
             shape = (1, self._window.end(0), *(length or 1 for length in spec.shape[2:]))
-            projected = self._loop.project({spec.name: np.zeros(shape, spec.dtype.as_numpy_dtype)})
+            projected = self._loop.project({spec.name: np.zeros(shape, spec.dtype)})
             self._empty = self._step({name: value[:, :0] for name, value in projected.items()})
         return self._empty
 
@@ -151,7 +184,7 @@ def _no_stream(runner: "StepRunner", loop: HostLoop, window: Window) -> str | No
     if len(runner.inputs) != 1:
         return f"it has several inputs ({', '.join(runner.inputs)})"
     (spec,) = runner.inputs.values()
-    if spec.shape.rank < 2 or spec.shape[1] is not None:
+    if len(spec.shape) < 2 or spec.shape[1] is not None:
         return f"the length of its input is fixed, {tuple(spec.shape)}"
     if window.single:
         if not _projects_as(spec, loop, window, atol=1e-3, rtol=0.0):
@@ -164,16 +197,14 @@ def _no_stream(runner: "StepRunner", loop: HostLoop, window: Window) -> str | No
     return None
 
 
-def _projects_as(
-    spec: tf.TensorSpec, loop: HostLoop, window: Window, atol: float, rtol: float
-) -> bool:
+def _projects_as(spec: ArraySpec, loop: HostLoop, window: Window, atol: float, rtol: float) -> bool:
     """Whether the first stage makes of pieces what it makes of a whole, as it turns out on some."""
     outputs = 4 if window.single else 2 + -(-window.look_back // window.stride)
     size = window.end(outputs) + window.look_ahead + 1
     shape = (1, size, *(length or 1 for length in spec.shape[2:]))
     rng = np.random.default_rng(0)
-    frames = rng.normal(size=shape) if spec.dtype.is_floating else rng.integers(0, 2, shape)
-    frames = frames.astype(spec.dtype.as_numpy_dtype)
+    frames = rng.normal(size=shape) if spec.floating else rng.integers(0, 2, shape)
+    frames = frames.astype(spec.dtype)
     try:
         whole = loop.project({spec.name: frames})
         if any(value.shape[1] != -(-size // window.stride) for value in whole.values()):

@@ -7,25 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from hlstm_tf.export.layout import fitted
+from hlstm_tf.export.array_spec import ArraySpec
+from hlstm_tf.export.litert import LiteRT
 
 
 class NamedModel(abc.ABC):
     """Something to call with a batch of any size that runs a file's fixed number of samples at a
     time; inputs and outputs have names.
 
-    Attributes:
+    Args:
         path: The file, for errors.
+        inputs: Shape and type of each input by name.
     """
 
-    path: Path
+    def __init__(self, path: Path, inputs: dict[str, ArraySpec]) -> None:
+        self.path = path
+        self._specs = inputs
+        # Any number of samples is taken: the batch axis is cut to the file's.
+        self._given = {name: spec.any_batch for name, spec in inputs.items()}
+        self._sizes = {name: spec.shape[0] for name, spec in inputs.items() if spec.shape}
 
     @property
-    @abc.abstractmethod
-    def inputs(self) -> dict[str, tf.TensorSpec]:
-        """Shape and dtype of each input by name; an open axis is `None`."""
+    def inputs(self) -> dict[str, ArraySpec]:
+        """Shape and type of each input by name; an open axis is `None`."""
+        return dict(self._specs)
 
     @property
     @abc.abstractmethod
@@ -45,7 +51,7 @@ class NamedModel(abc.ABC):
         return self._in_pieces(self._named(inputs))
 
     def _named(self, inputs: Any) -> dict[str, np.ndarray]:
-        specs = self.inputs
+        specs = self._given
         if not isinstance(inputs, Mapping):
             if len(specs) != 1:
                 raise ValueError(
@@ -54,28 +60,18 @@ class NamedModel(abc.ABC):
             inputs = {next(iter(specs)): inputs}
         if set(inputs) != set(specs):
             raise ValueError(f"{self.path} takes the inputs {list(specs)}; got {sorted(inputs)}.")
-        # Any number of samples is taken: the batch axis is cut to the file's below.
-        return {
-            name: fitted(
-                inputs[name],
-                tf.TensorSpec((None, *spec.shape[1:]) if spec.shape.rank else (), spec.dtype, name),
-                str(self.path),
-            )
-            for name, spec in specs.items()
-        }
+        return {name: spec.fitted(inputs[name], str(self.path)) for name, spec in specs.items()}
 
     def _in_pieces(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        specs = self.inputs
-        batched = [name for name, spec in specs.items() if spec.shape.rank]
-        sizes = {name: specs[name].shape[0] or len(named[name]) for name in batched}
-        counts = {len(named[name]) / sizes[name] for name in batched}
-        if not batched or counts == {1.0}:
+        sizes = {name: size or len(named[name]) for name, size in self._sizes.items()}
+        counts = {len(named[name]) / size for name, size in sizes.items()}
+        if not sizes or counts == {1.0}:
             return self._invoke(named)
         count = counts.pop()
         if counts or count != int(count) or count < 1:
             raise ValueError(
                 f"{self.path} takes batches of {sizes}; got "
-                f"{ {name: len(named[name]) for name in batched} } samples."
+                f"{ {name: len(named[name]) for name in sizes} } samples."
             )
         pieces = [
             self._invoke(
@@ -93,8 +89,8 @@ class TFLiteModel(NamedModel):
     """A TFLite file, ready to be called like the model it was made from.
 
     Axes that the file leaves open (the length of a sequence) may change from call to call. A batch
-    larger than the file's (1 as a rule) is run piece by piece. One instance serves one thread at a
-    time.
+    larger than the file's (1 as a rule) is run piece by piece. Threads may share an instance: they
+    wait in turn. To compute at the same time, give each its own.
 
     Args:
         path: The `.tflite` file.
@@ -130,113 +126,31 @@ class TFLiteModel(NamedModel):
         threads: int = 1,
         signature: str | None = None,
     ) -> None:
-        check_threads(threads)
-        self.path = Path(path)
+        self._engine = LiteRT(Path(path), threads)
         self.threads = threads
-        self._interpreter = open_interpreter(self.path, threads)
-        self.signatures: dict[str, dict[str, list[str]]] = self._interpreter.get_signature_list()
-        self.signature = self._choose(signature)
-        self._runner = self._interpreter.get_signature_runner(self.signature)
-        self._specs = {
-            name: tensor_spec(name, detail)
-            for name, detail in self._runner.get_input_details().items()
-        }
-
-    @property
-    def inputs(self) -> dict[str, tf.TensorSpec]:
-        """Shape and dtype of each input by name; an open axis is `None`."""
-        return dict(self._specs)
+        self.signatures = self._engine.names
+        self.signature = _chosen(Path(path), list(self.signatures), signature)
+        names = self.signatures[self.signature]["inputs"]
+        super().__init__(
+            Path(path), {name: self._engine.spec(self.signature, name) for name in names}
+        )
 
     @property
     def outputs(self) -> list[str]:
         """The outputs' names."""
-        return list(self._runner.get_output_details())
+        return list(self.signatures[self.signature]["outputs"])
 
     def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        try:
-            return self._runner(**named)
-        except (ValueError, RuntimeError) as error:
-            shapes = {name: value.shape for name, value in named.items()}
-            raise ValueError(
-                f"LiteRT cannot run {self.path} on inputs of shapes {shapes}: {one_line(error)}"
-            ) from error
-
-    def _choose(self, signature: str | None) -> str:
-        names = list(self.signatures)
-        if not names:
-            raise ValueError(f"{self.path} has no signature; export it with export_tflite.")
-        if signature is None:
-            signature = "serve" if "serve" in names else names[0]
-            if len(names) > 1 and "serve" not in names:
-                raise ValueError(f"{self.path} has the signatures {names}; choose one.")
-        if signature not in names:
-            raise ValueError(f"{self.path} has no signature {signature!r}; it has {names}.")
-        return signature
+        return self._engine.call(self.signature, named)
 
 
-def check_threads(threads: int) -> None:
-    """Raises a `ValueError` for a number of threads that cannot be."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be a positive integer; got {threads!r}.")
-
-
-def open_interpreter(path: Path, threads: int) -> Any:
-    """LiteRT's interpreter of a file; raises as `TFLiteModel` does."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    content = _read(path)
-    try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        # An open axis is one long until it is set, which a convolution may find too short.
-        if all((detail["shape_signature"] > 0).all() for detail in interpreter.get_input_details()):
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is no TFLite file that LiteRT can run, or is damaged: {one_line(error)}"
-        ) from error
-    return interpreter
-
-
-def signature_names(path: Path) -> list[str]:
-    """The names of a file's signatures, read without starting an engine.
-
-    Empty for a damaged file, of which the engine can say what is wrong.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no TFLite file.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = _read(path)
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
-        return [signature.SignatureKey().decode() for signature in signatures]
-    except Exception:  # whatever a place that is not in the file leads to
-        return []
-
-
-def one_line(error: Exception) -> str:
-    """What LiteRT says of an error, short enough to be read."""
-    return " ".join(str(error).split())[:300]
-
-
-def _read(path: Path) -> bytes:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a .tflite file.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a .tflite file.")
-    content = path.read_bytes()
-    if content[4:8] != b"TFL3":
-        raise ValueError(
-            f"{path} is no TFLite file or is damaged ({len(content):,} bytes, without the mark "
-            "'TFL3'); export the model again."
-        )
-    return content
-
-
-def tensor_spec(name: str, detail: Mapping[str, Any]) -> tf.TensorSpec:
-    """The spec of a tensor from LiteRT's details; an open axis is `None`."""
-    shape = [None if size < 0 else int(size) for size in detail["shape_signature"]]
-    return tf.TensorSpec(shape, tf.as_dtype(detail["dtype"]), name)
+def _chosen(path: Path, names: list[str], signature: str | None) -> str:
+    if not names:
+        raise ValueError(f"{path} has no signature; export it with export_tflite.")
+    if signature is None:
+        signature = "serve" if "serve" in names else names[0]
+        if len(names) > 1 and "serve" not in names:
+            raise ValueError(f"{path} has the signatures {names}; choose one.")
+    if signature not in names:
+        raise ValueError(f"{path} has no signature {signature!r}; it has {names}.")
+    return signature

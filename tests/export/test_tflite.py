@@ -10,6 +10,7 @@ import pytest
 
 import hlstm_tf as hl
 from hlstm_tf.export import TFLiteExport, TFLiteModel, VerificationError, export_tflite
+from hlstm_tf.export.litert import open_interpreter
 from tests.export import models
 
 UNITS = 64
@@ -124,7 +125,7 @@ def test_trap_1_the_weights_are_in_the_file(export: Callable[..., Exported]) -> 
 def test_trap_2_time_stays_open_while_the_batch_is_fixed(export: Callable[..., Exported]) -> None:
     exported = export("hlstm")
     runner = TFLiteModel(exported.result.path)
-    assert runner.inputs["features"].shape.as_list() == [1, None, 32]
+    assert runner.inputs["features"].shape == (1, None, 32)
     for frames in (1, 5, 17):
         np.testing.assert_allclose(
             runner(FRAMES[:, :frames]), exported.keras(FRAMES[:, :frames]), atol=1e-5
@@ -163,7 +164,7 @@ def test_traps_5_to_7_zeros_are_stored_densely_and_compute_right(
 ) -> None:
     for quantization in (None, "dynamic"):
         exported = export("sparse_hlstm", quantization)
-        interpreter = TFLiteModel(exported.result.path)._interpreter
+        interpreter = open_interpreter(exported.result.path, 1)
         encodings = [detail["sparsity_parameters"] for detail in interpreter.get_tensor_details()]
         assert not any(encodings)
         dense = export("hlstm", quantization).result.bytes
@@ -206,7 +207,7 @@ def test_full_int8_calibrates_on_samples(tmp_path: Path) -> None:
         result.error, abs=1e-6
     )
     assert 0 < result.error < 0.03
-    dtypes = {detail["dtype"] for detail in runner._interpreter.get_tensor_details()}
+    dtypes = {detail["dtype"] for detail in runner._engine.interpreter.get_tensor_details()}
     assert np.int8 in dtypes
 
 

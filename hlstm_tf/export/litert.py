@@ -1,0 +1,273 @@
+"""TFLite files on LiteRT: their signatures, run on the engine's own memory."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlstm_tf.export.array_spec import ArraySpec
+from hlstm_tf.export.checksum import intact
+from hlstm_tf.export.host_loop import Arrays
+
+
+class LiteRT:
+    """The signatures of a TFLite file. Threads that call them at the same time wait in turn.
+
+    LiteRT's own signature runners set up every input and look up every name at each call, which
+    takes several times as long as a small model. What is used here lies below its public face.
+
+    Args:
+        path: The file.
+        threads: Threads that a call computes with.
+
+    Attributes:
+        names: Names of each signature's `inputs` and `outputs`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no TFLite file or is damaged; or `threads` is not positive.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        check_threads(threads)
+        self._path = path
+        self.interpreter = open_interpreter(path, threads)
+        self.names: dict[str, dict[str, list[str]]] = _signatures(self.interpreter, path)
+        self._signatures = {name: _Signature(self.interpreter, name) for name in self.names}
+        self._steps: dict[tuple[str, ...], _Step] = {}
+        self._lock = threading.Lock()
+
+    def spec(self, signature: str, name: str) -> ArraySpec:
+        """The shape and type of an input."""
+        return self._signatures[signature].specs[name]
+
+    def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Runs a signature once."""
+        with self._lock:
+            try:
+                return self._signatures[signature].run(inputs)
+            except (ValueError, RuntimeError) as error:
+                raise self._error(signature, inputs, error) from error
+
+    def loop(
+        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Runs a step over all frames; see `host_loop.loop_by_calls`."""
+        with self._lock:
+            key = (signature, *frames, "", *states)
+            try:
+                if key not in self._steps:
+                    step = self._signatures[signature]
+                    self._steps[key] = _Step(step, list(frames), list(states))
+                return self._steps[key].run(frames, states, valid)
+            except (ValueError, RuntimeError) as error:
+                raise self._error(signature, {**frames, **states}, error) from error
+
+    def _error(
+        self, signature: str, inputs: Mapping[str, np.ndarray], error: Exception
+    ) -> ValueError:
+        shapes = {name: np.shape(value) for name, value in inputs.items()}
+        return ValueError(
+            f"LiteRT cannot run {signature!r} of {self._path} on inputs of shapes {shapes}: "
+            f"{one_line(error)}"
+        )
+
+
+class _Signature:
+    """A signature, and the shapes of the inputs that its memory was laid out for."""
+
+    def __init__(self, interpreter: Any, name: str) -> None:
+        runner = interpreter.get_signature_runner(name)
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        self.interpreter, self.engine = interpreter, interpreter._interpreter
+        self.graph = self.engine.GetSubgraphIndexFromSignature(name)
+        self.specs = {key: array_spec(key, detail) for key, detail in inputs.items()}
+        self.inputs = {key: detail["index"] for key, detail in inputs.items()}
+        self.outputs = {key: detail["index"] for key, detail in outputs.items()}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """Runs it once."""
+        engine, graph = self.engine, self.graph
+        if inputs.keys() != self.inputs.keys():
+            raise ValueError(f"it takes the inputs {list(self.inputs)}")
+        shapes = {name: value.shape for name, value in inputs.items()}
+        if shapes != self._shapes:
+            self._lay_out(shapes)
+        for name, index in self.inputs.items():
+            engine.SetTensor(index, inputs[name], graph)
+        engine.Invoke(graph)
+        return {name: engine.GetTensor(index, graph) for name, index in self.outputs.items()}
+
+    def view(self, index: int) -> np.ndarray:
+        """The engine's own memory of an input or output of fixed shape."""
+        return self.engine.tensor(self.interpreter, index, self.graph)
+
+    def _lay_out(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        self._shapes = {}
+        for name, shape in shapes.items():
+            sizes = np.array(shape, np.int32)
+            self.engine.ResizeInputTensor(self.inputs[name], sizes, False, self.graph)
+        self.engine.AllocateTensors(self.graph)
+        self._shapes = shapes
+
+
+class _Step:
+    """A signature of fixed shapes run frame after frame, its memory looked up once.
+
+    Args:
+        signature: It is called here only, so that its memory stays where it is.
+        frames: Names of the inputs that get a frame at a time.
+        states: Names of those that get what the step before gave under the same name.
+
+    Raises:
+        ValueError: The signature has other inputs, or does not give the states.
+    """
+
+    def __init__(self, signature: _Signature, frames: list[str], states: list[str]) -> None:
+        if {*frames, *states} != set(signature.inputs) or not set(states) <= set(signature.outputs):
+            raise ValueError(
+                f"it takes {list(signature.inputs)} and gives {list(signature.outputs)}"
+            )
+        signature.engine.AllocateTensors(signature.graph)
+        self._engine, self._graph = signature.engine, signature.graph
+        self._frames = {name: _bytes(signature.view(signature.inputs[name])) for name in frames}
+        self._states = {name: signature.view(signature.inputs[name]) for name in states}
+        self._outputs = {
+            name: signature.view(index)
+            for name, index in signature.outputs.items()
+            if name not in states
+        }
+        self._writes = {name: _bytes(output) for name, output in self._outputs.items()}
+        self._carried = [
+            (_bytes(state), _bytes(signature.view(signature.outputs[name])))
+            for name, state in self._states.items()
+        ]
+
+    def run(
+        self, frames: Arrays, states: Arrays, valid: np.ndarray | None
+    ) -> tuple[Arrays, Arrays]:
+        """Does what `host_loop.loop_by_calls` does."""
+        steps = next(iter(frames.values())).shape[1]
+        kept = {
+            name: np.zeros((1, steps, *output.shape[1:]), output.dtype)
+            for name, output in self._outputs.items()
+        }
+        for name, state in self._states.items():
+            state[...] = states[name]
+        reads = [(view, _pieces(frames[name], len(view))) for name, view in self._frames.items()]
+        writes = [(view, _pieces(kept[name], len(view))) for name, view in self._writes.items()]
+        if any(len(pieces) != steps for _, pieces in (*reads, *writes)):
+            raise ValueError("a frame has another size than the step takes or gives")
+        self._run(steps, reads, writes, valid)
+        return kept, {name: state.copy() for name, state in self._states.items()}
+
+    def _run(self, steps: int, reads: Any, writes: Any, valid: np.ndarray | None) -> None:
+        invoke, graph, carried = self._engine.Invoke, self._graph, self._carried
+        for t in range(steps):
+            if valid is not None and not valid[t]:
+                for _, pieces in writes if t else ():
+                    pieces[t][:] = pieces[t - 1]
+                continue
+            for view, pieces in reads:
+                view[:] = pieces[t]
+            invoke(graph)
+            for view, pieces in writes:
+                pieces[t][:] = view
+            for before, after in carried:
+                before[:] = after
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array: to copy some of them takes a fifth of the time that NumPy takes."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _pieces(array: np.ndarray, size: int) -> list[memoryview]:
+    """The bytes of an array, in pieces of that many."""
+    content = _bytes(array)
+    return [content[i : i + size] for i in range(0, len(content), size)] if size else []
+
+
+def _signatures(interpreter: Any, path: Path) -> dict[str, dict[str, list[str]]]:
+    try:
+        return interpreter.get_signature_list()
+    except UnicodeDecodeError as error:
+        raise _damaged(path, "a signature's name is no text") from error
+
+
+def open_interpreter(path: Path, threads: int) -> Any:
+    """LiteRT's interpreter of a file; raises as `LiteRT` does."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = _read(path)
+    if not intact(content):
+        raise ValueError(
+            f"{path} is damaged: its content is not what the checksum at its end says; copy or "
+            "export it again."
+        )
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=threads)
+        # An open axis is one long until it is set, which a convolution may find too short.
+        if all((detail["shape_signature"] > 0).all() for detail in interpreter.get_input_details()):
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise _damaged(path, one_line(error)) from error
+    return interpreter
+
+
+def signature_names(path: Path) -> list[str]:
+    """The names of a file's signatures, read without starting an engine.
+
+    Empty for a damaged file, of which the engine can say what is wrong.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no TFLite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = _read(path)
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+        return [signature.SignatureKey().decode() for signature in signatures]
+    except Exception:  # whatever a place that is not in the file leads to
+        return []
+
+
+def check_threads(threads: int) -> None:
+    """Raises a `ValueError` for a number of threads that cannot be."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a positive integer; got {threads!r}.")
+
+
+def one_line(error: Exception) -> str:
+    """What LiteRT says of an error, short enough to be read."""
+    return " ".join(str(error).split())[:300]
+
+
+def array_spec(name: str, detail: Mapping[str, Any]) -> ArraySpec:
+    """The spec of a tensor from LiteRT's details; an open axis is `None`."""
+    shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
+    return ArraySpec(shape, np.dtype(detail["dtype"]), name)
+
+
+def _read(path: Path) -> bytes:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a .tflite file.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a .tflite file.")
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            f"{path} is no TFLite file or is damaged ({len(content):,} bytes, without the mark "
+            "'TFL3'); export the model again."
+        )
+    return content
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} is no TFLite file that LiteRT can run, or is damaged: {reason}")
