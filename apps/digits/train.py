@@ -94,7 +94,9 @@ def seed_architecture(recipe: Recipe) -> keras.Model:
     model = network(recipe.arch, recipe.classes, recipe.widths)
     hidden = [layer.name for layer in model.layers[:-1] if layer.weights]
     neurons = dict.fromkeys(hidden, recipe.seed_neurons) if recipe.seed_neurons < 1 else None
-    return hl.sparsify(model, recipe.seed_sparsity, seed=recipe.seed, neurons=neurons)
+    return hl.sparsify(
+        model, recipe.seed_sparsity, recipe.seed, seed_architecture="random", neurons=neurons
+    )
 
 
 def _teacher(recipe: Recipe, splits: Splits, folder: Path) -> keras.Model:

@@ -79,7 +79,8 @@ def build_from(recipe: Recipe) -> SpeechRecognizer:
     )
     model = build(config)
     if recipe.grow_and_prune:
-        model = hl.sparsify(model, recipe.grow_and_prune.seed_sparsity, seed=recipe.seed)
+        sparsity = recipe.grow_and_prune.seed_sparsity
+        model = hl.sparsify(model, sparsity, recipe.seed, seed_architecture="random")
     return model
 
 

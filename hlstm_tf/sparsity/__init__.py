@@ -24,7 +24,7 @@ from .recovery import recover
 from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import NEED_DATA, SCORES, Score, get_score
-from .seeds import seed_mask, seed_masks
+from .seeds import best_masks, seed_mask, seed_masks
 from .structures import NM, Block, Column, Connection, Row, Structure
 from .wholes import Neuron, Unit, Whole
 
@@ -53,6 +53,7 @@ __all__ = [
     "Unit",
     "Whole",
     "as_schedule",
+    "best_masks",
     "bridged_pairs",
     "cascade",
     "connect_neurons",

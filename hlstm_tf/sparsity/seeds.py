@@ -18,7 +18,7 @@ from .distributions import PER_MATRIX, Distribution, Shapes
 from .neurons import connect_neurons
 from .structures import CONNECTION, Structure
 
-__all__ = ["seed_mask", "seed_masks"]
+__all__ = ["best_masks", "seed_mask", "seed_masks"]
 
 
 def seed_mask(
@@ -96,6 +96,44 @@ def seed_masks(
     return result
 
 
+def best_masks(
+    scores: Sequence[np.ndarray],
+    sparsity: float,
+    structure: Structure = CONNECTION,
+    distribution: Distribution = PER_MATRIX,
+    kernel_shapes: Shapes | None = None,
+) -> list[np.ndarray]:
+    """Make the masks that `seed_masks` would draw of the best-scored places instead.
+
+    As many connections exist as there, and every neuron is connected: to the best place it has.
+
+    Args:
+        scores: Real matrices (inputs, outputs), the higher the rather kept.
+        sparsity: The overall sparsity, in [0, 1].
+        structure: What exists as one.
+        distribution: How the sparsity is shared out.
+        kernel_shapes: For `ERK`, the shapes of the kernels that the matrices come from.
+
+    Returns:
+        Boolean matrices in the order of `scores`.
+
+    Raises:
+        ValueError: If an argument is malformed.
+
+    >>> best_masks([np.array([[9.0, 1.0], [8.0, 2.0]])], 0.5)
+    [array([[ True, False],
+           [False,  True]])]
+    """
+    shapes = [score.shape for score in scores]
+    result: list[np.ndarray] = [np.empty((0, 0), dtype=bool)] * len(shapes)
+    for pool in distribution.pools(kernel_shapes or shapes, sparsity):
+        picked = [scores[index] for index in pool.indices]
+        masks = _best_together(picked, pool.sparsity, structure)
+        for index, mask in zip(pool.indices, masks, strict=True):
+            result[index] = mask
+    return result
+
+
 def _seed_together(
     shapes: Sequence[Sequence[int]],
     sparsity: float,
@@ -103,9 +141,15 @@ def _seed_together(
     structure: Structure,
 ) -> list[np.ndarray]:
     """Draw masks whose counts sum up to one sparsity."""
-    sparsity = check_fraction(sparsity, "sparsity")
-    sizes = [_check_shape(shape) for shape in shapes]
-    scores = [rng.random(shape) for shape in sizes]
+    scores = [rng.random(_check_shape(shape)) for shape in shapes]
+    return _best_together(scores, check_fraction(sparsity, "sparsity"), structure)
+
+
+def _best_together(
+    scores: Sequence[np.ndarray], sparsity: float, structure: Structure
+) -> list[np.ndarray]:
+    """Choose the best places of masks whose counts sum up to one sparsity."""
+    sizes = [score.shape for score in scores]
     covers = [
         connect_neurons(np.zeros(shape, dtype=bool), score, structure=structure)
         for shape, score in zip(sizes, scores, strict=True)

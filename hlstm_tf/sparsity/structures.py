@@ -54,6 +54,24 @@ class Structure:
     multiple = 1
     minimum = 0
 
+    @property
+    def least_sparsity(self) -> float:
+        """The least sparsity that a mask of this structure has: 0 but where a pattern caps it."""
+        return 0.0
+
+    def check_sparsity(self, sparsity: float, name: str) -> float:
+        """Return `sparsity`, or raise `ValueError` where no mask of this structure is that dense.
+
+        >>> NM(2, 4).check_sparsity(0.5, "sparsity")
+        0.5
+        """
+        if sparsity < self.least_sparsity - 1e-9:
+            raise ValueError(
+                f"`{name}` must be at least {self.least_sparsity:g} with structure='{self}', "
+                f"whose masks are never denser; got {sparsity:g}"
+            )
+        return sparsity
+
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Return the (inputs, outputs) extent of a group in a matrix of `shape`."""
         raise NotImplementedError
@@ -220,6 +238,10 @@ class NM(Connection):
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}"
+
+    @property
+    def least_sparsity(self) -> float:
+        return 1 - self.n / self.m
 
     def limit(
         self, mask: np.ndarray, scores: np.ndarray, protected: np.ndarray | None = None

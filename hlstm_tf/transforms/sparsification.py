@@ -1,54 +1,56 @@
-"""From a plain model to a sparse one: masked twins and a random seed architecture."""
+"""From a plain model to a sparse one: masked twins and a seed architecture."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
-import numpy as np
 
-from hlstm_tf.layers import MaskedKernel, masked_kernels
+from hlstm_tf.layers import masked_kernels
 from hlstm_tf.sparsity import (
     Distribution,
     Structure,
     edit_masks,
     get_distribution,
     get_structure,
-    seed_masks,
 )
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 from hlstm_tf.transforms.envelopes import Neurons, living_places
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, paired_layers, rebuild
+from hlstm_tf.transforms.seeding import magnitude_masks, random_masks, sign_of_training
 from hlstm_tf.transforms.twins import SUPPORTED, masked_entry
 
+_KINDS = ("random", "magnitude")
 LayerFilter = Callable[[keras.Layer], bool] | Iterable[str] | str
 
 
 def sparsify(
     model: keras.Model,
-    sparsity: float = 0.5,
-    seed: int = 0,
+    sparsity: float | None = None,
+    seed: int | None = None,
     *,
+    seed_architecture: str | None = None,
     structure: str | Structure = "connection",
     distribution: str | Distribution = "per_matrix",
     include: LayerFilter | None = None,
     exclude: LayerFilter | None = None,
     neurons: Neurons | None = None,
 ) -> keras.Model:
-    """Returns a model with masked layers and a random seed architecture.
+    """Returns a model with masked layers: the same function, or a sparse seed architecture.
 
-    The start of grow-and-prune training (H-LSTM, arXiv 1805.11797, section 3; NeST, arXiv
-    1711.02017): each supported layer becomes its masked twin with the same name and the same
-    weights, and a random part of the connections is made dormant, their weights zero. Every
-    neuron stays connected at both ends. With `sparsity=0` nothing is dormant and the function is
-    kept exactly: the start of training that only prunes.
+    Each supported layer becomes its masked twin with the same name and the same weights. Without a
+    `sparsity` nothing more happens and the function is kept exactly: the start of training that
+    only prunes, for a trained model. With one, that part of the connections is made dormant, their
+    weights zero: those of the smallest weights, or, where a `seed` asks for it, random ones. Random
+    ones are the start of grow-and-prune training of a fresh model (H-LSTM, arXiv 1805.11797,
+    section 3; NeST, arXiv 1711.02017). Every neuron stays connected at both ends.
 
     Supported, wherever they are (nested models, `RNN`, `StackedRNNCells`, `Bidirectional`,
     `TimeDistributed`): Dense, Conv1D, Conv2D, Embedding, SimpleRNN, LSTM, GRU, their cells, and
     `HLSTM` and `HLSTMCell`. All of them by default, the first and the last layer too; leave some
     dense with `exclude`. Biases are never masked. Layers that have masks already keep their
-    weights and get new masks. Any other layer that holds a matrix of weights, a subclass of a
-    supported one included, is left as it is, and a warning names it.
+    weights and get new masks where `sparsity` is given. Any other layer that holds a matrix of
+    weights, a subclass of a supported one included, is left as it is, and a warning names it.
 
     The twins train with the defaults of `MaskedLSTM` and `MaskedGRU`. For products in bfloat16 or
     less memory make such a layer in place of Keras's in the model itself, with `matmul_dtype` and
@@ -61,11 +63,18 @@ def sparsify(
     Args:
         model: A built Keras model: Sequential, functional or subclassed. A subclassed one needs
             a `get_config` from which it can be made again.
-        sparsity: Fraction of the connections that are dormant, in [0, 1]. Default 0.5, the
-            paper's. The fewest connections that leave no neuron out are kept in any case.
-        seed: Which random architecture; the same seed gives the same masks on every machine.
+        sparsity: Fraction of the connections that are dormant, in [0, 1]; the paper has 0.5. The
+            fewest connections that leave no neuron out are kept in any case. With 0 all exist, in
+            layers that had masks too. Default `None`: all that exist stay, no other becomes
+            dormant.
+        seed: Asks for a random seed architecture, and says which: the same seed gives the same
+            masks on every machine. Default `None`: none, so that nothing is lost by chance.
+        seed_architecture: "magnitude": the connections of the largest weights exist. "random": they
+            are drawn by `seed` (0 without one), whatever the weights are worth; also of a model
+            that has been trained. Default `None`: "random" with a `seed`, "magnitude" without.
         structure: What exists or not as one: "connection" (default), "row", "column", blocks
-            such as "1x4", patterns such as "2:4", or a `Structure`.
+            such as "1x4", patterns such as "2:4", or a `Structure`. A pattern has a least sparsity:
+            0.5 for "2:4".
         distribution: How the sparsity is shared out among the matrices (one gate of one kernel
             each): "per_matrix" (default: the same for all), "global", "erk", or a `Distribution`.
         include: Which layers to mask: a layer name or several, a wrapper's name standing for
@@ -86,7 +95,9 @@ def sparsify(
     Raises:
         TypeError: `model` is no Keras model, or a filter is neither names nor a function.
         ValueError: The model is not built, has no supported layer, or cannot be rewritten; an
-            argument is malformed; a filter names a layer that does not exist, or `neurons` one
+            argument is malformed; `sparsity` is less than a pattern's least; `seed` is given, but
+            not `seed_architecture`, and the model has been trained, as its optimizer's steps or
+            its biases tell; a filter names a layer that does not exist, or `neurons` one
             whose neurons cannot be dormant.
 
     Example:
@@ -98,6 +109,10 @@ def sparsify(
     >>> [int(k.mask.numpy().sum()) for k in hl.masked_kernels(sparse)]
     [32, 16]
 
+    A trained model, of which the largest weights stay:
+
+    >>> pruned = hl.sparsify(model, sparsity=0.75)
+
     An envelope for 300 hidden neurons of which 30 live:
 
     >>> model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(300, name="hidden"),
@@ -107,14 +122,17 @@ def sparsify(
     [11760, 150]
     """
     check_model(model)
-    sparsity, seed = check_fraction(sparsity, "sparsity"), check_count(seed, "seed", minimum=0)
     structure, distribution = get_structure(structure), get_distribution(distribution)
+    structure.check_sparsity(check_fraction(sparsity or 0, "sparsity"), "sparsity")
+    kind = _kind(seed_architecture, seed)
     chosen = _Chosen(model, include, exclude)
     new = rebuild(model, chosen.twin)
     if not chosen.layers:
         raise ValueError(
             f"`model` '{model.name}' has no layer to mask; supported are {', '.join(SUPPORTED)}"
         )
+    if kind == "random" and sparsity and seed_architecture is None:
+        _check_fresh(model, new)
     copy_state(model, new)
     kernels = [
         kernel
@@ -123,60 +141,37 @@ def sparsify(
         for kernel in masked_kernels(twin)
     ]
     rooms = None if neurons is None else living_places(new, kernels, neurons)
-    edit_masks(seed_architecture(kernels, sparsity, seed, structure, distribution, rooms))
+    if sparsity is not None or rooms is not None:
+        draw = random_masks if kind == "random" else magnitude_masks
+        edit_masks(draw(kernels, sparsity or 0.0, seed or 0, structure, distribution, rooms))
     _warn_of_unmasked(chosen.unmasked(model))
     return new
 
 
-def seed_architecture(
-    kernels: list[MaskedKernel],
-    sparsity: float,
-    seed: int,
-    structure: Structure,
-    distribution: Distribution,
-    rooms: Mapping[MaskedKernel, np.ndarray] | None = None,
-) -> Mapping[MaskedKernel, np.ndarray]:
-    """Draws random masks for kernels, in their own shapes; no neuron is left out.
-
-    Args:
-        kernels: The kernels, in an order that the model fixes.
-        sparsity: In [0, 1], of the places there are.
-        seed: Of the generator from which all masks come, one after another.
-        structure: What exists as one.
-        distribution: How the sparsity is shared out among the matrices.
-        rooms: Where there may be connections: for each kernel some of its inputs by some of its
-            outputs, as a mask. All by default.
-
-    Raises:
-        ValueError: An argument is malformed.
-    """
-    rooms = rooms or {kernel: np.ones(kernel.shape, dtype=bool) for kernel in kernels}
-    places = [(kernel, room) for kernel in kernels for room in kernel.to_matrices(rooms[kernel])]
-    shapes = [(int(room.any(axis=1).sum()), int(room.any(axis=0).sum())) for _, room in places]
-    drawn = seed_masks(
-        shapes,
-        sparsity,
-        seed,
-        structure,
-        distribution,
-        kernel_shapes=[
-            _kernel_shape(kernel, shape) for (kernel, _), shape in zip(places, shapes, strict=True)
-        ],
-    )
-    matrices: dict[MaskedKernel, list[np.ndarray]] = {kernel: [] for kernel in kernels}
-    for (kernel, room), mask in zip(places, drawn, strict=True):
-        matrix = np.zeros(room.shape, dtype=bool)
-        matrix[np.ix_(room.any(axis=1), room.any(axis=0))] = mask
-        matrices[kernel].append(matrix)
-    return {kernel: kernel.from_matrices(np.stack(found)) for kernel, found in matrices.items()}
+def _kind(seed_architecture: str | None, seed: int | None) -> str:
+    """How the connections are chosen: "random" or "magnitude"."""
+    if seed is not None:
+        check_count(seed, "seed", minimum=0)
+    if seed_architecture not in (None, *_KINDS):
+        raise ValueError(
+            f"`seed_architecture` must be one of {', '.join(map(repr, _KINDS))}, or None; got "
+            f"{seed_architecture!r}"
+        )
+    if seed_architecture == "magnitude" and seed is not None:
+        raise ValueError(
+            f"`seed` draws a random architecture, and seed_architecture='magnitude' draws none; "
+            f"leave one of them out (got seed={seed})"
+        )
+    return seed_architecture or ("magnitude" if seed is None else "random")
 
 
-def _kernel_shape(kernel: MaskedKernel, matrix: tuple[int, int]) -> tuple[int, ...]:
-    if kernel.gates > 1:
-        return matrix
-    # ERK counts a convolution's window apart from its channels.
-    window = kernel.shape[:-2]
-    return (*window, matrix[0] // int(np.prod(window)), matrix[1])
+def _check_fresh(model: keras.Model, fresh: keras.Model) -> None:
+    if sign := sign_of_training(model, fresh):
+        raise ValueError(
+            f"`model` '{model.name}' has been trained ({sign}), and `seed` asks for a random seed "
+            "architecture, which takes weights away whatever they are worth; leave `seed` out to "
+            "keep the largest weights, or give seed_architecture='random' to draw all the same"
+        )
 
 
 class _Chosen:

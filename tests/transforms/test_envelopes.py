@@ -49,7 +49,7 @@ def test_living_neurons_are_connected_at_both_ends_and_the_others_at_none(
         "1.0": (7, 5),
         "{}": (7, 5),
     }[str(neurons)]
-    model = hl.sparsify(net(), sparsity, seed, neurons=neurons)
+    model = hl.sparsify(net(), sparsity, seed, neurons=neurons, seed_architecture="random")
     before_conv, after_conv, before_hidden, after_hidden = (count > 0 for count in ends(model))
     np.testing.assert_array_equal(before_conv, after_conv)
     np.testing.assert_array_equal(before_hidden, after_hidden)
@@ -68,8 +68,9 @@ def test_the_sparsity_is_that_of_the_connections_between_living_neurons() -> Non
 
 def test_all_neurons_living_is_the_seed_without_the_argument() -> None:
     for distribution in ("per_matrix", "erk"):
-        one = hl.sparsify(net(), 0.6, 4, distribution=distribution)
-        other = hl.sparsify(net(), 0.6, 4, distribution=distribution, neurons=1.0)
+        seed = {"seed_architecture": "random", "distribution": distribution}
+        one = hl.sparsify(net(), 0.6, 4, **seed)
+        other = hl.sparsify(net(), 0.6, 4, **seed, neurons=1.0)
         for mine, yours in zip(hl.masked_kernels(one), hl.masked_kernels(other), strict=True):
             np.testing.assert_array_equal(mine.mask.numpy(), yours.mask.numpy())
 

@@ -1,6 +1,7 @@
 """Sparsify: which layers become masked, which masks they get, and what is kept."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -39,7 +40,7 @@ def test_without_sparsity_nothing_changes_and_with_it_every_matrix_has_it(name: 
     np.testing.assert_array_equal(outputs(new, batch), expected)
     assert type(new) is type(model)
     assert [layer.name for layer in new.layers] == [layer.name for layer in model.layers]
-    sparse = sparsify(model, sparsity=0.6, seed=4)
+    sparse = sparsify(model, sparsity=0.6, seed=4, seed_architecture="random")
     assert np.isfinite(outputs(sparse, batch)).all()
     _check_seed_architecture(hl.masked_kernels(sparse), 0.6)
     for weight, value in zip(model.weights, before, strict=True):
@@ -57,7 +58,7 @@ def _check_seed_architecture(kernels: list[hl.MaskedKernel], sparsity: float) ->
 
 
 def test_every_supported_layer_of_a_recurrent_model_becomes_its_twin() -> None:
-    new = sparsify(recurrent_net())
+    new = sparsify(recurrent_net(), 0.5, seed=0)
     bidirectional, stack, distributed, hlstm, gru, simple = new.layers
     assert type(bidirectional.forward_layer) is type(bidirectional.backward_layer) is hl.MaskedLSTM
     kinds = [type(cell) for cell in stack.cell.cells]
@@ -73,7 +74,7 @@ def test_every_supported_layer_of_a_recurrent_model_becomes_its_twin() -> None:
 
 def test_weights_of_existing_connections_are_carried_over_and_biases_are_whole() -> None:
     model = randomize(dense_net())
-    new = sparsify(model, sparsity=0.5, seed=1)
+    new = sparsify(model, 0.5, seed=1, seed_architecture="random")
     for old, twin in zip(model.layers, new.layers, strict=True):
         if old.weights:
             kernel = np.where(twin.kernel_mask.numpy(), old.kernel.numpy(), 0)
@@ -90,7 +91,8 @@ def test_the_first_matrix_has_the_mask_that_the_seed_draws_first() -> None:
 def test_masks_follow_from_the_seed_and_not_from_names_or_weights() -> None:
     first, second = embedding_net(), randomize(embedding_net(), seed=9)
     masks = _masks(sparsify(first, 0.5, seed=2))
-    for a, b in zip(masks, _masks(sparsify(second, 0.5, seed=2)), strict=True):
+    again = sparsify(second, 0.5, seed=2, seed_architecture="random")
+    for a, b in zip(masks, _masks(again), strict=True):
         np.testing.assert_array_equal(a, b)
     other = _masks(sparsify(first, 0.5, seed=3))
     assert any((a != b).any() for a, b in zip(masks, other, strict=True))
@@ -106,6 +108,7 @@ def test_any_seed_architecture_connects_every_neuron_at_both_ends(
     sparsity: float, seed: int, structure: str, distribution: str
 ) -> None:
     model = keras.Sequential([keras.Input((9,)), layers.Dense(7), layers.Dense(4)])
+    sparsity = max(sparsity, 0.5 if structure == "2:4" else 0.0)
     new = sparsify(model, sparsity, seed, structure=structure, distribution=distribution)
     for mask in _masks(new):
         assert mask.any(axis=0).all()
@@ -203,7 +206,114 @@ def test_a_sparsity_outside_0_to_1_is_refused(sparsity: object) -> None:
         sparsify(dense_net(), sparsity)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, None])
+@pytest.mark.parametrize(
+    ("structure", "sparsity", "least"),
+    [("2:4", 0.0, "0.5"), ("2:4", None, "0.5"), ("1:4", 0.5, "0.75"), (hl.NM(3, 4), 0.2, "0.25")],
+)
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_sparsity_that_a_pattern_cannot_have_is_refused(
+    structure: object, sparsity: float | None, least: str, seed: int | None
+) -> None:
+    with pytest.raises(ValueError, match=f"`sparsity` must be at least {least} with structure="):
+        sparsify(dense_net(), sparsity, seed, structure=structure)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("structure", ["4:4", "connection", "1x16", "4x4", "row", "column"])
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_sparsity_of_0_keeps_the_function_in_every_structure(
+    structure: str, seed: int | None
+) -> None:
+    model, batch = model_and_batch("recurrent")
+    new = sparsify(model, 0, seed, structure=structure)
+    np.testing.assert_array_equal(outputs(new, batch), outputs(model, batch))
+
+
+@pytest.mark.parametrize("name", ["recurrent", "embedding", "lenet", "functional"])
+def test_without_arguments_the_function_is_kept(name: str) -> None:
+    model, batch = model_and_batch(name)
+    new = sparsify(model)
+    assert all(mask.all() for mask in _masks(new))
+    np.testing.assert_array_equal(outputs(new, batch), outputs(model, batch))
+
+
+def test_without_arguments_masks_that_are_there_stay() -> None:
+    first = mask_at_random(sparsify(dense_net()), 0.3)
+    for mask, before in zip(_masks(sparsify(first)), _masks(first), strict=True):
+        np.testing.assert_array_equal(mask, before)
+
+
+@pytest.mark.parametrize("distribution", ["per_matrix", "global", "erk"])
+@pytest.mark.parametrize("structure", ["connection", "2:4", "1x4"])
+def test_without_a_seed_the_largest_weights_stay(structure: str, distribution: str) -> None:
+    model = randomize(keras.Sequential([keras.Input((32,)), layers.Dense(24), layers.Dense(16)]))
+    new = sparsify(model, 0.75, structure=structure, distribution=distribution)
+    drawn = sparsify(
+        model, 0.75, 0, structure=structure, distribution=distribution, seed_architecture="random"
+    )
+    kept, by_chance = (
+        sum(np.abs(k.variable.numpy()).sum() for k in hl.masked_kernels(each))
+        for each in (new, drawn)
+    )
+    assert kept > 1.3 * by_chance
+    assert hl.summary(new, print_fn=None).sparsity == pytest.approx(0.75, abs=0.01)
+    if (structure, distribution) == ("connection", "per_matrix"):
+        for kernel, old in zip(hl.masked_kernels(new), model.layers, strict=True):
+            weight, mask = np.abs(old.kernel.numpy()), kernel.mask.numpy()
+            # All but what connects a neuron that would have nothing.
+            assert (weight[mask] > np.quantile(weight, 0.75)).mean() > 0.95
+            assert mask.any(axis=0).all()
+            assert mask.any(axis=1).all()
+
+
+def test_a_pruned_model_that_is_sparsified_less_keeps_its_function() -> None:
+    first = sparsify(randomize(dense_net()), 0.8)
+    batch = np.ones((2, 6), "float32")
+    again = sparsify(first, 0.4)
+    np.testing.assert_array_equal(outputs(again, batch), outputs(first, batch))
+
+
+def _trained(model: keras.Model, batch: object) -> keras.Model:
+    model.compile("adam", "mse")
+    model.fit(batch, outputs(model, batch), epochs=1, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("known_by", ["optimizer", "biases", "statistics", "file"])
+def test_a_trained_model_is_not_made_random_unless_that_is_said(
+    known_by: str, tmp_path: Path
+) -> None:
+    inner = layers.BatchNormalization() if known_by == "statistics" else layers.ReLU()
+    bias = known_by in ("biases", "file")
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(4, use_bias=bias), inner, layers.Dense(3, use_bias=bias)]
+    )
+    model = _trained(model, np.random.default_rng(0).normal(size=(8, 6)).astype("float32"))
+    if known_by != "optimizer":
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    with pytest.raises(ValueError, match=r"has been trained \(.*seed_architecture='random'"):
+        sparsify(model, 0.5, seed=0)
+    sparsify(model, 0.5, seed=0, seed_architecture="random")
+    sparsify(model, 0.0, seed=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["dense", "lenet", "recurrent", "embedding", "functional", "attributes"]
+)
+def test_a_fresh_model_takes_a_seed(name: str) -> None:
+    model = MODELS[name][0]()
+    model.compile("adam", "mse")
+    assert hl.summary(sparsify(model, 0.5, seed=0), print_fn=None).sparsity > 0.4
+
+
+def test_the_two_ways_to_choose_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match="leave one of them out"):
+        sparsify(dense_net(), 0.5, 3, seed_architecture="magnitude")
+    with pytest.raises(ValueError, match="`seed_architecture` must be one of 'random', 'magnitu"):
+        sparsify(dense_net(), 0.5, seed_architecture="chance")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "one"])
 def test_a_seed_that_is_no_count_is_refused(seed: object) -> None:
     with pytest.raises(ValueError, match="`seed` must be an integer of at least 0"):
         sparsify(dense_net(), seed=seed)  # type: ignore[arg-type]
