@@ -17,18 +17,18 @@ from hlstm_tf.callbacks import (
     set_hidden_activation,
 )
 from hlstm_tf.export import (
-    FileSize,
     SavedModelExport,
     StepRunner,
     TFLiteExport,
     TFLiteModel,
     VerificationError,
+    WeighedFile,
     export_saved_model,
     export_tflite,
     file_size,
     load_tflite,
 )
-from hlstm_tf.hardware import Latency
+from hlstm_tf.hardware import FileSize, Latency
 from hlstm_tf.layers import (
     HLSTM,
     HLSTMCell,
@@ -132,6 +132,7 @@ __all__ = [
     "TFLiteModel",
     "Unit",
     "VerificationError",
+    "WeighedFile",
     "__version__",
     "as_schedule",
     "declare_elementwise",

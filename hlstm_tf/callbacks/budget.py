@@ -19,7 +19,8 @@ class Budget:
     Args:
         of: "connections"; "flops", 2 for each connection a step; "bytes" of all weights as float32
             (what neurons that are gone save, and zeros do not); or something to call with the
-            shrunk model that returns a number, such as `hl.Latency`.
+            shrunk model that returns a number: `hl.Latency()`, `hl.WeighedFile()`. Where the number
+            has a `spread`, a smaller difference does not count as one.
         limit: What it may be at most.
 
     Raises:
@@ -52,10 +53,45 @@ class Budget:
         """What a model, masked or plain, costs once it is shrunk."""
         compact = shrink(model)
         if callable(self.of):
-            return float(self.of(compact))
+            cost = self.of(compact)
+            return cost if isinstance(cost, float) else float(cost)  # with its spread
         return float(getattr(summary(compact, print_fn=None), self.of))
+
+    def met(self, cost: float | None) -> bool:
+        """Whether a cost is known and within the limit."""
+        return cost is not None and cost <= self.limit
+
+    def moves(self, before: float, after: float) -> bool:
+        """Whether a cost has come down by more than measuring it again would change it.
+
+        >>> Budget("bytes", 10).moves(20, 19), Budget("bytes", 10).moves(20, 20)
+        (True, False)
+        """
+        return after < before - max(_spread(before), _spread(after))
 
     def says(self, cost: float) -> str:
         """The cost beside the limit, in words."""
-        what = self.of if isinstance(self.of, str) else str(self.of)
-        return f"{cost:,.6g} {what} of {self.limit:,.6g}"
+        what = self.of if isinstance(self.of, str) else _name(self.of)
+        spread = f" ± {_spread(cost):,.2g}" if _spread(cost) else ""
+        return f"{cost:,.6g}{spread} {what} of {self.limit:,.6g}"
+
+    def missed(self, cost: float | None) -> str:
+        """By how much a cost misses the limit, in words; empty where it does not.
+
+        >>> Budget("bytes", 1000).missed(1500)
+        'the budget is missed by 500 (50.0 %): 1,500 bytes of 1,000'
+        """
+        if cost is None or self.met(cost):
+            return ""
+        over = cost - self.limit
+        share = f"{100 * over / self.limit:.1f} %"
+        return f"the budget is missed by {over:,.6g} ({share}): {self.says(cost)}"
+
+
+def _spread(cost: float) -> float:
+    return float(getattr(cost, "spread", 0.0))
+
+
+def _name(of: Callable) -> str:
+    # A function's `str` is its address.
+    return getattr(of, "__name__", None) or str(of)

@@ -74,8 +74,9 @@ class GrowAndPrune(keras.callbacks.Callback):
     Attributes:
         history: A dictionary an epoch: `epoch`, `phase`, `phase_epoch`, `iteration` (complete
             ones), `step`, `value` (the monitor's), `threshold`, `complete` (value of the last
-            complete iteration), `sparsity` and `connections` during the epoch and `..._after` the
-            `events` at its end, `learning_rate`, `seconds`, `logs`. Also in
+            complete iteration), `sparsity`, `connections` and `cost` (by the pruning's
+            budget, from the first pruning on) during the epoch and `..._after` the `events` at its
+            end, `budget` (its limit), `learning_rate`, `seconds`, `logs`. Also in
             `directory/history.csv`.
         progress: Where the run is; `progress.reason` says why it finished.
 
@@ -162,7 +163,8 @@ class GrowAndPrune(keras.callbacks.Callback):
         source = ScoreSource(self.model, self.train, self.batch_size, training, share, self.seed)
         self._stage = Stage(self.model, self.plan, source)
         check_fit(self.model, self.plan, self.params["epochs"])
-        self._log = RunLog(self.monitor)
+        pruning = self.plan.pruning
+        self._log = RunLog(self.monitor, pruning.budget if pruning else None)
         choices = {**describe(self.plan), "monitor": self.monitor, "seed": self.seed}
         self._state = RunState(self.directory, self.model, choices)
         if not self._resume():
@@ -171,7 +173,7 @@ class GrowAndPrune(keras.callbacks.Callback):
             self._stage.set_activation()
             self._stage.do(actions)
             if self.progress.phase is Phase.FINISHED:
-                self._say(f"grow-and-prune: finished: {self.progress.reason}")
+                self._say_end()
                 self.model._initial_epoch = self.params["epochs"]  # as a resumed run that is done
             self._save()
         if growth is not None and growth.during == "epoch" and self._grows:
@@ -212,9 +214,7 @@ class GrowAndPrune(keras.callbacks.Callback):
         stage = self._stage
         stage.epochs = epoch + 1
         record = self._log.open(epoch, self.progress, stage.size(), value, numbers)
-        events = stage.do(
-            advance(self.plan, self.progress, value, record["sparsity"], stage.deployed_cost)
-        )
+        events = stage.do(advance(self.plan, self.progress, value, record["sparsity"]))
         if not self._grows:
             stage.source.stop_collecting()
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -223,7 +223,7 @@ class GrowAndPrune(keras.callbacks.Callback):
         # Keras's progress bar, if there is one, has not ended its line yet.
         self._say(own_line(self, self._log.line(self.plan)))
         if self.progress.phase is Phase.FINISHED:
-            self._say(f"grow-and-prune: finished: {self.progress.reason}")
+            self._say_end()
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -242,12 +242,13 @@ class GrowAndPrune(keras.callbacks.Callback):
     def _end_early(self) -> None:
         """Gives the model its last complete iteration where fit's epochs ended amid retraining."""
         self._stage.put(self._stage.complete)
+        missed = self._stage.missed_budget()
         # `fit` has put averaged weights (EMA) in their place already; do it for these, too.
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         warnings.warn(
             f"GrowAndPrune: fit's epochs ended {self._stage.where()}; the last complete iteration, "
             f"{self.progress.iteration}, is in the model. Give fit more epochs; with a directory "
-            "the same command goes on from here.",
+            f"the same command goes on from here.{' ' + missed + '.' if missed else ''}",
             stacklevel=2,
         )
 
@@ -282,6 +283,13 @@ class GrowAndPrune(keras.callbacks.Callback):
         snapshots = stage.snapshots()
         self._state.save(stage.epochs, self.progress.as_json(), self.history, snapshots)
         self._state.files.write_text("history.csv", as_csv(self.history))
+
+    def _say_end(self) -> None:
+        reason = f"finished: {self.progress.reason}"
+        self._say(f"grow-and-prune: {reason}")
+        if missed := self._stage.missed_budget():
+            # Not by `verbose`: nobody should deploy it in the belief that it is within the budget.
+            warnings.warn(f"GrowAndPrune: {missed}; {reason}", stacklevel=2)
 
     def _say(self, text: str) -> None:
         if self.verbose:

@@ -10,7 +10,6 @@ the actions to do in order; nothing here knows Keras.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -103,6 +102,9 @@ class Progress:
         threshold: The threshold in force; `None` until it is known.
         best: The best value in the phase, or in this retraining.
         complete: The value of the last complete iteration.
+        cost: What the pruning's budget limits, of the model as it is; `None` while unknown.
+        complete_cost: That of the last complete iteration.
+        turn: How many prunings there were, those that were rolled back included.
         reason: Why the run finished.
     """
 
@@ -113,6 +115,9 @@ class Progress:
     threshold: float | None = None
     best: float | None = None
     complete: float | None = None
+    cost: float | None = None
+    complete_cost: float | None = None
+    turn: int = 0
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -150,7 +155,6 @@ def advance(
     progress: Progress,
     value: float,
     sparsity: float = 0.0,
-    cost: Callable[[], float] = lambda: math.inf,
 ) -> list[Action]:
     """Takes the end of an epoch: moves `progress` on and returns what to do, in order.
 
@@ -159,14 +163,13 @@ def advance(
         progress: Where the run is; changed.
         value: The monitor's value after the epoch.
         sparsity: The model's sparsity, which `Pruning.target_sparsity` is compared with.
-        cost: Measures what `Pruning.budget` limits; called where it decides, as it may take time.
     """
     progress.phase_epoch += 1
     if progress.phase is Phase.GROWTH:
         return _end_of_growth_epoch(plan, progress, value)
     if progress.phase is Phase.TRAINING:
         return _end_of_training_epoch(plan, progress, value)
-    return _end_of_retraining_epoch(plan, progress, value, sparsity, cost)
+    return _end_of_retraining_epoch(plan, progress, value, sparsity)
 
 
 def end_before_pruning(progress: Progress, reason: str) -> None:
@@ -210,7 +213,7 @@ def _end_of_training_epoch(plan: Plan, progress: Progress, value: float) -> list
 
 
 def _end_of_retraining_epoch(
-    plan: Plan, progress: Progress, value: float, sparsity: float, cost: Callable[[], float]
+    plan: Plan, progress: Progress, value: float, sparsity: float
 ) -> list[Action]:
     pruning = plan.pruning
     assert pruning is not None
@@ -224,13 +227,14 @@ def _end_of_retraining_epoch(
         return _finer_step(pruning, progress)
     actions += [*_back_to_best(actions), Action.COMPLETE]
     progress.iteration += 1
-    progress.complete = progress.best
+    progress.complete, progress.complete_cost = progress.best, progress.cost
+    budget = pruning.budget
+    if budget is not None and progress.cost is not None and budget.met(progress.cost):
+        return actions + _finish(progress, f"within the budget: {budget.says(progress.cost)}")
     if pruning.reached(sparsity):
         return actions + _finish(progress, f"the target sparsity {pruning.target_sparsity:.1%}")
     if progress.iteration == pruning.max_iterations:
         return actions + _finish(progress, f"{progress.iteration} iterations are complete")
-    if pruning.budget is not None and (spent := cost()) <= pruning.budget.limit:
-        return actions + _finish(progress, f"within the budget: {pruning.budget.says(spent)}")
     _enter(progress, Phase.RETRAINING)
     return [*actions, Action.PRUNE]
 
@@ -240,8 +244,9 @@ def _finer_step(pruning: Pruning, progress: Progress) -> list[Action]:
     # Halving is exact, but `min_step` may come from a division that is not.
     if finer < pruning.finest_step * (1 - 1e-9):
         reason = f"a step of {progress.step:.2%} does not meet the threshold, nor may a finer one"
+        progress.cost = progress.complete_cost
         return [Action.ROLL_BACK, *_finish(progress, reason)]
-    progress.step = finer
+    progress.step, progress.cost = finer, progress.complete_cost
     _enter(progress, Phase.RETRAINING)
     return [Action.ROLL_BACK, Action.PRUNE]
 

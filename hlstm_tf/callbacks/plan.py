@@ -94,12 +94,17 @@ class Pruning:
         score: "magnitude" (the paper's), "gradient", "saliency", "momentum", "activation",
             "output" (with structure "neuron": by what neurons and feature maps put out, as NeST
             has it), "random" or a `Score`.
-        structure: "connection", "row", "column", "neuron" or "unit" (whole neurons, or units of
-            recurrent states, which `shrink` then removes: see `hl.Neuron` and `hl.Unit`), a block
-            as "1x4", a pattern as "2:4", or a `Structure`. A tuple gives the first iterations one
-            each, and the last of it to all that follow: ("unit", "neuron", "connection") narrows
-            the states, then the gates, and thins what is left. An iteration that finds nothing to
-            remove takes the next of them.
+        structure: What is removed as one. Default `None`: units of recurrent states and whole
+            neurons in turn ("unit", "neuron": see `hl.Unit` and `hl.Neuron`), which `shrink` then
+            takes out, so that every engine's file and time shrink with them; and single connections
+            where the model has neither, or none that a step could remove, or with `recover`. Or
+            "connection", the paper's, which leaves the most accuracy for its number and which no
+            dense engine makes use of; "row", "column", a block as "1x4", a pattern as "2:4", or a
+            `Structure`. A tuple gives the first iterations one each, and the last of it to all that
+            follow: ("unit", "neuron", "connection") narrows the states, then the gates, and thins
+            what is left. An iteration that finds nothing to remove takes the next of them. With a
+            `budget` an iteration takes the first that lowers its cost, and after the first
+            iterations they take turns.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
         learning_rate: Learning rate of the retraining epochs. Default `None`: the optimizer's own
             goes on, a schedule of it included. A number holds for all of them. A callable takes the
@@ -112,8 +117,9 @@ class Pruning:
             (default) for as far as the threshold allows.
         max_iterations: Stop after so many complete iterations; `None` (default) for no limit.
         budget: A `Budget`: stop after the iteration with which the shrunk model is within it.
-            `None` (default) for no limit. A run that is resumed right where a latency is close to
-            its limit may measure it anew, and decide otherwise.
+            `None` (default) for no limit. The cost is measured once a pruning, printed and kept in
+            the history. A structure by which it does not come down is put back, and another taken;
+            where none does, the run ends and says by how much it missed.
         recover: Which share of the connections that an iteration removed may come back, after half
             of its retraining, with the weight they had: those by whose return the loss falls most
             to first order (`hlstm_tf.sparsity.recover`; it takes a pass over the training data).
@@ -134,7 +140,7 @@ class Pruning:
     min_step: float | None = None
     retrain: str = "full"
     score: str | Score = "magnitude"
-    structure: str | Structure | tuple[str | Structure, ...] = "connection"
+    structure: str | Structure | tuple[str | Structure, ...] | None = None
     distribution: str | Distribution = "per_matrix"
     learning_rate: float | Callable[[int], float] | None = None
     target_sparsity: float | None = None
@@ -210,13 +216,22 @@ class Pruning:
         """The finest step tried."""
         return self.step / 8 if self.min_step is None else self.min_step
 
-    def rules(self, iteration: int = 0) -> list[Rule]:
-        """The score, structure and distribution of an iteration, from 0, and of those after it.
+    def rules(self, iteration: int = 0, turn: int = 0) -> list[Rule]:
+        """The scores, structures and distributions that an iteration tries, the first one first.
 
-        The last is that of all that follow.
+        Args:
+            iteration: Complete iterations before it.
+            turn: Prunings before it, those that were rolled back included.
         """
+        if self.structure is None:
+            wholes = [] if self.recover else _turned(("unit", "neuron"), turn)
+            rules = [Rule.of(self.score, whole, "per_matrix") for whole in wholes]
+            return [*rules, Rule.of(self.score, "connection", self.distribution)]
         several = self.structure if isinstance(self.structure, tuple) else (self.structure,)
         left = several[min(iteration, len(several) - 1) :]
+        if self.budget is not None:
+            begun = several[:iteration]
+            left = (*left, *begun) if iteration < len(several) else _turned(several, turn)
         return [Rule.of(self.score, structure, self.distribution) for structure in left]
 
     def rate(self, epoch: int) -> float | None:
@@ -225,6 +240,11 @@ class Pruning:
             return None
         rate = self.learning_rate(epoch) if callable(self.learning_rate) else self.learning_rate
         return float(rate)
+
+
+def _turned(several: tuple[Any, ...], turn: int) -> tuple[Any, ...]:
+    first = turn % len(several)
+    return several[first:] + several[:first]
 
 
 def describe(value: Any) -> Any:

@@ -12,6 +12,7 @@ from .births import Births, require_sites
 from .phases import Plan
 from .plan import Growth, Pruning
 from .training_batches import check_data
+from .whole_neurons import check_wholes
 
 
 def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None) -> None:
@@ -34,7 +35,8 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
     Raises:
         ValueError: The model has no optimizer, or no layer into which the neurons that are wanted
             can grow; `epochs` are too few to prune even once; the plan sets the learning rate of an
-            optimizer that follows a schedule; or the pruning's budget cannot be measured.
+            optimizer that follows a schedule; the pruning's budget cannot be measured; or its
+            structure finds nothing in the model.
     """
     if model.optimizer is None:
         raise ValueError(
@@ -57,6 +59,9 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
             "pruning.learning_rate is given, but the optimizer's learning rate follows a schedule "
             "and cannot be set; compile with a number, or leave pruning.learning_rate out."
         )
+    if plan.pruning is not None and plan.pruning.structure is not None:
+        for rule in plan.pruning.rules():
+            check_wholes(model, rule.structure)
     if plan.pruning is not None and plan.pruning.budget is not None:
         # What cannot be measured is to say so now, not after hours of training.
         plan.pruning.budget.measure(model)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from .budget import Budget
 from .phases import Phase, Plan, Progress
 
 _FIELDS = (
@@ -22,6 +23,9 @@ _FIELDS = (
     "events",
     "sparsity_after",
     "connections_after",
+    "cost",
+    "cost_after",
+    "budget",
     "learning_rate",
     "seconds",
 )
@@ -31,7 +35,7 @@ def as_csv(history: Sequence[dict[str, Any]]) -> str:
     """Returns the records as CSV, each of an epoch's logs in a column of its own.
 
     >>> print(as_csv([{"epoch": 0, "events": ["grow"], "logs": {"loss": 0.5}}]).splitlines()[1])
-    0,,,,,,,,,,grow,,,,,0.5
+    0,,,,,,,,,,grow,,,,,,,,0.5
     """
     names = sorted({name for record in history for name in record.get("logs", {})})
     text = io.StringIO()
@@ -51,13 +55,15 @@ class RunLog:
 
     Args:
         monitor: The monitor's name.
+        budget: What the pruned model may cost, if that is limited.
 
     Attributes:
         history: A record an epoch.
     """
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, budget: Budget | None = None) -> None:
         self.monitor = monitor
+        self.budget = budget
         self.history: list[dict[str, Any]] = []
         self.clock = Clock()
 
@@ -82,6 +88,8 @@ class RunLog:
             "value": value,
             "connections": size[0],
             "sparsity": 1 - size[0] / size[1],
+            "cost": progress.cost,
+            "budget": None if self.budget is None else self.budget.limit,
             "logs": logs,
         }
 
@@ -100,6 +108,7 @@ class RunLog:
             events=events,
             connections_after=size[0],
             sparsity_after=1 - size[0] / size[1],
+            cost_after=progress.cost,
             learning_rate=learning_rate,
             seconds=round(self.clock.end_epoch(), 3),
         )
@@ -120,10 +129,14 @@ class RunLog:
         if record["threshold"] is not None:
             parts.append(f"threshold {record['threshold']:.4g}")
         parts.append(f"sparsity {record['sparsity']:.1%} ({record['connections']:,} connections)")
+        if self.budget is not None and record["cost"] is not None:
+            parts.append(self.budget.says(record["cost"]))
         if record["events"]:
             parts.append(", ".join(event.replace("_", " ") for event in record["events"]))
         if record["connections_after"] != record["connections"]:
             parts.append(f"now {record['sparsity_after']:.1%} ({record['connections_after']:,})")
+        if self.budget is not None and record["cost_after"] not in (None, record["cost"]):
+            parts.append(f"now {self.budget.says(record['cost_after'])}")
         if length and record["phase_epoch"] < length:
             parts.append(self.clock.left(length - record["phase_epoch"]))
         return f"grow-and-prune: {where}: " + "; ".join(part for part in parts if part)

@@ -1,18 +1,22 @@
 """The actions of GP training, done to a model."""
 
-import functools
-
 import keras
+
+from hlstm_tf.sparsity import Whole
 
 from .activation_shift import set_hidden_activation
 from .architecture import ScoreSource, count_connections, grow_model
 from .births import Births, grow_neurons
+from .budget import Budget
 from .growth_score import require_masked_kernels
 from .model_pruning import prune_model
 from .neuron_sites import living_rooms
 from .phases import Action, Phase, Plan, Progress, end_before_pruning
+from .plan import Pruning
 from .recovery import recover_connections
+from .rule import Rule
 from .snapshot import Snapshot, put, take
+from .whole_neurons import has_wholes
 
 
 class Stage:
@@ -51,12 +55,12 @@ class Stage:
         connections, places = self.size()
         return 1 - connections / places
 
-    def deployed_cost(self) -> float:
-        """What the pruning's budget limits, of the model as it would be deployed now."""
+    def missed_budget(self) -> str:
+        """By how much the last complete iteration misses the pruning's budget; empty if not."""
         pruning = self.plan.pruning
-        assert pruning is not None
-        assert pruning.budget is not None
-        return pruning.budget.measure(self.model)
+        if pruning is None or pruning.budget is None:
+            return ""
+        return pruning.budget.missed(self.progress.complete_cost)
 
     def do(self, actions: list[Action]) -> list[str]:
         """Does the actions in order; returns the names of those that are events of the run."""
@@ -122,19 +126,60 @@ class Stage:
         self.current = None
 
     def _prune(self) -> None:
-        pruning = self.plan.pruning
+        """Prunes by the first of the iteration's rules that removes something, or ends the run.
+
+        With a budget it has to lower the cost as well, or else the model is put back.
+        """
+        pruning, progress = self.plan.pruning, self.progress
         assert pruning is not None
-        where = f"pruning after epoch {self.epochs - 1}"
-        step, rules = self.progress.step, pruning.rules(self.progress.iteration)
+        budget = pruning.budget
         if pruning.reached(self.sparsity()):
             self._end(f"the target sparsity {pruning.target_sparsity:.1%} is there already")
             return
-        prune = functools.partial(prune_model, self.source, where=where, event=self.epochs)
-        # Gates that are too narrow to lose a neuron still have connections to lose.
-        if any(prune(rule, ratio=step, enough=pruning.reached) for rule in rules):
-            self.current = self.best = None
+        if budget is not None and progress.cost is not None and budget.met(progress.cost):
+            self._end(f"within the budget already: {budget.says(progress.cost)}")
+            return
+        idle = []
+        for rule in self._candidates(pruning):
+            if not self._prune_by(rule, pruning):
+                continue
+            if self._moves_budget(budget):
+                progress.turn += 1
+                self.current = self.best = None
+                return
+            idle.append(str(rule.structure))
+            self.put(self.complete)
+        step = f"a step of {progress.step:.1%}"
+        if idle:
+            self._end(f"{step} by {' or '.join(idle)} does not lower what the budget limits")
         else:
-            self._end("nothing is left that the step could remove")
+            self._end(f"nothing is left that {step} could remove")
+
+    def _candidates(self, pruning: Pruning) -> list[Rule]:
+        rules = pruning.rules(self.progress.iteration, self.progress.turn)
+        if pruning.structure is not None:
+            return rules
+        wholes = [r for r in rules if isinstance(r.structure, Whole)]
+        absent = [r for r in wholes if not has_wholes(self.model, r.structure)]
+        return [rule for rule in rules if rule not in absent]
+
+    def _prune_by(self, rule: Rule, pruning: Pruning) -> int:
+        where = f"pruning after epoch {self.epochs - 1}"
+        step = self.progress.step
+        return prune_model(
+            self.source, rule, where, self.epochs, ratio=step, enough=pruning.reached
+        )
+
+    def _moves_budget(self, budget: Budget | None) -> bool:
+        """Measures what the pruning just done has led to; tells whether the cost came down."""
+        if budget is None:
+            return True
+        before, after = self.progress.cost, budget.measure(self.model)
+        assert before is not None
+        if not budget.moves(before, after):
+            return False
+        self.progress.cost = after
+        return True
 
     def _end(self, reason: str) -> None:
         end_before_pruning(self.progress, reason)
@@ -149,6 +194,8 @@ class Stage:
         where = f"recovery after epoch {self.epochs - 1}"
         recover_connections(self.source, self.complete, pruning.recover, where)
         self.current = None
+        if pruning.budget is not None:
+            self.progress.cost = pruning.budget.measure(self.model)
 
     def _keep_best(self) -> None:
         self.best = self.current = take(self.model, f"{self.epochs:05d}-best")
@@ -160,3 +207,6 @@ class Stage:
         if self.current is None:
             self.current = take(self.model, f"{self.epochs:05d}-complete")
         self.complete = self.current
+        pruning, progress = self.plan.pruning, self.progress
+        if pruning is not None and pruning.budget is not None and progress.cost is None:
+            progress.cost = progress.complete_cost = pruning.budget.measure(self.model)

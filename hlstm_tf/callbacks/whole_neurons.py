@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
-from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import Neuron, Whole
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
+from hlstm_tf.sparsity import Neuron, Structure, Whole
 from hlstm_tf.transforms.discovery import layer_groups
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
-from .gate_neurons import prune_gate_neurons
+from .gate_neurons import cells, prune_gate_neurons
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 
@@ -57,12 +57,38 @@ def prune_wholes(
         pruned |= gates
         found |= bool(gates)
     if not found:
-        raise ValueError(
-            f"structure='{structure}' found nothing to prune in model {model.name!r}: it needs "
-            f"{_WANTED[structure.name]}, read by layers with masks only. Choose 'connection', "
-            "'row', 'column' or a block."
-        )
+        raise _no_wholes(model, structure)
     return pruned
+
+
+def has_wholes(model: keras.Model, structure: Whole) -> bool:
+    """Whether a model has neurons, or units, that such a pruning could ever remove."""
+    masks = {kernel: np.ones(kernel.shape) for kernel in masked_kernels(model)}
+    gates = isinstance(structure, Neuron) and structure.of != "layers" and any(cells(masks))
+    if gates or (isinstance(structure, Neuron) and structure.of == "gates"):
+        return gates
+    groups = layer_groups(model, Workshop(in_place_of(masks)))
+    states = structure.name == "unit"
+    return any(group.writer.is_state == states and not _is_fixed(group) for group in groups)
+
+
+def check_wholes(model: keras.Model, structure: Structure) -> None:
+    """Raises a `ValueError` where a structure of whole neurons finds none in a model."""
+    if isinstance(structure, Whole) and not has_wholes(model, structure):
+        raise _no_wholes(model, structure)
+
+
+def _no_wholes(model: keras.Model, structure: Whole) -> ValueError:
+    return ValueError(
+        f"structure='{structure}' found nothing to prune in model {model.name!r}: it needs "
+        f"{_WANTED[structure.name]}, read by layers with masks only. Choose 'connection', "
+        "'row', 'column' or a block."
+    )
+
+
+def _is_fixed(group: NeuronGroup) -> bool:
+    """Whether a kernel without a mask writes or reads the neurons."""
+    return bool(np.isnan(group.strength()).any())
 
 
 _WANTED = {
@@ -96,7 +122,7 @@ def _prune_layers(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
     ):
         connections = group.strength()
-        if group.writer.is_state != states or np.isnan(connections).any():
+        if group.writer.is_state != states or _is_fixed(group):
             continue
         found = True
         strength = scored.writer.incoming() if own else scored.strength()

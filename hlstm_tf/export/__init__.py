@@ -2,7 +2,7 @@
 
 from hlstm_tf.export.buckets import Bucket
 from hlstm_tf.export.choice import Candidate
-from hlstm_tf.export.files import FileSize, file_size
+from hlstm_tf.export.files import WeighedFile, file_size
 from hlstm_tf.export.saved_model import SavedModelExport, export_saved_model
 from hlstm_tf.export.step_runner import StepRunner, load_tflite
 from hlstm_tf.export.stream import Stream
@@ -14,13 +14,13 @@ __all__ = [
     "TOLERANCES",
     "Bucket",
     "Candidate",
-    "FileSize",
     "SavedModelExport",
     "StepRunner",
     "Stream",
     "TFLiteExport",
     "TFLiteModel",
     "VerificationError",
+    "WeighedFile",
     "export_saved_model",
     "export_tflite",
     "file_size",

@@ -11,7 +11,7 @@ from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, recorde
 from hlstm_tf.export.calibration_worker import Calls
 from hlstm_tf.export.checksum import with_checksum
 from hlstm_tf.export.conversion import SPARSE, convert, sparsified
-from hlstm_tf.export.files import FileSize, file_size
+from hlstm_tf.export.files import WeighedFile, file_size
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.preparation import full_precision, plain_model
 from hlstm_tf.export.step_form import step_form
@@ -40,7 +40,7 @@ class Attempt:
 
     quantization: str | None
     path: Path
-    size: FileSize
+    size: WeighedFile
     error: float
     tolerance: float
 

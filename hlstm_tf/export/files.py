@@ -14,7 +14,7 @@ Name = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class FileSize:
+class WeighedFile:
     """What a file weighs, and a fingerprint of it.
 
     Attributes:
@@ -29,7 +29,7 @@ class FileSize:
     sha256: str
 
 
-def file_size(path: Name) -> FileSize:
+def file_size(path: Name) -> WeighedFile:
     """Weighs a file: raw, gzipped, and its SHA-256.
 
     Args:
@@ -51,7 +51,7 @@ def file_size(path: Name) -> FileSize:
     content = Path(path).read_bytes()
     # A time of zero: the same file always weighs the same.
     gzipped = len(gzip.compress(content, compresslevel=9, mtime=0))
-    return FileSize(len(content), gzipped, hashlib.sha256(content).hexdigest())
+    return WeighedFile(len(content), gzipped, hashlib.sha256(content).hexdigest())
 
 
 @contextlib.contextmanager

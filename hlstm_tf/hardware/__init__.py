@@ -1,5 +1,7 @@
-"""Latency measured on the target engine, and dimensions chosen by it."""
+"""What a model costs on the target engine, measured, and dimensions chosen by it."""
 
+from hlstm_tf.hardware.file_size import FileSize
 from hlstm_tf.hardware.latency import Latency
+from hlstm_tf.hardware.measurement import Measurement
 
-__all__ = ["Latency"]
+__all__ = ["FileSize", "Latency", "Measurement"]

@@ -1,8 +1,6 @@
 """How long a model takes in the engine and on the machine that it is measured on."""
 
-import statistics
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from hlstm_tf.export import export_tflite, load_tflite
 from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.tflite import FORMS
+from hlstm_tf.hardware.measurement import Measurement, time_calls
 from hlstm_tf.sparsity.checks import check_count
 
 _QUANTIZATIONS = tuple(each for each in QUANTIZATIONS if each != "int8")
@@ -22,9 +21,10 @@ _QUANTIZATIONS = tuple(each for each in QUANTIZATIONS if each != "int8")
 class Latency:
     """Microseconds that LiteRT takes for one sample, on this machine: for `hl.Budget`.
 
-    The model is exported, loaded and run on a sample; the figure is the median of the calls
-    after the first few, in which the engine plans its memory. A machine that does other work at the
-    same time gives other figures: leave some room, or a core.
+    The model is exported, loaded and run on a sample. The figure is that of the fastest of several
+    rounds of calls, so that work beside it counts as little as may be (one figure, where the calls
+    themselves take 93 to 152 us); its `spread` tells how well the fastest rounds agree. The first
+    calls, in which the engine plans its memory, do not count.
 
     Args:
         form: "step" (default), the form that compact recurrent models run fastest in, the loop over
@@ -36,13 +36,14 @@ class Latency:
             give a real one.
         steps: Length of a random sequence; an input with a fixed length ignores it. 100 by default.
         threads: Threads of the engine.
-        repeats: Calls to take the median of.
+        repeats: How many calls at least. They go on for 0.2 seconds, and where rounds differ for
+            up to a second.
 
     Call arguments:
         model: A built model.
 
     Returns:
-        Microseconds.
+        Microseconds, as a `float` that has their `spread` too.
 
     Raises:
         ValueError: An argument is none of these; or, when called, the model has no such form or
@@ -74,7 +75,7 @@ class Latency:
         for name in ("steps", "threads", "repeats"):
             check_count(getattr(self, name), name)
 
-    def __call__(self, model: keras.Model) -> float:
+    def __call__(self, model: keras.Model) -> Measurement:
         layout = input_layout(model)
         inputs = (
             layout.random(samples=1, steps=self.steps)
@@ -90,12 +91,8 @@ class Latency:
             engine = load_tflite(path, threads=self.threads)
             for _ in range(3):
                 engine.run(inputs)
-            found = []
-            for _ in range(self.repeats):
-                began = time.perf_counter()
-                engine.run(inputs)
-                found.append(time.perf_counter() - began)
-        return 1e6 * statistics.median(found)
+            seconds = time_calls(lambda: engine.run(inputs), self.repeats, seconds=1.0)
+        return Measurement(1e6 * seconds, 1e6 * seconds.spread)
 
     def __str__(self) -> str:
         return "microseconds"

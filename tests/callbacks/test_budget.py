@@ -62,3 +62,121 @@ def test_grow_and_prune_stops_within_it() -> None:
     # 64 neurons of 7 floats each and 2 biases are 1,800 bytes; 32 are 904.
     assert hl.shrink(net).layers[0].units == 32
     assert callback.progress.reason == "within the budget: 904 bytes of 1,000"
+
+
+def run(
+    model: keras.Model, budget: hl.Budget, structure: Any = None, **pruning: Any
+) -> hl.GrowAndPrune:
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    x = np.ones((4, *model.input_shape[1:]), "float32")
+    y = np.zeros((4, *model.output_shape[1:]), "float32")
+    plan = {"step": 0.5, "retrain_epochs": 1, "structure": structure, **pruning}
+    threshold, verbose = plan.pop("threshold", 1e9), plan.pop("verbose", 0)
+    callback = hl.GrowAndPrune(
+        None,
+        growth=None,
+        pruning=hl.Pruning(budget=budget, **plan),
+        monitor="loss",
+        threshold=threshold,
+        train_epochs=0,
+        verbose=verbose,
+    )
+    model.fit(x, y, epochs=20, callbacks=[callback], verbose=0)
+    return callback
+
+
+def gated(units: int = 32, hidden: int = 32) -> keras.Model:
+    rnn = hl.HLSTM(units, hidden_units=hidden)
+    return keras.Sequential([keras.Input((3, 4)), rnn, hl.MaskedDense(2)])
+
+
+def widths(model: keras.Model) -> tuple[int, int]:
+    small = hl.shrink(model).layers[0]
+    return small.units, small.hidden_units[0]
+
+
+def test_a_structure_that_does_not_lower_the_cost_is_left_out() -> None:
+    net = gated()
+    callback = run(net, hl.Budget("bytes", 6000), ("unit", "neuron", "connection"))
+    # Connections were due third: their zeros are bytes like all others.
+    assert callback.progress.iteration > 2
+    small = hl.shrink(net)
+    assert hl.summary(small, print_fn=None).sparsity == 0.0
+    assert callback.progress.reason.startswith("within the budget: ")
+
+
+def test_by_itself_a_run_alternates_units_and_neurons() -> None:
+    net = gated(64, 64)
+    seen = []
+    budget = hl.Budget(
+        lambda m: (
+            seen.append((m.layers[0].units, m.layers[0].hidden_units[0]))
+            or float(hl.summary(m, print_fn=None).bytes)
+        ),
+        8000,
+    )
+    run(net, budget)
+    assert list(dict.fromkeys(seen))[:4] == [(64, 64), (32, 64), (32, 32), (16, 32)]
+
+
+def test_the_cost_of_every_iteration_is_kept_and_printed_beside_the_budget(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    net = gated()
+    callback = run(net, hl.Budget("bytes", 6000), verbose=1)
+    costs = [record["cost"] for record in callback.history]
+    assert {record["budget"] for record in callback.history} == {6000}
+    assert costs == sorted(costs, reverse=True)
+    assert len(set(costs)) == len(costs) > 1
+    assert callback.history[0]["cost_after"] == costs[1]
+    printed = capsys.readouterr().out
+    for cost in costs:
+        assert f"{cost:,.6g} bytes of 6,000" in printed
+
+
+@pytest.mark.parametrize("structure", ["connection", ("1x4", "connection"), "2:4"])
+def test_what_no_structure_can_lower_ends_the_run_before_anything_is_lost(structure: Any) -> None:
+    net = gated()
+    with pytest.warns(UserWarning, match=r"the budget is missed by [\d,]+ \([\d.]+ %\): .* bytes"):
+        callback = run(net, hl.Budget("bytes", 6000), structure)
+    assert all(kernel.mask.numpy().all() for kernel in hl.masked_kernels(net))
+    assert "does not lower what the budget limits" in callback.progress.reason
+    assert callback.history == []
+
+
+def test_a_budget_that_accuracy_does_not_allow_says_by_how_much_it_was_missed() -> None:
+    net = gated()
+    with pytest.warns(UserWarning, match=r"missed by .*; finished: a step of .* does not meet"):
+        callback = run(net, hl.Budget("bytes", 6000), threshold=-1.0, min_step=0.5)
+    assert widths(net) == (32, 32)
+    assert callback.progress.cost == callback.progress.complete_cost
+
+
+def test_a_model_within_its_budget_is_not_pruned() -> None:
+    net = gated(8, 8)
+    callback = run(net, hl.Budget("bytes", 1e6))
+    assert callback.progress.reason.startswith("within the budget already: ")
+    assert callback.history == []
+
+
+def test_a_model_with_neither_units_nor_neurons_loses_connections() -> None:
+    net = keras.Sequential([keras.Input((16,)), hl.MaskedDense(8)])
+    callback = run(net, hl.Budget("connections", 40))
+    assert hl.summary(net, print_fn=None).connections == 32
+    assert callback.progress.iteration == 2
+
+
+def test_whole_neurons_that_a_model_does_not_have_are_refused_before_training() -> None:
+    net = keras.Sequential([keras.Input((16,)), hl.MaskedDense(8)])
+    with pytest.raises(ValueError, match="structure='unit' found nothing to prune"):
+        run(net, hl.Budget("bytes", 40), ("connection", "unit"))
+
+
+def test_the_bytes_of_the_file_are_a_budget() -> None:
+    with pytest.raises(ValueError, match=r"give an object of it, FileSize\(\)"):
+        hl.Budget(hl.FileSize, 5)
+    net = gated(32, 64)
+    whole = hl.Budget(hl.FileSize(quantization=None), 1).measure(net)
+    callback = run(net, hl.Budget(hl.FileSize(quantization=None), 0.7 * whole))
+    assert callback.history[-1]["cost"] <= 0.7 * whole
+    assert "bytes in the file of" in callback.progress.reason

@@ -142,12 +142,13 @@ def test_limits_end_the_run_after_a_complete_iteration(choice: dict, sparsity: f
 
 def test_a_budget_ends_the_run_with_the_iteration_that_is_within_it() -> None:
     pruning = Pruning(retrain_epochs=1, budget=Budget("connections", 100))
-    costs = iter([150.0, 100.0])
     chosen = plan(growth=None, train_epochs=1, pruning=pruning)
     progress, _ = begin(chosen)
-    advance(chosen, progress, 0.5, cost=lambda: pytest.fail("nothing is pruned yet"))
-    assert advance(chosen, progress, 0.5, cost=lambda: next(costs))[-1] is A.PRUNE
-    assert advance(chosen, progress, 0.5, cost=lambda: next(costs))[-1] is A.FINISH
+    advance(chosen, progress, 0.5)
+    progress.cost = 150.0
+    assert advance(chosen, progress, 0.5)[-1] is A.PRUNE
+    progress.cost = 100.0
+    assert advance(chosen, progress, 0.5)[-1] is A.FINISH
     assert progress.reason == "within the budget: 100 connections of 100"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.export import Candidate, FileSize, export_tflite
+from hlstm_tf.export import Candidate, WeighedFile, export_tflite
 from hlstm_tf.export.attempts import Attempt
 from hlstm_tf.export.choice import _chosen
 from tests.export import models
@@ -35,7 +35,7 @@ def test_the_smallest_or_the_smallest_of_the_fastest_is_kept(
     for_: str, among: list[str | None], expected: str
 ) -> None:
     attempts = [
-        Attempt(name, Path("m"), FileSize(TABLE[name][0], 0, ""), 0.0, 1.0) for name in among
+        Attempt(name, Path("m"), WeighedFile(TABLE[name][0], 0, ""), 0.0, 1.0) for name in among
     ]
     times = {name: TABLE[name][1] for name in among}
     assert _chosen(attempts, times, for_).quantization == expected

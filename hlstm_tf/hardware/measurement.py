@@ -1,0 +1,69 @@
+"""A figure measured on a machine that does other work too, with its spread."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+_CALLS = 5
+"""Calls of a round: few, so that a busy machine leaves some rounds undisturbed."""
+_ROUNDS = 3
+"""How many of the fastest rounds have to agree."""
+_AGREEMENT = 0.02
+
+
+class Measurement(float):
+    """A number that was measured, and how far measuring it again may be off.
+
+    Attributes:
+        spread: In the unit of the number; a difference below it says nothing.
+
+    >>> figure = Measurement(93.0, 1.5)
+    >>> figure, figure.spread, str(figure)
+    (93.0, 1.5, '93.0 ± 1.5')
+    """
+
+    spread: float
+
+    def __new__(cls, value: float, spread: float) -> "Measurement":
+        figure = super().__new__(cls, value)
+        figure.spread = spread
+        return figure
+
+    def __str__(self) -> str:
+        return f"{float(self)} ± {self.spread:.3g}"
+
+
+def time_calls(call: Callable[[], Any], calls: int, seconds: float) -> Measurement:
+    """Times a call as it is when nothing else keeps the processor busy.
+
+    Calls are timed in rounds, whose figure is their median: one call cannot be fast by chance. The
+    fastest round tells the time; other work on the machine only ever adds to it. Rounds follow one
+    another for a fifth of `seconds`, as such work comes and goes, and on until the fastest three
+    agree to 2 % or the time is up. Their range is the spread.
+
+    Args:
+        call: What to time.
+        calls: How many calls at least.
+        seconds: How long at most, once there are so many.
+
+    Returns:
+        Seconds a call takes.
+    """
+    rounds: list[float] = []
+    began = time.perf_counter()
+    while True:
+        rounds.append(_median_time(call))
+        fastest, passed = sorted(rounds)[:_ROUNDS], time.perf_counter() - began
+        if len(rounds) < max(_ROUNDS, calls / _CALLS) or passed < seconds / 5:
+            continue
+        if fastest[-1] <= fastest[0] * (1 + _AGREEMENT) or passed > seconds:
+            return Measurement(fastest[0], fastest[-1] - fastest[0])
+
+
+def _median_time(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(_CALLS):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return sorted(times)[_CALLS // 2]
