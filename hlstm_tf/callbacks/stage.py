@@ -159,9 +159,11 @@ class Stage:
         rules = pruning.rules(self.progress.iteration, self.progress.turn)
         if pruning.structure is not None:
             return rules
-        wholes = [r for r in rules if isinstance(r.structure, Whole)]
-        absent = [r for r in wholes if not has_wholes(self.model, r.structure)]
-        return [rule for rule in rules if rule not in absent]
+        return [
+            rule
+            for rule in rules
+            if not isinstance(rule.structure, Whole) or has_wholes(self.model, rule.structure)
+        ]
 
     def _prune_by(self, rule: Rule, pruning: Pruning) -> int:
         where = f"pruning after epoch {self.epochs - 1}"
