@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from apps.common.errors import InputError
+
 
 @contextlib.contextmanager
 def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -31,6 +33,29 @@ def written_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_size(path: str | os.PathLike[str], most: int, expected: str) -> None:
+    """Refuses a file that is too large for what it should be, before it is read.
+
+    Args:
+        path: the file; of a folder, all its files together count.
+        most: bytes.
+        expected: what it should be, for the message.
+
+    Raises:
+        InputError: it has more bytes than `most`.
+        OSError: there is no such file.
+
+    Example:
+        >>> check_size(os.devnull, 0, "nothing")
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if path.is_dir():
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if size > most:
+        raise InputError(f"{path}: {size:,} bytes; expected {expected}, of at most {most:,} bytes")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

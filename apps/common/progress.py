@@ -57,7 +57,7 @@ class Progress:
     def __exit__(self, kind: object, *rest: object) -> None:
         if kind is None and not self._quiet:
             seconds = time.monotonic() - self._start
-            self._write(f"{self.label}: {self.done}/{self.total} in {_clock(seconds)}", end="\n")
+            self._write(f"{self.label}: {self.done}/{self.total} in {clock(seconds)}", end="\n")
         elif self._terminal and not self._quiet:
             self._stream.write("\n")
 
@@ -69,7 +69,7 @@ class Progress:
             return
         self._last = now
         left = (now - self._start) / self.done * (self.total - self.done)
-        line = f"{self.label}: {self.done}/{self.total}, {_clock(left)} left"
+        line = f"{self.label}: {self.done}/{self.total}, {clock(left)} left"
         self._write(line, end="" if self._terminal else "\n")
 
     def _write(self, line: str, end: str) -> None:
@@ -78,6 +78,11 @@ class Progress:
         self._stream.flush()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration in minutes and seconds.
+
+    >>> clock(65)
+    '1 min 05 s'
+    """
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -5,7 +5,6 @@ One small JSON file, from which tables and plots are made.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from importlib import metadata
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.common.errors import InputError
+from apps.common.text import read_json
 
 NAME = "record.json"
 PACKAGES = ("tensorflow", "keras", "numpy", "hlstm_tf")
@@ -40,14 +40,9 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     path = path / NAME if path.is_dir() else path
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: no such run record; expected the folder of a training"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path}: damaged; train again into another folder") from error
+    if not path.is_file():
+        raise InputError(f"{path}: no such run record; expected the folder of a training")
+    record = read_json(path, "the record of a training", "train again into another folder")
     if not isinstance(record, dict) or "epochs" not in record:
         raise InputError(f"{path}: no run record; expected one that `train` wrote")
     return record

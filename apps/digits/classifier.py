@@ -11,11 +11,13 @@ import numpy as np
 
 import hlstm_tf as hl
 from apps.common.errors import InputError
+from apps.common.models import FORMATS, check_model, load_keras, one_line_errors
 
 # Registers a layer that files may hold.
 from apps.digits.gathered import GatheredDense  # noqa: F401
 
-FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
+__all__ = ["Classifier", "load", "load_keras"]
+
 Classifier = Callable[[np.ndarray], np.ndarray]
 
 
@@ -26,61 +28,46 @@ def load(path: str | os.PathLike[str]) -> Classifier:
         path: A .keras file, a .tflite file or a SavedModel folder.
 
     Raises:
-        InputError: The file is missing, damaged, or no classifier of images.
+        InputError: The file is missing, damaged, too large, or of another kind; or, when called,
+            the model takes no such images or gives no logits for them.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected {FORMATS}")
-    try:
+    check_model(path)
+    with one_line_errors(path, f"loaded as {FORMATS}"):
         model = _load(path)
-    except InputError:
-        raise
-    except Exception as error:  # whatever a damaged file makes each loader raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be loaded as {FORMATS}: {first}") from error
-    return model
+
+    def call(images: np.ndarray) -> np.ndarray:
+        side = " x ".join(map(str, images.shape[1:]))
+        with one_line_errors(path, f"run on images of {side}"):
+            logits = np.asarray(model(images))
+            if logits.ndim != 2 or len(logits) != len(images):
+                raise ValueError(f"its output has the shape {logits.shape}")
+        return logits
+
+    return call
 
 
-def load_keras(path: str | os.PathLike[str]) -> Any:
-    """Load a `.keras` file.
-
-    Raises:
-        InputError: It is missing, damaged, or another kind of file.
-    """
-    import keras
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a .keras file of a training")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # whatever a damaged archive makes Keras raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be loaded as a .keras file: {first}") from error
-
-
-def _load(path: Path) -> Classifier:
+def _load(path: Path) -> Callable[[np.ndarray], Any]:
     if path.is_dir():
         return _saved_model(path)
     if path.suffix == ".tflite":
-        model = hl.load_tflite(path)
-        return lambda images: np.asarray(model(images))
+        return hl.load_tflite(path)
     if path.suffix != ".keras":
         raise InputError(f"{path}: expected {FORMATS}")
     network = load_keras(path)
-    return lambda images: np.asarray(network(images, training=False))
+    return lambda images: network(images, training=False)
 
 
-def _saved_model(path: Path) -> Classifier:
+def _saved_model(path: Path) -> Callable[[np.ndarray], Any]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
     serve = loaded.signatures["serve"]
-    (name,) = serve.structured_input_signature[1]
+    names = list(serve.structured_input_signature[1])
 
-    def call(images: np.ndarray) -> np.ndarray:
-        (logits,) = serve(**{name: tf.constant(images)}).values()
-        return logits.numpy()
+    def call(images: np.ndarray) -> Any:
+        (logits,) = serve(**dict.fromkeys(names, tf.constant(images))).values()
+        return logits
 
     call.keep = loaded  # type: ignore[attr-defined]  # its variables live as long as it does
     return call

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.common.pillow import Image, UnidentifiedImageError
+from apps.common.pillow import Image, opened_image
 from apps.digits.mnist import SIDE
 
 BOX = 20
@@ -17,8 +18,8 @@ BOX = 20
 FAINT = 0.1
 """Share of the strongest stroke below which a pixel counts as paper."""
 
-LARGEST = 64_000_000
-"""Pixels; a drawing of one digit with more is a mistake or an attack."""
+LARGE = 2_000_000
+"""Pixels from which an image is scaled down before it is looked at; a digit comes to 400."""
 
 
 def read_digit(path: str | os.PathLike[str]) -> np.ndarray:
@@ -50,22 +51,8 @@ def read_digit(path: str | os.PathLike[str]) -> np.ndarray:
     (20, 14)
     """
     path = Path(path)
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > LARGEST:
-                raise InputError(
-                    f"{path}: {image.width} x {image.height} pixels; expected a drawing of one"
-                    f" digit of at most {LARGEST:,} pixels; scale it down"
-                )
-            strokes = _strokes(image)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not an image; expected PNG, JPEG or such") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read as an image ({error})") from error
+    with opened_image(path) as image:
+        strokes = _strokes(_smaller(image))
     if strokes.max() < FAINT:
         raise InputError(f"{path}: nothing is on it; expected a digit")
     return normalize(strokes)
@@ -102,6 +89,16 @@ def _start(mass: np.ndarray, length: int) -> int:
     """Where a digit begins so that its center of mass is in the middle, and all of it inside."""
     center = float((mass * (np.arange(length) + 0.5)).sum() / mass.sum())
     return int(np.clip(round(SIDE / 2 - center), 0, SIDE - length))
+
+
+def _smaller(image: Image.Image) -> Image.Image:
+    """An image of about `LARGE` pixels or fewer, averaged over squares."""
+    factor = math.ceil(math.sqrt(image.width * image.height / LARGE))
+    if factor <= 1:
+        return image
+    if image.mode.startswith(("I", "F")):
+        return image.convert("F").reduce(factor)
+    return image.convert("RGBA").reduce(factor)
 
 
 def _strokes(image: Image.Image) -> np.ndarray:

@@ -42,12 +42,16 @@ class Digits:
         return Digits(self.images[part], self.labels[part], self.classes)
 
 
+NOTHING = Digits(np.zeros((0, SIDE, SIDE), np.uint8), np.zeros(0, np.uint8))
+"""No digits."""
+
+
 @dataclass(frozen=True)
 class Splits:
     """A data set.
 
     Attributes:
-        train: All training digits but the last.
+        train: All training digits but the last; none where only the test files are there.
         valid: The last `VALIDATION` of them, or a twelfth where there are fewer than 60,000.
         test: Of the files t10k-*; None where they are not there.
     """
@@ -60,13 +64,15 @@ class Splits:
         """Return the split of that name.
 
         Raises:
-            InputError: There is no test split.
+            InputError: The folder has no files of that split.
         """
         digits = {"train": self.train, "valid": self.valid, "test": self.test}[name]
-        if digits is None:
+        if not digits:
+            files = " and ".join(f"{file}[.gz]" for file in FILES[_part(name)])
+            others = [part for part, count in self.summary().items() if count]
             raise InputError(
-                f"no test split: expected {FILES['test'][0]}[.gz] and {FILES['test'][1]}[.gz]"
-                " beside the training files; use --split valid"
+                f"no {name} split: expected {files} beside the files of the others; use --split"
+                f" {' or '.join(others) or 'with another folder'}"
             )
         return digits
 
@@ -77,6 +83,11 @@ class Splits:
             "valid": len(self.valid),
             "test": len(self.test) if self.test else 0,
         }
+
+
+def _part(split: str) -> str:
+    """Which of the files have a split."""
+    return "test" if split == "test" else "train"
 
 
 def load(folder: str | os.PathLike[str] | None = None) -> Splits:
@@ -97,9 +108,15 @@ def load(folder: str | os.PathLike[str] | None = None) -> Splits:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected MNIST's idx files in it")
-    train = _read(folder, "train")
-    has_test = any(_find(folder, name) for name in FILES["test"])
-    return split(train, _read(folder, "test") if has_test else None)
+    parts = {
+        part: _read(folder, part) if any(_find(folder, name) for name in names) else None
+        for part, names in FILES.items()
+    }
+    if parts["train"] is None and parts["test"] is None:
+        raise InputError(f"{folder}: no {FILES['train'][0]}[.gz]; expected MNIST's idx files")
+    if parts["train"] is None:
+        return Splits(NOTHING, NOTHING, parts["test"])
+    return split(parts["train"], parts["test"])
 
 
 def split(train: Digits, test: Digits | None) -> Splits:

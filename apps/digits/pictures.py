@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.common.pillow import Image, UnidentifiedImageError
+from apps.common.pillow import Image, opened_image
 from apps.common.progress import Progress
 from apps.digits.mnist import Digits, Splits
 
@@ -95,11 +95,8 @@ def _read(files: list[tuple[Path, int]], side: int, classes: int) -> Digits:
     images = np.zeros((len(files), side, side, 3), np.uint8)
     with Progress(len(files), "read images") as progress:
         for number, (path, _) in enumerate(files):
-            try:
-                with Image.open(path) as image:
-                    small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-                images[number] = np.asarray(small)
-            except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-                raise InputError(f"{path}: not an image; remove it or replace it") from error
+            with opened_image(path) as image:
+                small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+            images[number] = np.asarray(small)
             progress.step()
     return Digits(images, np.array([label for _, label in files], np.int64), classes)

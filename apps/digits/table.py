@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from apps.common.rate import Rate
 from apps.common.readme import write_parts
 from apps.common.record import NAME, read_record
 from apps.common.tables import markdown
+from apps.common.text import parse_json, read_text
 
 PLOT = "seeds.png"
 DENSE = {"lenet-300-100": (266_610, 532_400), "lenet-5": (431_080, 4_586_000)}
@@ -80,7 +80,7 @@ def read_results(results: Path) -> dict[str, dict[str, Any]]:
     records = {}
     for path in sorted(results.glob("*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(read_text(path, "a record"))
             record["result"]["valid"]["errors"], record["recipe"]["arch"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: no record of a finished training of {NAME}") from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import hlstm_tf as hl
 from apps.common.backup import Backup
 from apps.common.files import write_json, written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
+from apps.common.progress import clock, say
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record, versions
 from apps.common.run_folder import check_run, finished, only_training
@@ -72,6 +72,7 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
     """
     folder = Path(folder)
     sizes = splits.summary()
+    splits.split("train")
     facts = {
         "recipe": recipe.to_json(),
         "data": {name: sizes[name] for name in ("train", "valid")},
@@ -301,7 +302,8 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 class _Lines(keras.callbacks.Callback):
-    """Prints a line each time something has been pruned or grown, and every tenth epoch."""
+    """Prints a line each time something has been pruned or grown, every tenth epoch, and as a stage
+    ends, with the time left of all stages at the pace of this one."""
 
     def __init__(self, recipe: Recipe, stage: Stage, gp: hl.GrowAndPrune | None = None) -> None:
         super().__init__()
@@ -309,6 +311,11 @@ class _Lines(keras.callbacks.Callback):
         self.stage = stage
         self.gp = gp
         self._began: tuple[float, int] | None = None
+        names = [*(["dense"] if recipe.teacher_epochs else []), *(s.name for s in recipe.stages)]
+        number = names.index(stage.name)
+        later = recipe.stages[len(recipe.stages) - len(names) + number + 1 :]
+        self.later = sum(stage.epochs for stage in later)
+        self.title = f"{recipe.arch}: stage {number + 1}/{len(names)}, {stage.name}"
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._began is None:
@@ -320,15 +327,17 @@ class _Lines(keras.callbacks.Callback):
             return
         assert self._began is not None
         began, first = self._began
-        seconds = (time.monotonic() - began) / (epoch + 1 - first) * (self.stage.epochs - epoch - 1)
+        left = max(0, self.stage.epochs - epoch - 1) + self.later
+        seconds = (time.monotonic() - began) / (epoch + 1 - first) * left
         sizes = f", {state['connections_after']:,} connections" if self.gp else ""
-        print(
-            f"{self.recipe.arch}: {self.stage.name}: epoch {epoch + 1}/{self.stage.epochs},"
-            f" validation error {100 * (logs or {})['val_error']:.2f} %{sizes},"
-            f" {max(0, round(seconds))} s left of the stage",
-            file=sys.stderr,
-            flush=True,
+        say(
+            f"{self.title}: epoch {epoch + 1}/{self.stage.epochs}, validation error"
+            f" {100 * (logs or {})['val_error']:.2f} %{sizes}, at most {clock(seconds)} left of all"
         )
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        reason = self.gp.progress.reason if self.gp else ""
+        say(f"{self.title}: ended{f': {reason}' if reason else ''}")
 
 
 def error_rate(result: dict[str, Any], split: str = "valid") -> Rate:

@@ -18,13 +18,15 @@ VALIDATION_SPEAKERS = (
 """3 of the 21 women and 7 of the 53 men, drawn by NumPy's generator of seed 1805 from the sorted
 codes (women first, no one whose code differs from another's by a 2): 10 speakers that validate."""
 
+PARTS = ("train", "test")
+LISTS = ("fileids", "transcription")
 SUFFIXES = (".sph", ".raw", ".wav", ".flac")
 _LINE = re.compile(r"^\s*(?:<s>)?\s*(?P<text>.*?)\s*(?:</s>)?\s*\((?P<id>[^()\s]+)\)\s*$")
 
 
 def is_an4(directory: str | os.PathLike[str]) -> bool:
-    """Whether the folder has AN4's training list."""
-    return (Path(directory) / "etc" / "an4_train.fileids").is_file()
+    """Whether the folder has AN4's training list or its test list."""
+    return any((Path(directory) / "etc" / f"an4_{part}.fileids").is_file() for part in PARTS)
 
 
 def read_an4(
@@ -35,9 +37,10 @@ def read_an4(
 ) -> Corpus:
     """Reads AN4.
 
-    `etc/an4_train.fileids` and `etc/an4_train.transcription` are needed, `etc/an4_test.*` are read
-    where they exist. A line of a transcription is `<s> TEXT </s> (utterance)`; the test list has
-    no `<s>`. Audio is `wav/<fileid>.sph`, `.raw` (16-bit big-endian), `.wav` or `.flac`, the first
+    `etc/an4_train.fileids` and `etc/an4_train.transcription` are read, and `etc/an4_test.*`; a copy
+    may have one of the two parts alone. A line of a transcription is `<s> TEXT </s> (utterance)`;
+    the test list has no `<s>`. Audio is `wav/<fileid>.sph`, `.raw` (16-bit big-endian), `.wav` or
+    `.flac`, the first
     that exists. The speaker is the folder of the utterance.
 
     Args:
@@ -62,17 +65,19 @@ def read_an4(
     directory = Path(directory)
     if not is_an4(directory):
         raise InputError(
-            f"{directory}: has no etc/an4_train.fileids; expected AN4 in its official layout"
-            " (etc/*.fileids, etc/*.transcription, wav/)"
+            f"{directory}: has no etc/an4_train.fileids nor an4_test.fileids; expected AN4 in"
+            " its official layout (etc/*.fileids, etc/*.transcription, wav/)"
         )
-    training = _read_list(directory, "train", alphabet)
-    test: list[Utterance] = []
-    if (directory / "etc" / "an4_test.fileids").exists():
-        test = _read_list(directory, "test", alphabet)
+    training, test = (
+        _read_list(directory, part, alphabet)
+        if any((directory / "etc" / f"an4_{part}.{kind}").exists() for kind in LISTS)
+        else []
+        for part in PARTS
+    )
     chosen = set(validation_speakers)
     train = tuple(u for u in training if u.speaker not in chosen)
     valid = tuple(u for u in training if u.speaker in chosen)
-    if not valid or not train:
+    if training and not (valid and train):
         raise InputError(
             f"{directory}: validation speakers {', '.join(sorted(chosen))} leave {len(train)}"
             f" training and {len(valid)} validation utterances; expected some of both, choose"

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,17 @@ import keras
 
 from apps.common.errors import InputError
 from apps.common.files import written_beside
+from apps.common.text import LARGEST, parse_json, read_json
 from apps.speech.alphabet import Alphabet
 from apps.speech.front_end import FrontEnd, from_config
 
 NAME = "recognizer.json"
 FORMAT = 1
+ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError),
+    *(RuntimeError, OSError),  # encrypted; places that are not in the file
+)
+"""What a damaged ZIP archive makes Python's reader raise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +94,16 @@ class Card:
                 int(values["time_stride"]),
                 (int(window[0]), int(window[1])) if window else None,
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except InputError:
+            raise
+        except (
+            KeyError,
+            TypeError,
+            IndexError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise InputError(f"{source}: its {NAME} is damaged; export the model again") from error
 
 
@@ -113,15 +129,12 @@ def read_from_saved_model(folder: str | os.PathLike[str]) -> Card:
         InputError: There is none, or it is damaged.
     """
     path = Path(folder) / "assets.extra" / NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise InputError(
             f"{folder}: no {path.relative_to(folder)}, so it is no exported speech recogniser;"
             " export it with `python -m apps.speech export`"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path}: damaged; export the model again") from error
+        )
+    values = read_json(path, "a recogniser's front end and alphabet", "export the model again")
     return Card.from_json(values, folder)
 
 
@@ -143,8 +156,10 @@ def read_from_tflite(path: str | os.PathLike[str]) -> Card:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            values = json.loads(archive.read(NAME))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            if archive.getinfo(NAME).file_size > LARGEST:
+                raise ValueError(f"{NAME} is too large")
+            values = parse_json(archive.read(NAME))
+    except ARCHIVE_ERRORS as error:
         raise InputError(
             f"{path}: no {NAME} in the file, so it is no exported speech recogniser or is damaged;"
             " export it with `python -m apps.speech export`"

@@ -18,6 +18,7 @@ import numpy as np
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.progress import Progress
+from apps.common.text import read_json
 from apps.speech import audio, channel, espeak, phrases, voices
 from apps.speech.utterance import SPLITS, Corpus, SplitName, Utterance
 
@@ -133,7 +134,7 @@ def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
             for split in SPLITS
         }
         sample_rate = int(manifest["parameters"]["sample_rate"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{directory / MANIFEST}: damaged (no {error}); delete the folder and prepare it again"
         ) from error
@@ -297,14 +298,11 @@ def _hash(parameters: dict[str, Any]) -> str:
 
 def _read_manifest(directory: Path) -> dict[str, Any]:
     path = directory / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise InputError(
             f"{directory}: no {MANIFEST}, so it is not a synthesised corpus; prepare it first"
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: damaged; delete the folder and prepare it again") from error
+        )
+    manifest = read_json(path, "a corpus's manifest", "delete the folder and prepare it again")
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: damaged; delete the folder and prepare it again")
     return manifest

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.files import check_size
+from apps.common.text import LARGEST
 from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
@@ -83,6 +85,7 @@ def _only_csv(directory: Path) -> Path:
 
 def _read_rows(path: Path, alphabet: Alphabet) -> list[_Row]:
     try:
+        check_size(path, LARGEST, "a CSV")
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             _check_columns(path, reader.fieldnames or [])
@@ -134,8 +137,6 @@ def _given(path: Path, rows: list[_Row]) -> dict[str, list[Utterance]]:
     splits: dict[str, list[Utterance]] = {
         split: [row.utterance for row in rows if row.split == split] for split in SPLITS
     }
-    if not splits["train"]:
-        raise InputError(f"{path}: no row has split train; expected at least one")
     return splits
 
 

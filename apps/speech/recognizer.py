@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.models import FORMATS, check_model, one_line_errors
+from apps.common.models import load_keras as load_model
 from apps.speech import card as cards
 from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
@@ -22,7 +23,6 @@ from apps.speech.segments import speech_parts
 BLOCK = 2
 """Output frames that a stream computes at a time, 80 ms of speech at 40 ms each: the convolutions
 look at 230 ms for one, and 270 ms for two."""
-FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
 
 
 class Stream(Protocol):
@@ -66,7 +66,14 @@ class Recognizer(abc.ABC):
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logits `(frames', symbols)` of one utterance's features `(frames, bands)`."""
         lengths = np.array([len(features)], np.int32)
-        return self.infer(np.ascontiguousarray(features[None], np.float32), lengths)[0]
+        with one_line_errors(self.path, f"run on features of {features.shape[1]} bands"):
+            logits = self.infer(np.ascontiguousarray(features[None], np.float32), lengths)[0]
+            expected = (
+                reduced_lengths(len(features), self.card.time_stride), self.card.alphabet.size
+            )  # fmt: skip
+            if logits.shape != expected:
+                raise ValueError(f"logits of shape {logits.shape}, expected {expected}")
+        return logits
 
     def transcribe(
         self, audio: str | os.PathLike[str] | np.ndarray, search: Search = greedy
@@ -144,14 +151,9 @@ class _SavedModelRecognizer(Recognizer):
 
         folder = _version_folder(path)
         super().__init__(path, cards.read_from_saved_model(folder))
-        try:
+        with one_line_errors(folder, "loaded as a SavedModel with the signature serve"):
             self._model = tf.saved_model.load(str(folder))
             self._serve = self._model.signatures["serve"]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            raise InputError(
-                f"{folder}: cannot be loaded as a SavedModel with the signature serve"
-                f" ({_first_line(error)}); export the model again"
-            ) from error
 
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         import tensorflow as tf
@@ -165,10 +167,8 @@ class _TFLiteRecognizer(Recognizer):
         import hlstm_tf as hl
 
         super().__init__(path, cards.read_from_tflite(path))
-        try:
+        with one_line_errors(path, "loaded as a .tflite file"):
             self._model: Any = hl.load_tflite(path, threads=threads)
-        except ValueError as error:
-            raise InputError(_first_line(error)) from error
 
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         if self.card.window is None:
@@ -190,15 +190,13 @@ class _TFLiteRecognizer(Recognizer):
                 " export with --form step"
             )
         look_back, look_ahead = self.card.window
-        try:
+        with one_line_errors(self.path, "streamed"):
             return self._model.stream(
                 look_back=look_back,
                 look_ahead=look_ahead,
                 stride=self.card.time_stride,
                 block=BLOCK,
             )
-        except ValueError as error:
-            raise InputError(_first_line(error)) from error
 
     def _one(self, features: np.ndarray) -> np.ndarray:
         # As a stream, whose pieces are always the same: 8-bit activations are rounded by the frames
@@ -216,15 +214,15 @@ def load_recognizer(path: str | os.PathLike[str], threads: int = 1) -> Recognize
         threads: Of the TFLite engine.
 
     Raises:
-        InputError: No such file, another format, or a damaged one.
+        InputError: No such file, another format, a damaged one, or one that is too large.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such model; expected {FORMATS}")
+    check_model(path)
     if path.is_dir():
         return _SavedModelRecognizer(path)
     if path.suffix == ".keras":
-        return _KerasRecognizer(path)
+        with one_line_errors(path, "loaded as a speech recogniser"):
+            return _KerasRecognizer(path)
     if path.suffix == ".tflite":
         return _TFLiteRecognizer(path, threads)
     raise InputError(f"{path}: unknown kind of model; expected {FORMATS}")
@@ -236,22 +234,9 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     Raises:
         InputError: No such file, damaged, or no recogniser.
     """
-    import keras
-
     import apps.speech.model  # noqa: F401  registers the classes
 
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such model; expected a .keras file")
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: no .keras file, or a damaged one; expected what `train` wrote")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # a damaged archive fails in zipfile, json, h5py or Keras itself
-        raise InputError(
-            f"{path}: cannot be loaded as a .keras file ({_first_line(error)}); it is damaged or"
-            " was made by another program"
-        ) from error
+    return load_model(path)
 
 
 def _version_folder(path: Path) -> Path:
@@ -261,8 +246,3 @@ def _version_folder(path: Path) -> Path:
     if not versions:
         raise InputError(f"{path}: holds no saved_model.pb; expected {FORMATS}")
     return max(versions, key=lambda p: int(p.name))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

@@ -19,6 +19,9 @@ PAUSE = 0.5
 """Seconds of silence between two words at which a long recording may be cut."""
 LONG = 8.0
 """Seconds from which a recording is cut at its pauses; a spelled address takes less."""
+LONGEST = 60.0
+"""Seconds from which a part without a pause is cut where it is quietest; what a network needs of
+memory grows with a part."""
 QUIET = 30.0
 """dB below the loud frames of a recording from which a frame counts as silent, at most."""
 SHARE = 0.5
@@ -61,8 +64,12 @@ def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]
     begin, end = _without_edges(spoken, sounds)
     cuts = _pauses(spoken, sounds) if (end - begin) * FRAME > LONG else []
     bounds = [begin, *(frame for cut in cuts for frame in cut), end]
-    parts = [(b * hop, e * hop) for b, e in zip(bounds[::2], bounds[1::2], strict=True)]
-    if end == len(loudness):  # and what is left of a frame
+    parts = [
+        (b * hop, e * hop)
+        for begin, end in zip(bounds[::2], bounds[1::2], strict=True)
+        for b, e in _divided(begin, end, loudness)
+    ]
+    if bounds[-1] == len(loudness):  # and what is left of a frame
         parts[-1] = (parts[-1][0], len(samples))
     return parts
 
@@ -106,6 +113,17 @@ def _pauses(spoken: np.ndarray, sounds: np.ndarray) -> list[tuple[int, int]]:
             end = before + 1 + _sounding(silent, most)
             found.append((end, after - _sounding(silent[::-1], most)))
     return found
+
+
+def _divided(begin: int, end: int, loudness: np.ndarray) -> list[tuple[int, int]]:
+    """A part, cut at quiet frames into pieces of `LONGEST` at most."""
+    longest, pieces = round(LONGEST / FRAME), []
+    while end - begin > longest:
+        middle = begin + longest // 2
+        cut = middle + int(np.argmin(loudness[middle : begin + longest]))
+        pieces.append((begin, cut))
+        begin = cut
+    return [*pieces, (begin, end)]
 
 
 def _sounding(sounds: np.ndarray, most: int) -> int:

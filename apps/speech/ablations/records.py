@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import NAME, read_record
+from apps.common.text import parse_json, read_text
 
 DIGITS = 4
 """Digits of the floats that are kept."""
@@ -106,7 +106,7 @@ def read_results(results: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for path in sorted(results.glob("*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(read_text(path, "a record"))
             record["row"], record["seed"], record["result"]["words"]["errors"], record["epochs"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: no record of a training of an ablation") from error

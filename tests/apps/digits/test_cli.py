@@ -81,9 +81,9 @@ def test_a_card_states_the_figures_and_the_files_are_beside_it(run, mnist, tmp_p
     [
         (["train", "--data-dir", "nowhere"], "nowhere: no such folder"),
         (["train", "--arch", "alexnet-cifar"], "alexnet-cifar needs --data-dir"),
-        (["evaluate", "--model", "none.keras"], "none.keras: no such file"),
-        (["export", "--model", "none.keras", "--out", "x"], "none.keras: no such file"),
-        (["classify", "a.png", "--model", "none.tflite"], "none.tflite: no such file"),
+        (["evaluate", "--model", "none.keras"], "none.keras: no such model"),
+        (["export", "--model", "none.keras", "--out", "x"], "none.keras: no such model"),
+        (["classify", "a.png", "--model", "none.tflite"], "none.tflite: no such model"),
         (["table", "nowhere"], "nowhere: no such run record"),
         (["table", "--results", "nowhere"], "nowhere: no records"),
     ],

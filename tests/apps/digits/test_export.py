@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -88,10 +90,20 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path):
         "a.tflite": "cannot be loaded",
         "a.txt": "expected a .keras file",
         "empty": "cannot be loaded",
-        "missing.keras": "no such file",
+        "missing.keras": "no such model",
     }.items():
         with pytest.raises(InputError, match=message) as caught:
             load(tmp_path / name)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="is a file; expected a folder"):
         export_network(tmp_path / "a.keras", tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("file", ["model.tflite", "model.keras", "1"])
+def test_a_recogniser_of_speech_is_refused_in_one_line(file):
+    import apps.speech.model  # noqa: F401  registers its classes
+
+    path = Path(__file__).parents[3] / "saved_models" / "an4-streaming" / file
+    with pytest.raises(InputError, match="cannot be run on images of 28 x 28 x 1") as caught:
+        load(path)(np.zeros((1, 28, 28, 1), np.float32))
+    assert "\n" not in str(caught.value)

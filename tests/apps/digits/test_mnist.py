@@ -26,6 +26,17 @@ def test_a_folder_without_test_files_has_no_test_split(mnist, tmp_path):
         splits.split("test")
 
 
+def test_a_folder_may_have_the_test_files_alone(mnist, tmp_path):
+    for path in mnist.glob("t10k-*"):
+        shutil.copy(path, tmp_path)
+    splits = load(tmp_path)
+    assert len(splits.split("test")) == 40
+    with pytest.raises(InputError, match=r"no train split: .*; use --split test"):
+        splits.split("train")
+    with pytest.raises(InputError, match="no valid split: expected train-images-idx3-ubyte"):
+        splits.split("valid")
+
+
 def test_half_a_test_split_is_an_error(mnist, tmp_path):
     for path in [*mnist.glob("train-*"), mnist / "t10k-labels-idx1-ubyte"]:
         shutil.copy(path, tmp_path)

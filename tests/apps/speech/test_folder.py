@@ -95,7 +95,6 @@ def test_a_byte_order_mark_and_quoted_commas_are_read(folder):
         (rows("a0.wav,go 5,a"), r"line 2\): unknown character '5'"),
         (rows("a0.wav,go,a", "b0.wav,go,b"), r"2 speaker\(s\) cannot be split three ways"),
         ("path,text,split\na0.wav,go,dev\n", "line 2: split is 'dev'"),
-        ("path,text,split\na0.wav,go,test\n", "no row has split train"),
         ("path,text,split\na0.wav,go,train\nb0.wav,go,\n", "1 of 2 rows have no split"),
         (
             "path,text,split,speaker\na0.wav,go,train,a\na1.wav,go,test,a\n",
@@ -126,3 +125,11 @@ def test_the_csv_must_be_there_be_one_and_be_text(folder, tmp_path):
         read_folder(folder, folder / "two.csv")
     with pytest.raises(InputError, match="no such folder"):
         read_folder(tmp_path / "elsewhere")
+
+
+def test_a_folder_may_have_test_rows_alone(folder):
+    write(folder, "path,text,split\na0.wav,go,test\n")
+    corpus = read_folder(folder)
+    assert [u.id for u in corpus.split("test")] == ["a0.wav"]
+    with pytest.raises(InputError, match="the train split is empty; expected one of test"):
+        corpus.split("train")

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,3 +80,13 @@ def test_parts_are_ascending_and_inside(lengths, noise):
     assert bounds == sorted(bounds)
     assert all(0 <= bound <= len(samples) for bound in bounds)
     assert all(begin < end for begin, end in zip(bounds[::2], bounds[1::2], strict=True))
+
+
+def test_minutes_without_a_pause_are_cut_where_they_are_quietest():
+    sound = 0.1 * np.random.default_rng(0).standard_normal(150 * 1000)
+    sound[50_000:50_100] *= 0.9
+    parts = speech_parts(sound.astype(np.float32), 1000)
+    assert parts[0][0] == 0
+    assert parts[-1][1] == len(sound)
+    assert all(end == begin for (_, end), (begin, _) in itertools.pairwise(parts))
+    assert max(end - begin for begin, end in parts) <= 60_000
