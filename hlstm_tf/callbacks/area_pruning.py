@@ -14,6 +14,7 @@ from hlstm_tf.sparsity import edit_masks, prune
 from hlstm_tf.sparsity.checks import check_fraction
 
 from .epoch_data import set_epoch
+from .epoch_length import one_epoch, steps_per_epoch
 from .growth import growth_epochs
 from .lines import own_line
 from .training_batches import check_data, check_share, examples_in, training_batches
@@ -35,7 +36,8 @@ class AreaPruning(keras.callbacks.Callback):
     Args:
         ratio: Which share of the positions in use is dropped each time, in [0, 1].
         data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
-            arrays `(x, y)` or `(x, y, sample_weight)`; targets are not used.
+            arrays `(x, y)` or `(x, y, sample_weight)`; targets are not used. Of data without an end
+            a pass takes as many batches as an epoch of `fit` has.
         epochs: Prune at the end of the first so many epochs, or of these epochs (an iterable,
             counted from 0). Default: the first.
         share: Share of the batches that products are averaged over, evenly spread.
@@ -48,7 +50,7 @@ class AreaPruning(keras.callbacks.Callback):
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no
-            `PartialAreaConv2D`.
+            `PartialAreaConv2D`, or `data` has no end and `fit` no `steps_per_epoch`.
         TypeError: `data` cannot be iterated again and again.
 
     Example:
@@ -84,6 +86,7 @@ class AreaPruning(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         area_layers(self.model)
         self.history = []
+        self._data = one_epoch(self.data, "data", steps_per_epoch(self))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         set_epoch(self.data, epoch)
@@ -92,7 +95,9 @@ class AreaPruning(keras.callbacks.Callback):
         if epoch not in self.epochs:
             return
         where = f"pruning of areas after epoch {epoch}"
-        removed = prune_areas(self.model, self.ratio, self.data, self.batch_size, self.share, where)
+        removed = prune_areas(
+            self.model, self.ratio, self._data, self.batch_size, self.share, where
+        )
         positions = sum(int(in_use.sum()) for in_use in areas_in_use(self.model))
         kernels = masked_kernels(self.model)
         connections = sum(int(_numpy(kernel.mask).sum()) for kernel in kernels)

@@ -1,5 +1,6 @@
 """Data whose order is a function of the epoch, so that a resumed run sees what it would have."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.sparsity.checks import check_count
+
+from .epoch_length import batches_in
 
 
 class EpochData(tf.data.Dataset):
@@ -22,6 +25,7 @@ class EpochData(tf.data.Dataset):
 
     Keras takes the number of batches from the first epoch it sees, so every epoch must have the
     same number of them: shuffle before batching, or batch by length first and shuffle the batches.
+    It has to end: without an end, `fit` would go on with the first epoch's data for ever.
     `steps_per_epoch` would let one epoch run into the next; leave it out. Options of the dataset
     that `make` returns hold for the whole.
 
@@ -35,7 +39,7 @@ class EpochData(tf.data.Dataset):
 
     Raises:
         TypeError: `make` is not callable, or returns no dataset.
-        ValueError: The seed is negative.
+        ValueError: The seed is negative, or the dataset has no end.
 
     Example:
 
@@ -63,6 +67,11 @@ class EpochData(tf.data.Dataset):
         if not isinstance(example, tf.data.Dataset):
             raise TypeError(
                 f"make must return a tf.data.Dataset; it returned {type(example).__name__}."
+            )
+        if batches_in(example) == math.inf:
+            raise ValueError(
+                "make must return a dataset that ends, an epoch of it; leave .repeat() out, or "
+                "add .take(batches)."
             )
         self._make = make
         self._seed = check_count(seed, "seed", minimum=0)

@@ -10,11 +10,19 @@ import numpy as np
 
 from .architecture import ScoreSource
 from .epoch_data import set_epoch
+from .epoch_length import steps_per_epoch
 from .lines import own_line
 from .phases import Phase, Plan, Progress, advance, begin
 from .plan import Growth, Pruning, describe
 from .resume import RunState, restore_random_state
-from .run_checks import check_fit, check_scoring_data, monitored, restore_logs, scalars
+from .run_checks import (
+    check_fit,
+    check_scoring_data,
+    monitored,
+    restore_logs,
+    scalars,
+    scoring_data,
+)
 from .run_log import RunLog, as_csv
 from .stage import Stage
 
@@ -51,8 +59,8 @@ class GrowAndPrune(keras.callbacks.Callback):
         train: The training set, for the growth score and to set its epoch where it is an
             `EpochData`: a `tf.data.Dataset`, `keras.utils.PyDataset`, or arrays `(x, y)` or
             `(x, y, sample_weight)`. What else weighs examples in `fit`, such as `class_weight`,
-            has to be in its sample weights to count. It may be `None` where nothing is scored by
-            gradient.
+            has to be in its sample weights to count. Of data without an end a pass takes as many
+            batches as an epoch of `fit` has. It may be `None` where nothing is scored by gradient.
         growth: A `Growth`; `None` to prune only.
         pruning: A `Pruning`; `None` to grow only.
         monitor: A name in the logs of an epoch. What other callbacks put there counts if they come
@@ -82,8 +90,8 @@ class GrowAndPrune(keras.callbacks.Callback):
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no masked kernel,
-            `epochs` leave no room for pruning, the monitor is not in the logs, or the directory
-            holds another run.
+            `epochs` leave no room for pruning, `train` has no end and `fit` no `steps_per_epoch`,
+            the monitor is not in the logs, or the directory holds another run.
         FloatingPointError: The loss of a batch is not finite, in whatever phase. The state on disk
             is that of the epoch before.
         OSError: The state cannot be written or read.
@@ -160,7 +168,8 @@ class GrowAndPrune(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         growth = self.plan.growth
         training, share = (growth.training, growth.share) if growth else (False, 1.0)
-        source = ScoreSource(self.model, self.train, self.batch_size, training, share, self.seed)
+        data = scoring_data(self.train, growth, self.plan.pruning, steps_per_epoch(self))
+        source = ScoreSource(self.model, data, self.batch_size, training, share, self.seed)
         self._stage = Stage(self.model, self.plan, source)
         check_fit(self.model, self.plan, self.params["epochs"])
         pruning = self.plan.pruning

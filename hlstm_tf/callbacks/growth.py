@@ -6,11 +6,12 @@ from typing import Any
 import keras
 
 from hlstm_tf.layers.masking import masked_kernels
-from hlstm_tf.sparsity import Distribution, Score, Structure
+from hlstm_tf.sparsity import NEED_DATA, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
 
 from .architecture import ScoreSource, count_connections, grow_model
 from .epoch_data import set_epoch
+from .epoch_length import one_epoch, steps_per_epoch
 from .growth_score import require_masked_kernels
 from .lines import own_line
 from .rule import Rule, check_during, check_grows
@@ -29,7 +30,8 @@ class GradientGrowth(keras.callbacks.Callback):
 
     Args:
         data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
-            arrays `(x, y)` or `(x, y, sample_weight)`. Scoring passes it once more each time.
+            arrays `(x, y)` or `(x, y, sample_weight)`. Scoring passes it once more each time; of
+            data without an end it takes as many batches as an epoch of `fit` has.
         ratio: Growth ratio in [0, 1]; the higher, the fewer grow. The paper's 0.9 by default:
             a tenth of all places exceed the percentile.
         epochs: Grow at the end of the first so many epochs, or of these epochs (an iterable,
@@ -52,7 +54,8 @@ class GradientGrowth(keras.callbacks.Callback):
         history: A dictionary for each growth: `epoch`, `grown`, `connections`, `sparsity`.
 
     Raises:
-        ValueError: An argument is out of its range; at training, the model has no masked kernel.
+        ValueError: An argument is out of its range; at training, the model has no masked kernel, or
+            `data` has no end and `fit` no `steps_per_epoch`.
         TypeError: `data` cannot be iterated again and again.
         FloatingPointError: At training, the loss or gradient of a batch is not finite.
 
@@ -104,8 +107,15 @@ class GradientGrowth(keras.callbacks.Callback):
         require_masked_kernels(self.model)
         self.history = []
         self._source = ScoreSource(
-            self.model, self.data, self.batch_size, self.training, self.share, self.seed
+            self.model, self._data(), self.batch_size, self.training, self.share, self.seed
         )
+
+    def _data(self) -> Any:
+        """The data to score by: its own, or an epoch of it where a pass would not end."""
+        needs = NEED_DATA & set(self.rule.score.needs)
+        if self.during == "epoch":
+            needs -= {"gradient"}  # the training steps collect it
+        return one_epoch(self.data, "data", steps_per_epoch(self)) if needs else self.data
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         set_epoch(self.data, epoch)

@@ -10,6 +10,7 @@ from hlstm_tf.layers.masking import masked_kernels
 from .architecture import ScoreSource, count_connections
 from .births import Births, grow_neurons, require_sites
 from .epoch_data import set_epoch
+from .epoch_length import one_epoch, steps_per_epoch
 from .growth import growth_epochs
 from .growth_score import require_masked_kernels
 from .lines import own_line
@@ -46,7 +47,8 @@ class NeuronGrowth(keras.callbacks.Callback):
 
     Args:
         data: The training set: a `tf.data.Dataset`, a `keras.utils.PyDataset`, an `EpochData`, or
-            arrays `(x, y)` or `(x, y, sample_weight)`.
+            arrays `(x, y)` or `(x, y, sample_weight)`. Of data without an end a pass takes as many
+            batches as an epoch of `fit` has.
         neurons: How many are born into each layer at each growth: a number, a share of the layer's
             width, or one of either for each layer named in a mapping; in an H-LSTM layer, into each
             hidden layer of each gate. One by default, as in the algorithm.
@@ -69,7 +71,8 @@ class NeuronGrowth(keras.callbacks.Callback):
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no layer into which
-            neurons can grow, or none of a name given.
+            neurons can grow, or none of a name given; or `data` has no end and `fit` no
+            `steps_per_epoch`.
         TypeError: `data` cannot be iterated again and again.
         FloatingPointError: At training, the loss or gradient of a batch is not finite.
 
@@ -129,8 +132,9 @@ class NeuronGrowth(keras.callbacks.Callback):
         require_masked_kernels(self.model)
         require_sites(self.model, self.births)
         self.history = []
+        data = one_epoch(self.data, "data", steps_per_epoch(self))
         self._source = ScoreSource(
-            self.model, self.data, self.batch_size, self.training, self.share, self.seed
+            self.model, data, self.batch_size, self.training, self.share, self.seed
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -10,6 +10,7 @@ from hlstm_tf.sparsity import (
     Constant,
     Distribution,
     Polynomial,
+    Schedule,
     Score,
     Structure,
     as_schedule,
@@ -18,6 +19,7 @@ from hlstm_tf.sparsity.checks import check_fraction
 
 from .architecture import ScoreSource, count_connections
 from .epoch_data import set_epoch
+from .epoch_length import one_epoch, steps_per_epoch
 from .growth_score import require_masked_kernels
 from .model_pruning import prune_model
 from .rule import Rule
@@ -52,7 +54,8 @@ class MagnitudePruning(keras.callbacks.Callback):
             recurrent states; the sparsity is then the part of them that is gone), a block as "1x4",
             a pattern as "2:4", or a `Structure`.
         distribution: "per_matrix", "global", "erk", or a `Distribution`.
-        data: The training set, where the score needs a gradient.
+        data: The training set, where the score needs a gradient. Of data without an end a pass
+            takes as many batches as an epoch of `fit` has.
         batch_size: How arrays are batched for scoring.
         seed: Of random scores.
 
@@ -61,7 +64,8 @@ class MagnitudePruning(keras.callbacks.Callback):
             `connections`, `sparsity`.
 
     Raises:
-        ValueError: An argument is out of its range; at training, the model has no masked kernel.
+        ValueError: An argument is out of its range; at training, the model has no masked kernel, or
+            the score needs `data`, which has no end, and `fit` has no `steps_per_epoch`.
 
     Example:
 
@@ -93,7 +97,8 @@ class MagnitudePruning(keras.callbacks.Callback):
         if per not in ("epoch", "step"):
             raise ValueError(f'per must be "epoch" or "step"; got {per!r}.')
         self.rule = Rule.of(score, structure, distribution)
-        if NEED_DATA & set(self.rule.score.needs):
+        self._needs_data = bool(NEED_DATA & set(self.rule.score.needs))
+        if self._needs_data:
             check_data(data, "data (which this score needs)")
         self._is_number = isinstance(schedule, (int, float, str)) or schedule is None
         self.schedule = (
@@ -113,14 +118,18 @@ class MagnitudePruning(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         kernels = require_masked_kernels(self.model)
         self.history = []
-        self._source = ScoreSource(self.model, self.data, self.batch_size, seed=self.seed)
-        if self._is_number and self.end is not None:
-            connections, places = count_connections(kernels)
-            start = 1 - connections / places
-            final = self.schedule(self.begin)[1]
-            self.schedule = Polynomial(
-                min(start, final), final, self.begin, self.end, frequency=self.frequency
-            )
+        data = self.data
+        if self._needs_data:
+            data = one_epoch(data, "data", steps_per_epoch(self))
+        self._source = ScoreSource(self.model, data, self.batch_size, seed=self.seed)
+        self._schedule = self._of_this_fit(*count_connections(kernels))
+
+    def _of_this_fit(self, connections: int, places: int) -> Schedule:
+        """The schedule of a `fit` that begins with so many connections."""
+        if not self._is_number or self.end is None:
+            return self.schedule
+        start, final = 1 - connections / places, self.schedule(self.begin)[1]
+        return Polynomial(min(start, final), final, self.begin, self.end, frequency=self.frequency)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         set_epoch(self.data, epoch)
@@ -138,7 +147,7 @@ class MagnitudePruning(keras.callbacks.Callback):
             self._next_step = step + 1
 
     def _prune_if_due(self, first: int, last: int) -> None:
-        answers = [(step, *self.schedule(step)) for step in range(first, last + 1)]
+        answers = [(step, *self._schedule(step)) for step in range(first, last + 1)]
         due = [(step, sparsity) for step, should_prune, sparsity in answers if should_prune]
         if not due:
             return

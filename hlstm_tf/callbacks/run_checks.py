@@ -9,6 +9,7 @@ import numpy as np
 from hlstm_tf.sparsity import NEED_DATA
 
 from .births import Births, require_sites
+from .epoch_length import one_epoch
 from .phases import Plan
 from .plan import Growth, Pruning
 from .training_batches import check_data
@@ -21,12 +22,39 @@ def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None
     Raises:
         TypeError: It is missing, or of no use.
     """
-    rules = [*([growth.rule()] if growth else []), *(pruning.rules() if pruning else [])]
-    needs = {need for rule in rules for need in rule.score.needs}
-    births = growth is not None and growth.neurons is not None
-    recovers = pruning is not None and bool(pruning.recover)
-    if data is not None or births or recovers or needs & NEED_DATA:
+    if data is not None or _needs(growth, pruning):
         check_data(data, "train")
+
+
+def scoring_data(
+    data: Any, growth: Growth | None, pruning: Pruning | None, steps: int | None
+) -> Any:
+    """Returns the training set, or an epoch of it where a pass over it would not end.
+
+    Args:
+        data: The training set.
+        growth: How the run grows.
+        pruning: How it prunes.
+        steps: How many batches an epoch of `fit` has; `None` where it does not know.
+
+    Raises:
+        ValueError: It has no end, and `steps` is `None`.
+    """
+    needs = _needs(growth, pruning)
+    if growth is not None and growth.during == "epoch" and not _needs(None, pruning):
+        needs -= {"gradient"}  # the training steps collect it
+    return one_epoch(data, "train", steps) if needs else data
+
+
+def _needs(growth: Growth | None, pruning: Pruning | None) -> set[str]:
+    """What is measured on the training set."""
+    rules = [*([growth.rule()] if growth else []), *(pruning.rules() if pruning else [])]
+    needs = {need for rule in rules for need in rule.score.needs} & NEED_DATA
+    if growth is not None and growth.neurons is not None:
+        needs.add("bridges")
+    if pruning is not None and pruning.recover:
+        needs.add("gradient")
+    return needs
 
 
 def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .epoch_length import one_epoch
+
 
 def check_data(data: Any, name: str) -> Any:
     """Returns `data` where it can be iterated again and again, or raises.
@@ -89,12 +91,16 @@ def training_batches(data: Any, batch_size: int = 32, share: float = 1.0) -> Ite
         batch_size: How arrays are batched; the others say it themselves.
         share: Share of the batches to yield: every third for a third.
 
+    Raises:
+        ValueError: The data has no end; see `one_epoch`.
+
     Example:
 
     >>> [int(batch) for batch in training_batches(tf.data.Dataset.range(9), share=1 / 3)]
     [0, 3, 6]
     """
     share = check_share(share)
+    data = one_epoch(data, "the training data")
     for number, batch in enumerate(_all_batches(data, batch_size)):
         if math.ceil((number + 1) * share) > math.ceil(number * share):
             yield batch
@@ -104,7 +110,7 @@ def _all_batches(data: Any, batch_size: int) -> Iterator[Any]:
     if isinstance(data, tf.data.Dataset):
         yield from data
     elif isinstance(data, keras.utils.PyDataset):
-        for index in range(len(data)):
+        for index in range(data.num_batches):
             yield keras.tree.map_structure(_as_tensor, data[index])
     else:
         arrays = keras.tree.map_structure(tf.convert_to_tensor, tuple(data))

@@ -8,8 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
+from hlstm_tf.callbacks.epoch_length import one_epoch
+from hlstm_tf.callbacks.training_batches import training_batches
 from hlstm_tf.export import calibration_worker
 from hlstm_tf.export.archive import Traced
 from hlstm_tf.export.calibration_worker import Calls, save_calls
@@ -21,36 +25,55 @@ from hlstm_tf.export.step_form import Graphs
 
 Pieces = list[dict[str, np.ndarray]]
 
+_MOST_BATCHES = 10_000
+
 
 def representative_batches(layout: InputLayout, representative: Any) -> Pieces:
     """The calibration samples by input name, batch by batch.
 
     Args:
         layout: The model's inputs.
-        representative: One batch in the model's structure; or a `tf.data.Dataset`, generator or
-            other iterator of batches, of which a tuple's first part is taken, as `fit` does.
+        representative: One batch in the model's structure; or a `tf.data.Dataset`,
+            `keras.utils.PyDataset`, generator or other iterator of batches, of which a tuple's
+            first part is taken, as `fit` does.
 
     Raises:
-        ValueError: There is none, or one does not fit the model.
+        ValueError: There is none, one does not fit the model, or they have no end.
     """
     if representative is None:
         raise ValueError(
             "quantization='int8' needs representative, a batch of typical inputs (some hundred "
             "samples) to measure the range of every tensor on; 'dynamic' needs none."
         )
-    given = [layout.named(batch, "representative") for batch in batches(representative)]
+    found = batches(representative, "representative")
+    given = [layout.named(batch, "representative") for batch in found]
     if not given:
         raise ValueError("representative gave no batch; give at least one with typical inputs.")
     return given
 
 
-def batches(representative: Any) -> Iterator[Any]:
-    """One batch as it is given, or the batches of a dataset or iterator, without their targets."""
-    given_whole = isinstance(representative, (Mapping, list, tuple, np.ndarray))
-    if given_whole or hasattr(representative, "shape") or not isinstance(representative, Iterable):
-        yield representative
+def batches(given: Any, name: str) -> Iterator[Any]:
+    """One batch as it is given, or the batches of a dataset or iterator, without their targets.
+
+    Args:
+        given: See `representative_batches`.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: The batches have no end, or are more than 10,000.
+    """
+    is_data = isinstance(given, (tf.data.Dataset, keras.utils.PyDataset))
+    given_whole = isinstance(given, (Mapping, list, tuple, np.ndarray)) or hasattr(given, "shape")
+    if not is_data and (given_whole or not isinstance(given, Iterable)):
+        yield given
         return
-    for batch in representative:
+    found = training_batches(one_epoch(given, name)) if is_data else given
+    for number, batch in enumerate(found):
+        if number == _MOST_BATCHES:
+            raise ValueError(
+                f"{name} gave {_MOST_BATCHES:,} batches and did not end; give some hundred "
+                "samples, such as itertools.islice(batches, 100)."
+            )
         yield batch[0] if isinstance(batch, tuple) else batch
 
 

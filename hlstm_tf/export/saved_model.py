@@ -274,7 +274,7 @@ def _warmup_inputs(
             'install "hlstm_tf[serving]").'
         )
         return []
-    return [layout.named(batch, "warmup") for batch in batches(warmup)]
+    return [layout.named(batch, "warmup") for batch in batches(warmup, "warmup")]
 
 
 def _warn_of_version(path: Path) -> None:

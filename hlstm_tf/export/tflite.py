@@ -145,8 +145,9 @@ def export_tflite(
             with one thread, and the smallest of those within 3 % of it; or `"size"`, the fewest
             bytes.
         representative: For `"int8"`: typical inputs to measure the tensors' ranges on. A batch in
-            the model's structure, or a `tf.data.Dataset` or iterator of batches. `"best"` tries
-            `"int8"` where it is given; not used by the other quantizations.
+            the model's structure, or a `tf.data.Dataset`, `keras.utils.PyDataset` or iterator of
+            batches, which has to end. `"best"` tries `"int8"` where it is given; not used by the
+            other quantizations.
         verify_with: Inputs to compare on, in the model's structure, as many samples as you like.
             Real ones say most. Default: the first representative samples, else random inputs.
         batch_size: Samples that a call of the file takes. 1 by default: a loop over time needs a
