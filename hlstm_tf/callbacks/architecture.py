@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import edit_masks, grow_all
+from hlstm_tf.sparsity import edit_masks, grow_all, held_optimizers
 
 from .epoch_gradients import EpochGradients
 from .growth_score import DenseGradients, require_masked_kernels
@@ -182,7 +182,7 @@ def grow_model(
     )
     for mask, places, new in zip(masks, inside, grown, strict=True):
         mask[places] = new
-    return edit_masks(join_matrices(kernels, masks), optimizer=source.model.optimizer)
+    return edit_masks(join_matrices(kernels, masks), optimizer=held_optimizers(source.model))
 
 
 def count_connections(kernels: Sequence[MaskedKernel]) -> tuple[int, int]:

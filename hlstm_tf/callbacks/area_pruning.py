@@ -10,7 +10,7 @@ import tensorflow as tf
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.layers.taps import tapping
-from hlstm_tf.sparsity import edit_masks, prune
+from hlstm_tf.sparsity import edit_masks, held_optimizers, prune
 from hlstm_tf.sparsity.checks import check_fraction
 
 from .epoch_data import set_epoch
@@ -181,7 +181,7 @@ def prune_areas(
         removed += int(area.sum() - narrowed.sum())
         if kernel is not None:
             edits[kernel] = _numpy(kernel.mask) & narrowed.any(axis=(0, 1))
-    edit_masks(edits, optimizer=getattr(model, "optimizer", None))
+    edit_masks(edits, optimizer=held_optimizers(model))
     return removed
 
 

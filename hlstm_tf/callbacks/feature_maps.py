@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import edit_masks, scaled
+from hlstm_tf.sparsity import Optimizers, edit_masks, held_optimizers, scaled
 from hlstm_tf.transforms.groups import merged
 
 from .architecture import ScoreSource
@@ -42,13 +42,13 @@ class Trials:
         """
         best = self._loss()
         for born, index in enumerate(site.dormant[:count]):
-            prepare(site, np.array([index]), self._source.model.optimizer)
+            prepare(site, np.array([index]), held_optimizers(self._source.model))
             before = {k: np.array(_numpy(k.mask)) for k in (site.writer, *site.readers)}
             found = self._best(site, int(index), before, best, rng)
             if found is None:
                 return born
             best, values = found
-            self._put(before, values, self._source.model.optimizer)
+            self._put(before, values, held_optimizers(self._source.model))
         return count
 
     def _best(
@@ -107,9 +107,7 @@ class Trials:
         normal = np.where(exists, rng.standard_normal(shape), 0.0)
         return scaled(normal, self._strength * mean_weight([kernel]))
 
-    def _put(
-        self, before: Arrays, values: Arrays, optimizer: keras.optimizers.Optimizer | None
-    ) -> None:
+    def _put(self, before: Arrays, values: Arrays, optimizer: Optimizers) -> None:
         masks = {kernel: before[kernel] | (value != 0) for kernel, value in values.items()}
         edit_masks(masks, optimizer, values)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from hlstm_tf.layers import GATES, HLSTMCell, MaskedKernel, masked_kernels
 from hlstm_tf.layers.gate_variables import hidden_bias_name, variable_names
-from hlstm_tf.sparsity import Birth, reset_entries, scaled
+from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.discovery import gate_cell_names
 
 from .gate_neurons import Gate, by_gate, cells
@@ -60,7 +60,7 @@ class GateSite:
         births: Sequence[Birth],
         strength: float,
         opened: Opened,
-        optimizer: keras.optimizers.Optimizer | None = None,
+        optimizer: Optimizers = None,
     ) -> None:
         """Gives the first dormant neurons their connections, in the working copies.
 
@@ -89,9 +89,7 @@ class GateSite:
             self._of(kernel, rooms[kernel])[:, self.dormant] = False
         self._of(self.reader, rooms[self.reader])[self.dormant] = False
 
-    def _forget_bias(
-        self, indices: np.ndarray, optimizer: keras.optimizers.Optimizer | None
-    ) -> None:
+    def _forget_bias(self, indices: np.ndarray, optimizer: Optimizers) -> None:
         if not self.cell.use_bias:
             return
         names = variable_names(self.cell, hidden_bias_name(self.layer))

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import Whole, edit_masks, prune_all, prune_all_to
+from hlstm_tf.sparsity import Whole, edit_masks, held_optimizers, prune_all, prune_all_to
 
 from .architecture import Arrays, ScoreSource, join_matrices, kernel_shapes, split_matrices
 from .gate_neurons import cascade_gates, fold_constants
@@ -41,7 +41,7 @@ def prune_model(
     if ratio is not None and enough is not None:
         ratio = _least_ratio(lambda part: enough(_sparsity(prune(part))), ratio)
     edits, swept = prune(ratio, sparsity)
-    optimizer = source.model.optimizer
+    optimizer = held_optimizers(source.model)
     removed = edit_masks(edits, optimizer=optimizer)
     # Between the two edits a neuron that hears nothing still puts out its bias' constant.
     fold_constants(edits, swept)

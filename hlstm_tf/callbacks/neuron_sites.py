@@ -8,7 +8,7 @@ import numpy as np
 
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
-from hlstm_tf.sparsity import reset_entries
+from hlstm_tf.sparsity import Optimizers, reset_entries
 from hlstm_tf.transforms.discovery import feed_forward_ends, layer_groups
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
@@ -86,9 +86,7 @@ def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
     return rooms
 
 
-def prepare(
-    site: Site, indices: np.ndarray, optimizer: keras.optimizers.Optimizer | None = None
-) -> None:
+def prepare(site: Site, indices: np.ndarray, optimizer: Optimizers = None) -> None:
     """Lets neurons begin anew: bias at 0, normalization's statistics at 0 and 1, areas whole.
 
     A neuron that died may have left a bias and areas that were narrowed, and one that never lived

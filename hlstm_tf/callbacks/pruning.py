@@ -122,6 +122,7 @@ class MagnitudePruning(keras.callbacks.Callback):
         if self._needs_data:
             data = one_epoch(data, "data", steps_per_epoch(self))
         self._source = ScoreSource(self.model, data, self.batch_size, seed=self.seed)
+        self._counted, self._next_step = -1, 0
         self._schedule = self._of_this_fit(*count_connections(kernels))
 
     def _of_this_fit(self, connections: int, places: int) -> Schedule:
@@ -136,8 +137,11 @@ class MagnitudePruning(keras.callbacks.Callback):
         if self.per == "epoch":
             self._prune_if_due(epoch, epoch)
         else:
-            # Read once an epoch: reading it at each batch would wait for the device.
-            self._first_step = self._next_step = int(self.model.optimizer.iterations)
+            # Read once an epoch: reading it at each batch would wait for the device. A model with
+            # optimizers of its own may leave that of `compile` unused, which then stays at 0.
+            counted = _iterations(self.model)
+            self._first_step = counted if counted > self._counted else self._next_step
+            self._counted, self._next_step = counted, self._first_step
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.per == "step":
@@ -164,3 +168,9 @@ class MagnitudePruning(keras.callbacks.Callback):
                     "sparsity": 1 - connections / places,
                 }
             )
+
+
+def _iterations(model: keras.Model) -> int:
+    """How many steps the optimizer of `compile` has done."""
+    optimizer = model.optimizer
+    return 0 if optimizer is None else int(optimizer.iterations)

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import edit_masks, recover
+from hlstm_tf.sparsity import edit_masks, held_optimizers, recover
 
 from .architecture import ScoreSource
 from .gate_neurons import cascade_gates
@@ -48,7 +48,7 @@ def recover_connections(source: ScoreSource, before: Snapshot, share: float, whe
             )
         )
     # The masks in force are swept already, so that only what came back can go.
-    return edit_masks(masks | cascade_gates(masks), source.model.optimizer, values)
+    return edit_masks(masks | cascade_gates(masks), held_optimizers(source.model), values)
 
 
 def _now(kernel: MaskedKernel) -> np.ndarray:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.sparsity import held_optimizers, reset_slots
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
@@ -40,9 +43,19 @@ def take(model: keras.Model, name: str) -> Snapshot:
 
 
 def put(model: keras.Model, snapshot: Snapshot) -> None:
-    """Puts a state back: weights, masks and optimizer together."""
+    """Puts a state back: weights, masks and optimizer together.
+
+    Optimizers besides that of `compile`, which a snapshot does not hold, start anew where a mask
+    changes.
+    """
+    kernels = masked_kernels(model)
+    before = [np.array(kernel.mask) for kernel in kernels]
     for variable, value in zip(state_variables(model), snapshot.arrays, strict=True):
         variable.assign(value)
+    others = [each for each in held_optimizers(model) if each is not model.optimizer]
+    for kernel, mask in zip(kernels, before, strict=True):
+        changed, weights = mask != np.array(kernel.mask), np.array(kernel.variable)
+        reset_slots(others, kernel.variable, changed, weights)
 
 
 def layout(model: keras.Model) -> list[list]:

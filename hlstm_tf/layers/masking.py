@@ -35,6 +35,7 @@ __all__ = [
     "MaskedKernel",
     "MaskedLayer",
     "dense_gradients",
+    "layers_within",
     "masked_kernels",
     "set_weights_under_masks",
     "watch_gradient",
@@ -249,20 +250,21 @@ def masked_kernels(model: keras.Layer) -> list[MaskedKernel]:
         raise TypeError(f"model must be a Keras layer or model; got {type(model).__name__}.")
     found: list[MaskedKernel] = []
     taken: set[str] = set()
-    for layer in _layers_within(model, set()):
+    for layer in layers_within(model):
         if isinstance(layer, MaskedLayer):
             found.extend(_with_unique_path(handle, taken) for handle in layer.own_masked_kernels())
     return found
 
 
-def _layers_within(layer: keras.Layer, seen: set[int]) -> Iterator[keras.Layer]:
+def layers_within(layer: keras.Layer, seen: set[int] | None = None) -> Iterator[keras.Layer]:
     """The layer and all that it holds, each once, outer before inner and first before second."""
+    seen = set() if seen is None else seen
     if id(layer) in seen:
         return
     seen.add(id(layer))
     yield layer
     for inner in layer._flatten_layers(include_self=False, recursive=False):
-        yield from _layers_within(inner, seen)
+        yield from layers_within(inner, seen)
 
 
 def _with_unique_path(handle: MaskedKernel, taken: set[str]) -> MaskedKernel:

@@ -25,6 +25,7 @@ from .rules import grow, grow_together, percentile, prune, prune_together
 from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
 from .scores import NEED_DATA, SCORES, Score, get_score
 from .seeds import best_masks, seed_mask, seed_masks
+from .slots import Optimizers, held_optimizers, reset_slots
 from .structures import NM, Block, Column, Connection, Row, Structure
 from .wholes import Neuron, Unit, Whole
 
@@ -43,6 +44,7 @@ __all__ = [
     "Global",
     "Iterative",
     "Neuron",
+    "Optimizers",
     "PerMatrix",
     "Polynomial",
     "Pool",
@@ -69,6 +71,7 @@ __all__ = [
     "grow_to",
     "grow_to_together",
     "grow_together",
+    "held_optimizers",
     "kept_count",
     "neuron_births",
     "neuron_strength",
@@ -82,6 +85,7 @@ __all__ = [
     "prune_together",
     "recover",
     "reset_entries",
+    "reset_slots",
     "scaled",
     "seed_mask",
     "seed_masks",

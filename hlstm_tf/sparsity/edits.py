@@ -1,6 +1,6 @@
 """The one function through which masks change."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,10 +9,12 @@ from keras import ops
 
 from hlstm_tf.layers.kernels import MaskedKernel
 
+from .slots import Optimizers, reset_slots
+
 
 def edit_masks(
     edits: Mapping[MaskedKernel, np.ndarray],
-    optimizer: keras.optimizers.Optimizer | None = None,
+    optimizer: Optimizers = None,
     values: Mapping[MaskedKernel, np.ndarray] | None = None,
 ) -> int:
     """Sets masks, zeroes the weights that became dormant and forgets the optimizer's past there.
@@ -24,8 +26,9 @@ def edit_masks(
 
     Args:
         edits: The new boolean mask of each kernel to change, in the kernel's own shape.
-        optimizer: The optimizer that trains the kernels; one inside a `LossScaleOptimizer` or
-            `MultiOptimizer` is found.
+        optimizer: What trains the kernels: an optimizer, or several, as `held_optimizers(model)`
+            finds them; one inside a `LossScaleOptimizer`, `MultiOptimizer` or other wrapper is
+            found.
         values: Weights to give to connections that become active, in the kernel's own shape; they
             start at zero without. Entries at places that do not become active are not used.
 
@@ -66,7 +69,7 @@ def edit_masks(
 def reset_entries(
     variable: keras.Variable,
     places: np.ndarray,
-    optimizer: keras.optimizers.Optimizer | None = None,
+    optimizer: Optimizers = None,
     value: float = 0.0,
 ) -> None:
     """Sets entries of a variable that has no mask, and forgets the optimizer's past there.
@@ -76,7 +79,7 @@ def reset_entries(
     Args:
         variable: The variable.
         places: Boolean, of its shape: which entries.
-        optimizer: The optimizer that trains it, if any.
+        optimizer: The optimizer that trains it, or several, if any.
         value: What they become.
 
     Example:
@@ -91,47 +94,7 @@ def reset_entries(
     old = _numpy(variable)
     new = np.where(places, np.asarray(value, old.dtype), old)
     variable.assign(new)
-    if optimizer is not None:
-        for owner, name, slot in optimizer_slots(optimizer, variable):
-            slot.assign(np.where(places, _fresh_slot(owner, name, new), _numpy(slot)))
-
-
-def optimizer_slots(
-    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
-) -> Iterator[tuple[keras.optimizers.Optimizer, str, keras.Variable]]:
-    """Yields what the optimizer keeps for each entry of `variable`.
-
-    Keras gives no public list of slots; every optimizer keeps each kind in a list attribute with
-    one entry a trainable variable, in the order it was built with. State that is shared by several
-    entries of a variable (Adafactor's row and column sums) belongs to no place and is not yielded.
-
-    Args:
-        optimizer: A Keras optimizer; those inside a `LossScaleOptimizer` or `MultiOptimizer` are
-            looked into.
-        variable: A variable the optimizer trains; nothing is yielded for another.
-
-    Yields:
-        The optimizer that owns the slot, the attribute it is found under, and the slot, of the
-        variable's shape.
-    """
-    for inner in _inner_optimizers(optimizer):
-        yield from optimizer_slots(inner, variable)
-    trained = list(getattr(optimizer, "_trainable_variables", ()))
-    index = next((i for i, known in enumerate(trained) if known is variable), None)
-    if index is None or not optimizer.built:
-        return
-    for name, slots in vars(optimizer).items():
-        if not isinstance(slots, (list, tuple)) or len(slots) != len(trained):
-            continue
-        slot = slots[index]
-        is_slot = isinstance(slot, keras.Variable) and slot is not variable
-        if is_slot and tuple(slot.shape) == tuple(variable.shape):
-            yield optimizer, name, slot
-
-
-def _inner_optimizers(optimizer: Any) -> list[keras.optimizers.Optimizer]:
-    inner = getattr(optimizer, "inner_optimizer", None)
-    return [inner] if inner is not None else list(getattr(optimizer, "optimizers", ()))
+    reset_slots(optimizer, variable, places, new)
 
 
 def _as_mask(kernel: MaskedKernel, mask: Any) -> np.ndarray:
@@ -157,7 +120,7 @@ def _starting_weights(kernel: MaskedKernel, mask: np.ndarray, values: Any) -> np
 def _edit(
     kernel: MaskedKernel,
     mask: np.ndarray,
-    optimizer: keras.optimizers.Optimizer | None,
+    optimizer: Optimizers,
     start: np.ndarray | None,
 ) -> int:
     before, old = _numpy(kernel.mask), _numpy(kernel.variable)
@@ -169,25 +132,9 @@ def _edit(
         kernel.mask.assign(mask)
     if (weights != old).any():
         kernel.variable.assign(weights)
-    if optimizer is not None and changed.any():
-        for owner, name, slot in optimizer_slots(optimizer, kernel.variable):
-            fresh = _fresh_slot(owner, name, weights)
-            slot.assign(np.where(changed, fresh, _numpy(slot)))
+    if changed.any():
+        reset_slots(optimizer, kernel.variable, changed, weights)
     return int(changed.sum())
-
-
-def _fresh_slot(
-    optimizer: keras.optimizers.Optimizer, name: str, weights: np.ndarray
-) -> np.ndarray | float:
-    """What the slot holds when an optimizer is built on variables with these weights."""
-    if name == "_model_variables_moving_average":
-        return weights
-    if name == "_momentums" and isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
-        return weights  # not a momentum, but the point that the gradient steps move
-    if name == "_accumulators":
-        # Adagrad and FTRL start their sum of squared gradients above zero.
-        return float(getattr(optimizer, "initial_accumulator_value", 0.0))
-    return 0.0
 
 
 def _numpy(variable: keras.Variable) -> np.ndarray:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keras import optimizers
 
 import hlstm_tf as hl
-from hlstm_tf.sparsity.edits import optimizer_slots
+from hlstm_tf.sparsity.slots import held_optimizers, optimizer_slots
 from tests.layers.helpers import assert_all_equal, assert_dormant_are_zero, masks_of, numpy
 
 OPTIMIZERS: dict[str, Callable[[], optimizers.Optimizer]] = {
@@ -311,3 +311,109 @@ def through_file(model: keras.Model, form: str) -> keras.Model:
             model.run_eagerly = True
         assert_all_equal([weight.value for weight in model.weights], before)
         return model
+
+
+class Lookahead(optimizers.Optimizer):
+    """An optimizer of a user's, which steps by another one."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__(learning_rate=0.001)
+        self.base = base
+
+    def build(self, variables: Any) -> None:
+        super().build(variables)
+        self.base.build(variables)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+        if not self.built:
+            self.build(trainable_variables)
+        return self.base.apply(grads, trainable_variables)
+
+
+class SlotsByPath(optimizers.Optimizer):
+    """Keeps its slots in a dictionary."""
+
+    def build(self, variables: Any) -> None:
+        if not self.built:
+            super().build(variables)
+            make = self.add_variable_from_reference
+            self.traces = {v.path: make(v, name="trace") for v in variables}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        traces = list(self.traces.values())
+        traces[self._get_variable_index(variable)].assign_add(gradient)
+        variable.assign_sub(learning_rate * gradient)
+
+
+class Box:
+    """Any object of a user's."""
+
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
+
+
+def hold_as_attribute(model: Any, inner: Any, optimizer: Any) -> None:
+    model.generator_optimizer = optimizer
+
+
+def hold_in_list(model: Any, inner: Any, optimizer: Any) -> None:
+    model.several = [optimizers.SGD(), optimizer]
+
+
+def hold_in_dictionary(model: Any, inner: Any, optimizer: Any) -> None:
+    model.by_name = {"first": {"second": (optimizer,)}}
+
+
+def hold_in_object(model: Any, inner: Any, optimizer: Any) -> None:
+    model.trainer = Box(optimizers=[optimizer])
+
+
+def hold_in_part(model: Any, inner: Any, optimizer: Any) -> None:
+    inner.compile(optimizer, "mse")
+
+
+def hold_in_layer(model: Any, inner: Any, optimizer: Any) -> None:
+    inner.layers[0].own = optimizer
+
+
+HOLDERS = [
+    hold_as_attribute, hold_in_list, hold_in_dictionary, hold_in_object, hold_in_part,
+    hold_in_layer,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("hold", HOLDERS)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda adam: adam,
+        optimizers.LossScaleOptimizer,
+        Lookahead,
+        lambda adam: optimizers.LossScaleOptimizer(Lookahead(adam)),
+        lambda adam: SlotsByPath(learning_rate=0.001),
+    ],
+    ids=["plain", "loss scale", "wrapped", "wrapped twice", "slots by path"],
+)
+def test_every_optimizer_that_a_model_holds_starts_anew_at_edited_places(hold, wrap) -> None:
+    class Outer(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = keras.Sequential([keras.Input((3,)), hl.MaskedDense(4)])
+
+        def call(self, x: Any) -> Any:
+            return self.inner(x)
+
+    model, optimizer = Outer(), wrap(optimizers.Adam())
+    model(np.ones((2, 3)))
+    model.compile("sgd", "mse")
+    hold(model, model.inner, optimizer)
+    [kernel] = hl.masked_kernels(model)
+    optimizer.apply([np.ones(v.shape, "float32") for v in model.trainable_variables],
+                    model.trainable_variables)  # fmt: skip
+    slots = [slot for _, _, slot in optimizer_slots(optimizer, kernel.variable)]
+    assert slots
+    assert all((slot.numpy() != 0).all() for slot in slots)
+    assert optimizer in held_optimizers(model)
+    mask = np.arange(12).reshape(3, 4) % 2 == 0
+    hl.edit_masks({kernel: mask}, held_optimizers(model))
+    assert all(np.array_equal(slot.numpy() != 0, mask) for slot in slots)
