@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import Birth, edit_masks, neuron_births, scaled
+from hlstm_tf.sparsity import Birth, Optimizers, edit_masks, held_optimizers, neuron_births, scaled
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .architecture import ScoreSource
@@ -15,6 +15,7 @@ from .bridging import BridgingGradients
 from .feature_maps import Trials
 from .gate_sites import GateSite, Opened, gate_sites
 from .neuron_sites import Site, mean_weight, neuron_sites, prepare
+from .own_steps import refuse_own_train_step
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,11 @@ def require_sites(model: keras.Model, births: Births) -> list[Site | GateSite]:
     """Returns the sites that neurons are wanted for.
 
     Raises:
-        ValueError: There is none, or none in a layer that is named.
+        ValueError: There is none, or none in a layer that is named; or the model has a
+            `train_step` of its own, whose loss is not known outside of it.
     """
     # Gates come last: the numbers of the others, which seed their draws, do not depend on them.
+    refuse_own_train_step(model, "neurons grow")
     sites: list[Site | GateSite] = [*neuron_sites(model), *gate_sites(model)]
     known = list(dict.fromkeys(site.name for site in sites))
     unknown = [name for name in births.layers() if name not in known]
@@ -151,12 +154,12 @@ def _connect(
 
     for site, births in zip(sites, drawn, strict=True):
         if isinstance(site, GateSite):
-            site.connect(births, strength, opened, model.optimizer)
+            site.connect(births, strength, opened, held_optimizers(model))
         else:
-            _connect_layer(site, births, strength, opened, model.optimizer)
+            _connect_layer(site, births, strength, opened, held_optimizers(model))
     masks = {kernel: mask for kernel, (mask, _) in edits.items()}
     values = {kernel: values for kernel, (_, values) in edits.items()}
-    edit_masks(masks, model.optimizer, values)
+    edit_masks(masks, held_optimizers(model), values)
 
 
 def _connect_layer(
@@ -164,7 +167,7 @@ def _connect_layer(
     births: Sequence[Birth],
     strength: float,
     opened: Opened,
-    optimizer: keras.optimizers.Optimizer | None,
+    optimizer: Optimizers,
 ) -> None:
     """As `GateSite.connect`, of a dense layer."""
     before, after = mean_weight([site.writer]), mean_weight(site.readers)

@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from hlstm_tf.layers.cell_layer import CellLayer
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, watch_gradient
+from hlstm_tf.sparsity import held_optimizers
 
 from .activation_shift import trace_again
 from .growth_score import require_masked_kernels
+from .own_steps import has_own_train_step
 
 
 class EpochGradients:
@@ -26,13 +28,15 @@ class EpochGradients:
 
     Raises:
         ValueError: The model has no masked kernel, or a masked cell in a plain `keras.layers.RNN`,
-            whose weights take part in every step of a loop.
+            whose weights take part in every step of a loop; or it has a `train_step` of its own
+            and several optimizers, whose backward passes would be mixed.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
         self.kernels = require_masked_kernels(model)
         _check_loops(model)
+        _check_optimizers(model)
         self._steps = 0
         with model.distribute_strategy.scope():
             self._sums = [
@@ -99,6 +103,16 @@ class EpochGradients:
             total.assign_add(gradient)
 
         return add
+
+
+def _check_optimizers(model: keras.Model) -> None:
+    held = held_optimizers(model)
+    if has_own_train_step(model) and len(held) > 1:
+        raise ValueError(
+            f"during='epoch' adds up all backward passes of a step, but model '{model.name}' has a "
+            f"train_step of its own and holds {len(held)} optimizers; use during='pass', which "
+            "takes what each of them is given."
+        )
 
 
 def _check_loops(model: keras.Model) -> None:

@@ -1,6 +1,7 @@
 """Passes of the training set that measure something of a model and leave it as it is."""
 
 import abc
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +19,7 @@ class GradientPass(abc.ABC):
     """Averages, over the training set, numbers that come with the loss of each batch.
 
     The weights are fixed while the training set passes, and nothing of the model changes: batch
-    normalization's statistics, seed generators and metrics are as before. A model with its own
-    `train_step` is measured by its `compute_loss`.
+    normalization's statistics, seed generators and metrics are as before.
 
     Args:
         model: A compiled, built model.
@@ -52,7 +52,7 @@ class GradientPass(abc.ABC):
             ValueError: There is not one batch.
         """
         check_data(data, "data")
-        before = _state_values(self.model)
+        before = self._state_values()
         totals: Sequence[Any] | None = None
         weight = 0.0
         try:
@@ -87,10 +87,17 @@ class GradientPass(abc.ABC):
 
     def _loss(self, x: Any, y: Any, sample_weight: Any) -> Any:
         y_pred = self.model(x, training=self.training)
-        loss = self.model.compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=self.training
-        )
-        return tf.cast(loss, tf.float32)
+        compute_loss = self.model.compute_loss
+        # As Keras: an override may be older than the argument.
+        knows = "training" in inspect.signature(compute_loss).parameters
+        arguments = {"training": self.training} if knows else {}
+        return tf.cast(compute_loss(x, y, y_pred, sample_weight, **arguments), tf.float32)
+
+    def _state_values(self) -> list[tuple[Any, np.ndarray]]:
+        """What a pass may change of the model, with its values."""
+        masks = {id(kernel.mask) for kernel in masked_kernels(self.model)}
+        variables = [*self.model.non_trainable_variables, *self.model.metrics_variables]
+        return [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables if id(v) not in masks]
 
     def _batch_values(self, batch: Any, where: str) -> list[Any] | None:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -139,12 +146,6 @@ def _loss_scale(optimizer: Any) -> float:
     return 1.0 if scale is None else float(keras.ops.convert_to_numpy(scale))
 
 
-def _state_values(model: keras.Model) -> list[tuple[keras.Variable, np.ndarray]]:
-    masks = {id(kernel.mask) for kernel in masked_kernels(model)}
-    variables = [*model.non_trainable_variables, *model.metrics_variables]
-    return [(v, keras.ops.convert_to_numpy(v).copy()) for v in variables if id(v) not in masks]
-
-
-def _restore(values: list[tuple[keras.Variable, np.ndarray]]) -> None:
+def _restore(values: list[tuple[Any, np.ndarray]]) -> None:
     for variable, value in values:
         variable.assign(value)

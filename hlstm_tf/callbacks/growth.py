@@ -41,7 +41,8 @@ class GradientGrowth(keras.callbacks.Callback):
         structure: "connection", "row", "column", a block as "1x4", a pattern as "2:4", or a
             `Structure`.
         distribution: "per_matrix" (the paper's), "global", "erk", or a `Distribution`.
-        during: "pass": the gradient is that of a pass of its own over `data`, weights fixed.
+        during: "pass": the gradient is that of a pass of its own over `data`, weights fixed; of a
+            model with its own `train_step`, that which its steps give to the optimizers.
             "epoch": that of the epoch's own training steps, added up as they go: at no cost but a
             matrix's memory, with weights that move and dropout acting (`EpochGradients`).
         training: The `training` argument of the scoring pass; see `DenseGradients`.

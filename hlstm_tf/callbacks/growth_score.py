@@ -1,5 +1,6 @@
 """The gradient that growth goes by: exact, over the whole training set, weights fixed."""
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 from hlstm_tf.layers.masking import MaskedKernel, dense_gradients, masked_kernels
 
 from .gradient_pass import GradientPass
+from .own_steps import has_own_train_step, kept_values, step_gradients
 
 
 class DenseGradients(GradientPass):
@@ -25,7 +27,10 @@ class DenseGradients(GradientPass):
     worth more than one that imitates a training step. With `training=True` dropout acts and batch
     normalization uses each batch's statistics, for models whose moving statistics lag behind.
 
-    A model with its own `train_step` is scored by its `compute_loss`.
+    A model with its own `train_step` (distillation, a GAN, a VAE) is scored by the gradients that
+    its training steps give to the optimizers it holds, whatever `training` says; the steps run on
+    batches as `data` gives them, and the optimizers do nothing. What a step changes in Python
+    objects is not undone.
 
     Args:
         model: A compiled, built model with masked kernels.
@@ -51,6 +56,10 @@ class DenseGradients(GradientPass):
     def __init__(self, model: keras.Model, training: bool = False) -> None:
         self.kernels = require_masked_kernels(model)
         super().__init__(model, training)
+        self._own_step: Any = None
+        if has_own_train_step(model):
+            own = partial(step_gradients, model, self.kernels)
+            self._own_step = own if model.run_eagerly else tf.function(own, reduce_retracing=True)
 
     def mean(
         self,
@@ -98,6 +107,22 @@ class DenseGradients(GradientPass):
     ) -> dict[MaskedKernel, np.ndarray]:
         means = self.averages(data, batch_size, where, share, decay)
         return dict(zip(self.kernels, means, strict=True))
+
+    def _state_values(self) -> list[tuple[Any, np.ndarray]]:
+        return super()._state_values() if self._own_step is None else kept_values(self.model)
+
+    def _batch_values(self, batch: Any, where: str) -> list[Any] | None:
+        if self._own_step is None:
+            return super()._batch_values(batch, where)
+        gradients, scaled = self._own_step(batch)
+        if all(bool(tf.reduce_all(tf.math.is_finite(each))) for each in gradients):
+            return gradients
+        if bool(scaled):
+            return None  # float16 overflowed: training would skip this batch's step, too
+        raise FloatingPointError(
+            f"{where}: the gradient of the model's train_step is not finite. Lower the learning "
+            "rate, or look at that batch."
+        )
 
     def _loss_and_values(
         self, x: Any, y: Any, sample_weight: Any, scale: Any
