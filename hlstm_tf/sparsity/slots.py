@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import layers_within
 
-Optimizers = keras.optimizers.Optimizer | Sequence[keras.optimizers.Optimizer] | None
+Optimizers: TypeAlias = keras.optimizers.Optimizer | Sequence[keras.optimizers.Optimizer] | None
 """One optimizer, several, or none."""
 
 
@@ -86,7 +86,7 @@ def reset_slots(
         places: Boolean, of its shape.
         weights: The variable's value, to which slots that follow it return.
     """
-    optimizers = [] if optimizer is None else optimizer
+    optimizers: Any = [] if optimizer is None else optimizer
     if isinstance(optimizers, keras.optimizers.Optimizer):
         optimizers = [optimizers]
     for each in optimizers:
