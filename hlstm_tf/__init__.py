@@ -1,5 +1,6 @@
 """Grow-and-prune training and compact recurrent layers for Keras 3 on TensorFlow."""
 
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.callbacks import (
     ActivationShift,
     AreaPruning,

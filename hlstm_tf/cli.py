@@ -96,7 +96,21 @@ def load_model(path: str | Path) -> keras.Model:
         with _named_keras(path) as named:
             return keras.models.load_model(named, compile=False)
     except Exception as error:  # a damaged file can fail in any way: zip, JSON, HDF5, Keras
-        raise ValueError(f"cannot read the model {path}: {_reason(error)}") from error
+        raise ValueError(
+            f"cannot read the model {path}: {_reason(error)}{_of_keras_2(path)}"
+        ) from error
+
+
+def _of_keras_2(path: Path) -> str:
+    """Says that a file was written by Keras 2, where it was."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
+        return ""
+    if not str(version).startswith("2."):
+        return ""
+    return f" (Keras {version} wrote it; make and save the model with Keras 3, as hlstm_tf needs)"
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from hlstm_tf.keras_check import check_keras
 from hlstm_tf.layers.elementwise import declare_elementwise
 
 
@@ -90,6 +91,7 @@ def set_hidden_activation(
     >>> model.layers[0].hidden_activation
     LeakyReLU(0.01)
     """
+    check_keras(model, keras.Model, "model")
     new = get_activation(activation)
     old = None if only is None else get_activation(only)
     places = [(cell, "hidden_activation") for cell in _cells(model)]

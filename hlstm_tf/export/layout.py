@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.array_spec import ArraySpec, described
+from hlstm_tf.keras_check import check_keras
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,7 @@ def input_layout(model: keras.Model) -> InputLayout:
         TypeError: `model` is no Keras model.
         ValueError: The model is not built, or its inputs are not known.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model must be a keras.Model; got {type(model).__name__}.")
+    check_keras(model, keras.Model, "model")
     structure = _declared_inputs(model)
     if structure is None:
         raise ValueError(

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from hlstm_tf.keras_check import refuse_keras_2
 from hlstm_tf.layers.input_notes import is_noting
 from hlstm_tf.layers.masking import set_weights_under_masks
 from hlstm_tf.layers.recurrent_notes import note_recurrence
@@ -49,6 +50,10 @@ class CellLayer:
     The cell's masks are applied once a call, outside the loop over time, and a call that fails
     leaves no dropout mask behind for the next one.
     """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        refuse_keras_2(args, f"{type(self).__name__} '{self.name}'")  # type: ignore[attr-defined]
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
     def call(
         self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hlstm_tf.keras_check import check_keras, refuse_keras_2
 from hlstm_tf.layers.effective import (
     EffectiveKernel,
     Watch,
@@ -86,6 +87,10 @@ class MaskedLayer:
     A subclass calls `_add_masks` at the end of `build` and runs its forward pass inside
     `effective_kernels()`.
     """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        refuse_keras_2(args, f"{type(self).__name__} '{self.name}'")  # type: ignore[attr-defined]
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
     def _add_masks(self, names: tuple[str, ...], gates: int = 1, gates_first: bool = False) -> None:
         """Adds an all-`True` mask variable `NAME_mask` for each kernel attribute named."""
@@ -246,8 +251,7 @@ def masked_kernels(model: keras.Layer) -> list[MaskedKernel]:
     >>> [handle.name for handle in hl.masked_kernels(model)]
     ['kernel', 'recurrent_kernel', 'output_kernel']
     """
-    if not isinstance(model, keras.Layer):
-        raise TypeError(f"model must be a Keras layer or model; got {type(model).__name__}.")
+    check_keras(model, keras.Layer, "model")
     found: list[MaskedKernel] = []
     taken: set[str] = set()
     for layer in layers_within(model):

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.keras_check import check_keras
 from hlstm_tf.layers import MaskedLayer
 
 Entry = dict[str, Any]
@@ -31,8 +32,7 @@ def check_model(model: Any, name: str = "model") -> None:
         TypeError: It is no `keras.Model`.
         ValueError: It has no weights yet.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`{name}` must be a keras.Model, got {type(model).__name__}")
+    check_keras(model, keras.Model, f"`{name}`")
     if not model.built:
         raise ValueError(
             f"`{name}` '{model.name}' is not built, so its layers have no weights yet; give it a "

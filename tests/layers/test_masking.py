@@ -80,7 +80,7 @@ def _three_layers_of_one_name() -> keras.Model:
 
 
 def test_masked_kernels_of_something_else_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match=r"model must be a Keras layer or model; got list\."):
+    with pytest.raises(TypeError, match=r"model must be a keras.Layer; got list\."):
         hl.masked_kernels([hl.MaskedDense(3)])
     assert hl.masked_kernels(keras.layers.Dense(3)) == []
 

@@ -102,7 +102,7 @@ def test_a_shrunk_model_survives_its_file_and_trains(name: str, tmp_path: Any) -
 
 
 def test_what_is_no_built_model_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"`model` must be a keras.Model, got NoneType"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model; got NoneType"):
         shrink(None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is not built"):
         shrink(keras.Sequential([layers.Dense(2)]))

@@ -338,7 +338,7 @@ def test_malformed_arguments_are_refused_in_one_line() -> None:
 
 
 def test_what_is_no_built_model_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"`model` must be a keras.Model, got Dense"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model; got Dense"):
         sparsify(layers.Dense(2))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is not built, so its layers have no weights yet"):
         sparsify(keras.Sequential([layers.Dense(2)]))

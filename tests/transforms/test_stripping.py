@@ -80,7 +80,7 @@ def test_a_stripped_model_loads_as_a_file_of_plain_layers(tmp_path: object) -> N
 
 
 def test_what_is_no_built_model_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"`model` must be a keras.Model, got str"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model; got str"):
         strip("model.keras")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is not built"):
         strip(keras.Sequential([hl.MaskedDense(2)]))

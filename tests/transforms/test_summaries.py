@@ -215,7 +215,7 @@ def test_the_data_is_json_and_the_repr_one_line() -> None:
 
 
 def test_what_is_no_built_model_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"`model` must be a keras.Model, got int"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model; got int"):
         summary(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is not built"):
         summary(keras.Sequential([layers.Dense(2)]))
