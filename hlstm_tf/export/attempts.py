@@ -13,10 +13,11 @@ from hlstm_tf.export.checksum import with_checksum
 from hlstm_tf.export.conversion import SPARSE, convert, sparsified
 from hlstm_tf.export.files import WeighedFile, file_size
 from hlstm_tf.export.layout import InputLayout
-from hlstm_tf.export.preparation import full_precision, plain_model
+from hlstm_tf.export.preparation import HALF_DTYPES, full_precision, plain_model
 from hlstm_tf.export.step_form import step_form
 from hlstm_tf.export.step_runner import load_tflite
 from hlstm_tf.export.verification import (
+    CONVERSION_SHARE,
     TOLERANCES,
     VerificationError,
     compute_tolerance,
@@ -57,6 +58,7 @@ class Source:
         trial: Calls to try a calibrated file with.
         inputs: What a file is compared on.
         expected: What the model gives for that.
+        exact: What it gives where its layers compute in float32, as the files do.
         compute_tolerance: Error allowed for the precision that the model's layers compute in.
         tolerance: Error allowed whatever the quantization; `None`: by the quantization.
     """
@@ -68,19 +70,27 @@ class Source:
     trial: Calls
     inputs: dict[str, np.ndarray]
     expected: dict[str, np.ndarray]
+    exact: dict[str, np.ndarray]
     compute_tolerance: float
     tolerance: float | None
     _dense: dict[str | None, bytes] = field(default_factory=dict, init=False)
+    _converted_outputs: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
     def attempt(self, quantization: str | None, path: Path) -> Attempt:
         """Writes the file, loads it as a user does, and compares.
+
+        The float32 file of the same graphs is compared first, strictly: what it is off by is an
+        error of the conversion, which the wider tolerance of a quantization would hide.
 
         Raises:
             ValueError: The model cannot become such a file.
             VerificationError: The file computes something else.
         """
+        self._check_conversion(quantization, path)
         path.write_bytes(with_checksum(self._content(quantization)))
-        actual = load_tflite(path, threads=1).run(self.inputs)
+        actual = self._converted_outputs
+        if quantization is not None:
+            actual = load_tflite(path, threads=1).run(self.inputs)
         limit = self._limit(quantization)
         error, _ = largest_error(self.expected, actual)
         if not error <= limit:
@@ -91,6 +101,23 @@ class Source:
                 f"no file was written.{' ' + advice if error < np.inf else ''}"
             )
         return Attempt(quantization, path, file_size(path), error, limit)
+
+    def _check_conversion(self, quantization: str | None, path: Path) -> None:
+        """Judges the float32 file, which is made once; `path` is free to write to."""
+        if not self._converted_outputs:
+            path.write_bytes(with_checksum(self._converted(None)))
+            self._converted_outputs.update(load_tflite(path, threads=1).run(self.inputs))
+        limit = TOLERANCES[None]
+        if self.tolerance is not None:
+            share = 1.0 if quantization is None else CONVERSION_SHARE
+            limit = max(limit, share * self.tolerance)
+        if not largest_error(self.exact, self._converted_outputs)[0] <= limit:
+            raise VerificationError(
+                f"the TFLite file of model {self.model!r} "
+                f"{difference(self.exact, self._converted_outputs, limit)} in float32, before any "
+                "quantization: LiteRT or the conversion computes something else than Keras; no "
+                "file was written."
+            )
 
     def _content(self, quantization: str | None) -> bytes:
         if quantization in SPARSE:
@@ -142,7 +169,10 @@ def source_of(
         ValueError: The model has no such form, or no finite outputs.
     """
     expected = reference_outputs(model, layout, inputs)
-    plain = full_precision(plain_model(model))
+    plain = full_precision(plain_model(model, unroll=True))
+    exact = expected
+    if any(layer.compute_dtype in HALF_DTYPES for layer in model._flatten_layers()):
+        exact = reference_outputs(full_precision(model), layout, inputs)
     samples = [piece for batch in representative for piece in pieces_of(batch, batch_size)]
     if form == "step":
         traced = step_form(plain, layout)
@@ -161,6 +191,7 @@ def source_of(
         trial=trial,
         inputs=inputs,
         expected=expected,
+        exact=exact,
         compute_tolerance=compute_tolerance(model),
         tolerance=tolerance,
     )

@@ -79,7 +79,8 @@ def conversion_error(model: str, message: str) -> ValueError:
     if "element_shape to be static" in message:
         return ValueError(
             f"model {model!r} cannot become a TFLite file: a loop over time has a state of unknown "
-            "size. Give the model's inputs a fixed number of features."
+            "size. Give the model's inputs a fixed number of features, and what a recurrent layer "
+            "inside TimeDistributed runs over a fixed length."
         )
     reasons = [line.strip() for line in message.splitlines() if "error:" in line]
     reason = " ".join((reasons[0] if reasons else message).split())[:300]

@@ -90,7 +90,7 @@ def recurrences_of(model: keras.Model, taken: set[str] | None = None) -> list[Re
     names: set[str] = set()
     return [
         _recurrence(layer, wrapper, unique_name(clean_name(layer.name), names), taken)
-        for layer, wrapper in _recurrent_layers(model)
+        for layer, wrapper in recurrent_layers(model)
     ]
 
 
@@ -180,7 +180,8 @@ def _attribute(thing: Any, name: str, value: Any) -> Iterator[None]:
             attributes[name] = before
 
 
-def _recurrent_layers(layer: keras.Layer) -> Iterator[tuple[keras.layers.RNN, str | None]]:
+def recurrent_layers(layer: keras.Layer) -> Iterator[tuple[keras.layers.RNN, str | None]]:
+    """The layers of `recurrences_of`, each with the name of the `Bidirectional` layer around it."""
     if isinstance(layer, keras.layers.RNN):
         yield layer, None
     elif isinstance(layer, keras.layers.Bidirectional):
@@ -188,7 +189,7 @@ def _recurrent_layers(layer: keras.Layer) -> Iterator[tuple[keras.layers.RNN, st
         yield layer.backward_layer, layer.name
     elif isinstance(layer, keras.Model):
         for inner in layer.layers:
-            yield from _recurrent_layers(inner)
+            yield from recurrent_layers(inner)
 
 
 def _recurrence(

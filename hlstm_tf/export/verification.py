@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.layout import InputLayout, named_outputs
+from hlstm_tf.transforms.kept_states import restored
 
 TOLERANCES: dict[str | None, float] = {
     None: 1e-4,
@@ -22,6 +23,12 @@ TOLERANCES: dict[str | None, float] = {
 float32 differs by the order of sums alone, sparse or not. float16 keeps 11 bits of each weight,
 int8 eight, and a recurrent model carries their errors from step to step. An engine that computes
 something else, as LiteRT did with some sparse encodings, is off by most of the range.
+"""
+
+CONVERSION_SHARE = 0.1
+"""Fraction of a tolerance that a user gives which the float32 file of a quantized one may use up.
+
+Without one that file must be as exact as float32 is: quantization explains nothing of its error.
 """
 
 HALF_TOLERANCES = {"float16": 2e-2, "bfloat16": 5e-2}
@@ -43,12 +50,15 @@ def reference_outputs(
 ) -> dict[str, np.ndarray]:
     """What the model gives for `inputs`, by output name.
 
+    A stateful layer begins at zero, and the model is left as it was found.
+
     Raises:
         ValueError: The model cannot take the inputs, or its outputs are not finite.
     """
     # Traced, because a loop over time that runs eagerly takes seconds for a long sequence.
     forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
-    outputs = forward(layout.pack(inputs))
+    with restored(model):
+        outputs = forward(layout.pack(inputs))
     named = {
         name: keras.ops.convert_to_numpy(value) for name, value in named_outputs(outputs).items()
     }
@@ -107,9 +117,8 @@ def difference(
     if expected[name].shape != actual[name].shape:
         return (
             f"gives {name!r} the shape {actual[name].shape} in place of {expected[name].shape}, as "
-            "layers do that keep the length of the first sequence they saw (such as "
-            "keras.layers.TimeDistributed): use a layer that works on every step by itself, or "
-            "give the input a fixed length"
+            "a layer does that reads a length from x.shape while it is traced: take it from "
+            "keras.ops.shape(x) in that layer, or give the input a fixed length"
         )
     if not np.isfinite(error):
         return f"gives NaN or infinity in {name!r}"

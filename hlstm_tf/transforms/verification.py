@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.transforms.kept_states import restored
+
 TOLERANCE = 1e-4
 """Largest difference allowed, relative to the largest output or to 1, in float32."""
 
@@ -15,6 +17,8 @@ def check_same_function(
     before: keras.Model, after: keras.Model, batch: Any, what: str, tolerance: float | None = None
 ) -> float:
     """Compares the outputs of two models on a batch, in inference mode.
+
+    Stateful layers begin at zero, and both models are left as they were found.
 
     Args:
         before: The model as it was.
@@ -34,14 +38,15 @@ def check_same_function(
     """
     allowed = _default_tolerance(before) if tolerance is None else tolerance
     worst = 0.0
-    try:
-        expected_outputs = _outputs(before, batch)
-    except Exception as error:  # whatever layers and TensorFlow make of another shape or dtype
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"verify_with is not a batch that '{before.name}' takes: {reason}"
-        ) from error
-    outputs = zip(expected_outputs, _outputs(after, batch), strict=True)
+    with restored(before, after):
+        try:
+            expected_outputs = _outputs(before, batch)
+        except Exception as error:  # whatever layers and TensorFlow make of another shape or dtype
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"verify_with is not a batch that '{before.name}' takes: {reason}"
+            ) from error
+        outputs = list(zip(expected_outputs, _outputs(after, batch), strict=True))
     for index, (expected, found) in enumerate(outputs):
         if expected.shape != found.shape:
             raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -241,6 +242,53 @@ def test_a_file_that_computes_something_else_is_an_error_and_keeps_the_older_fil
         export_tflite(models.dense(), path, quantization="float16", tolerance=0.0)
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@keras.saving.register_keras_serializable("tests")
+class _SlightlyOff(keras.layers.Layer):
+    """Computes something a little different where its batch is traced as one sample."""
+
+    def __init__(self, off: float = 1.03, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.off = off
+
+    def call(self, x: Any) -> Any:
+        return x * (self.off if x.shape[0] == 1 else 1.0)
+
+
+@pytest.mark.parametrize("quantization", ["dynamic", "float16", "best"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_a_wrong_conversion_is_refused_however_wide_the_tolerance_of_the_quantization(
+    quantization: str, dtype: str, tmp_path: Path
+) -> None:
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, dtype=dtype), _SlightlyOff(dtype=dtype)]
+    )
+    batch = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+    with pytest.raises(VerificationError, match="in float32, before any quantization"):
+        hl.export_tflite(
+            model, tmp_path / "model.tflite", quantization=quantization, verify_with=batch
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tolerance_of_ones_own_leaves_a_tenth_for_the_conversion(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), _SlightlyOff(1.01)])
+    batch = np.random.default_rng(0).normal(size=(4, 4)).astype("float32")
+
+    def export(quantization: str | None, tolerance: float) -> None:
+        hl.export_tflite(
+            model,
+            tmp_path / "model.tflite",
+            quantization=quantization,
+            tolerance=tolerance,
+            verify_with=batch,
+        )
+
+    with pytest.raises(VerificationError, match="in float32, before any quantization"):
+        export("dynamic", 0.03)
+    export("dynamic", 0.2)
+    export(None, 0.03)
 
 
 def test_an_operation_without_a_builtin_form_is_named(tmp_path: Path) -> None:
