@@ -188,9 +188,10 @@ def _load_inputs(path: Path | None, option: str) -> np.ndarray | dict[str, np.nd
     try:
         content = np.load(path, allow_pickle=False)
         return content if isinstance(content, np.ndarray) else dict(content)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged header can fail in any way: as text, zip or Python
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(
-            f"{option}: {path} is no .npy or .npz file or is damaged: {error}"
+            f"{option}: {path} is no .npy or .npz file or is damaged: {reason}"
         ) from error
 
 

@@ -362,7 +362,28 @@ def test_export_options_that_do_not_fit_together_are_explained(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"no array", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'"])
+def npy(header):
+    """A file of NumPy's with any text as its header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no array",
+        b"PK\x03\x04",
+        b"\x93NUMPY\x01\x00v\x00{'",
+        npy(
+            b"{'descr': ('<f4',), 'fortran_order': False, 'shape': (2,)}\n"
+        ),  # an IndexError of NumPy's
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,\n"),  # a TokenError of Python's
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,)}\n"),
+        npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': ('x',)}\n"),
+        npy(b"(" * 5000 + b"\n"),
+    ],
+    ids=range(9),
+)
 def test_a_damaged_input_file_is_named(capfd, tmp_path, model_file, content):
     inputs = tmp_path / "inputs.npy"
     inputs.write_bytes(content)

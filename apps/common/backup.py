@@ -7,7 +7,6 @@ end as the uninterrupted one.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class Backup(keras.callbacks.Callback):
                 values = [saved[f"v{k}"] for k in range(len(saved.files) - 1)]
             for variable, value in zip(self._variables(), values, strict=True):
                 variable.assign(value)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever a damaged archive or header makes NumPy raise
             raise InputError(
                 f"{self.path}: the training's state is damaged; delete it to begin again"
             ) from error

@@ -15,7 +15,6 @@ import functools
 import json
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -137,7 +136,7 @@ class RunDirectory:
             with np.load(file, allow_pickle=False) as archive:
                 # np.savez numbers its arrays: arr_0, arr_1, ...
                 arrays = tuple(archive[f"arr_{i}"] for i in range(len(archive.files)))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever a damaged archive or header makes NumPy raise
             raise OSError(f"{file}: cannot read the state saved there ({error})") from None
         return Snapshot(name, arrays)
 
