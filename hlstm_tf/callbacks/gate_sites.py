@@ -1,4 +1,4 @@
-"""Where hidden neurons of H-LSTM gates can be born, and what their birth changes."""
+"""Where hidden neurons of gates can be born, and what their birth changes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,44 +6,54 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from hlstm_tf.layers import GATES, HLSTMCell, MaskedKernel, masked_kernels
-from hlstm_tf.layers.gate_variables import hidden_bias_name, variable_names
+from hlstm_tf.layers import MaskedKernel, masked_kernels
+from hlstm_tf.layers.cells import HIDDEN, CellForm
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
-from hlstm_tf.transforms.discovery import gate_cell_names
+from hlstm_tf.transforms.discovery import HiddenLayers, hidden_layers
+from hlstm_tf.transforms.editing import Workshop, in_place_of
 
-from .gate_neurons import Gate, by_gate, cells
+from .dead_neurons import GateKernels
 
 Opened = Callable[[MaskedKernel], tuple[np.ndarray, np.ndarray]]
 """Gives the working copies of a kernel's mask and weights, which are put in place together."""
 
 
+Place = tuple[MaskedKernel, int]
+"""A kernel, and which of its matrices is meant."""
+
+
 @dataclass(frozen=True)
 class GateSite:
-    """One hidden layer of one gate of an H-LSTM cell.
+    """One hidden layer of one gate of a cell.
 
     Attributes:
         name: Name of the layer that the cell is in; of the cell where that has several.
-        cell: The cell.
+        form: The form of the cell.
         layer: Which hidden layer, from 0.
-        gate: Which gate, in the order of `GATES`.
-        writers: The kernels that lead to it: two to the first hidden layer, one to the others.
-        reader: The kernel that reads it.
+        gate: Which gate, in the form's order.
+        writers: The matrices that lead to it: two to the first hidden layer, one to the others.
+        reader: The matrix that reads it.
         width: How many neurons it has room for.
         dormant: Indices of those without any connection.
         mute: Of what it reads, in the order of the writers' rows, which are dormant neurons.
     """
 
     name: str
-    cell: HLSTMCell
+    form: CellForm
     layer: int
     gate: int
-    writers: tuple[MaskedKernel, ...]
-    reader: MaskedKernel
+    writers: tuple[Place, ...]
+    reader: Place
     width: int
     dormant: np.ndarray
     mute: np.ndarray
 
     is_bridge = True
+
+    @property
+    def cell(self) -> keras.Layer:
+        """The cell."""
+        return self.form.cell
 
     @property
     def place(self) -> tuple[int, int]:
@@ -53,7 +63,7 @@ class GateSite:
     @property
     def bridge_shape(self) -> tuple[int, int]:
         """How many values it reads, and how many it is read by."""
-        return self.mute.size, self.reader.matrices_shape[2]
+        return self.mute.size, self.reader[0].matrices_shape[2]
 
     def connect(
         self,
@@ -70,43 +80,40 @@ class GateSite:
             opened: The working copies.
             optimizer: What trains the neurons' biases, which begin at 0.
         """
-        edges = np.cumsum([kernel.matrices_shape[1] for kernel in self.writers])
+        edges = np.cumsum([kernel.matrices_shape[1] for kernel, _ in self.writers])
         before, after = self._mean_weight(self.writers), self._mean_weight([self.reader])
         chosen = self.dormant[: len(births)]
         for index, birth in zip(chosen, births, strict=True):
             incoming = np.split(scaled(birth.incoming, strength * before), edges[:-1])
-            for kernel, part in zip(self.writers, incoming, strict=True):
-                mask, values = (self._of(kernel, array) for array in opened(kernel))
+            for (kernel, gate), part in zip(self.writers, incoming, strict=True):
+                mask, values = (kernel.of_gate(array, gate) for array in opened(kernel))
                 values[:, index], mask[:, index] = part, part != 0
             outgoing = scaled(birth.outgoing, strength * after)
-            mask, values = (self._of(self.reader, array) for array in opened(self.reader))
+            kernel, gate = self.reader
+            mask, values = (kernel.of_gate(array, gate) for array in opened(kernel))
             values[index], mask[index] = outgoing, outgoing != 0
         self._forget_bias(chosen, optimizer)
 
     def close(self, rooms: Mapping[MaskedKernel, np.ndarray]) -> None:
         """Makes the places at the dormant neurons' ends `False` in masks of the kernels."""
-        for kernel in self.writers:
-            self._of(kernel, rooms[kernel])[:, self.dormant] = False
-        self._of(self.reader, rooms[self.reader])[self.dormant] = False
+        for kernel, gate in self.writers:
+            kernel.of_gate(rooms[kernel], gate)[:, self.dormant] = False
+        kernel, gate = self.reader
+        kernel.of_gate(rooms[kernel], gate)[self.dormant] = False
 
     def _forget_bias(self, indices: np.ndarray, optimizer: Optimizers) -> None:
-        if not self.cell.use_bias:
+        weight = self.form.layers[self.layer].bias
+        if weight is None:
             return
-        names = variable_names(self.cell, hidden_bias_name(self.layer))
-        is_common = len(names) == 1
-        bias = getattr(self.cell, names[0 if is_common else self.gate])
+        names = self.form.variables(weight)
+        bias = getattr(self.cell, names[self.gate if len(names) > 1 else 0])
         chosen = np.zeros(bias.shape, dtype=bool)
-        chosen[(self.gate, indices) if is_common else indices] = True
+        own = chosen if len(names) > 1 else self.form.by_gate(weight, chosen)[self.gate]
+        own[..., indices] = True
         reset_entries(bias, chosen, optimizer)
 
-    def _of(self, kernel: MaskedKernel, array: np.ndarray) -> np.ndarray:
-        """The gate's own matrix of an array of a kernel's shape, as a view."""
-        if kernel.gates == 1:
-            return array
-        return np.moveaxis(array, 0 if kernel.gates_first else 1, 0)[self.gate]
-
-    def _mean_weight(self, kernels: Sequence[MaskedKernel]) -> float:
-        weights = [self._of(k, keras.ops.convert_to_numpy(k.variable)) for k in kernels]
+    def _mean_weight(self, places: Sequence[Place]) -> float:
+        weights = [k.of_gate(keras.ops.convert_to_numpy(k.variable), gate) for k, gate in places]
         sizes = np.concatenate([np.abs(weight).ravel() for weight in weights])
         return float(sizes[sizes > 0].mean(dtype=np.float64)) if sizes.any() else 0.0
 
@@ -117,31 +124,34 @@ def gate_sites(model: keras.Model) -> list[GateSite]:
     Args:
         model: A built model with masked kernels.
     """
-    masks = {kernel: keras.ops.convert_to_numpy(kernel.mask) for kernel in masked_kernels(model)}
-    names = gate_cell_names(model)
+    kernels = masked_kernels(model)
+    masks = {k: keras.ops.convert_to_numpy(k.mask).astype(np.float64) for k in kernels}
     return [
         site
-        for cell, kernels in cells(masks)
-        if id(cell) in names
-        for site in _sites_of(names[id(cell)], cell, kernels)
+        for cell in hidden_layers(model, Workshop(in_place_of(masks)))
+        if (own := [kernel for kernel in kernels if kernel.layer is cell.cell])
+        for gate in range(len(cell.form.gates))
+        for site in _sites_of(cell, gate, GateKernels(cell.form, own))
     ]
 
 
-def _sites_of(name: str, cell: HLSTMCell, kernels: list[MaskedKernel]) -> Iterator[GateSite]:
-    masks = by_gate([kernel.to_matrices(kernel.mask) for kernel in kernels])
-    each = 1 if cell.has_equal_gates else len(GATES)
-    for gate, matrices in enumerate(masks):
-        own = [kernels[place] for place in range(gate % each, len(kernels), each)]
-        mute = np.zeros(sum(len(matrix) for matrix in matrices[:2]), dtype=bool)
-        for layer in range(len(cell.hidden_units)):
-            into = slice(0, 2) if layer == 0 else slice(layer + 1, layer + 2)
-            is_dormant = _dormant(matrices[into], matrices[layer + 2])
-            writers, reader = tuple(own[into]), own[layer + 2]
-            dormant = np.flatnonzero(is_dormant)
-            yield GateSite(name, cell, layer, gate, writers, reader, is_dormant.size, dormant, mute)
-            mute = is_dormant
-
-
-def _dormant(before: Gate, after: np.ndarray) -> np.ndarray:
-    hears = np.logical_or.reduce([matrix.any(axis=0) for matrix in before])
-    return np.asarray(~hears & ~after.any(axis=1))
+def _sites_of(cell: HiddenLayers, gate: int, kernels: GateKernels) -> Iterator[GateSite]:
+    layers = cell.form.layers
+    first = [kernels.place(name, gate) for name, _ in layers[0].kernels]
+    mute = np.zeros(sum(kernel.matrices_shape[1] for kernel, _ in first), dtype=bool)
+    for number, (layer, groups) in enumerate(zip(layers, cell.groups, strict=False)):
+        is_dormant = groups[gate].strength() == 0
+        writers = tuple(kernels.place(name, gate) for name, _ in layer.kernels)
+        [after] = layers[number + 1].reading(HIDDEN)
+        yield GateSite(
+            name=cell.name,
+            form=cell.form,
+            layer=number,
+            gate=gate,
+            writers=writers,
+            reader=kernels.place(after, gate),
+            width=is_dormant.size,
+            dormant=np.flatnonzero(is_dormant),
+            mute=mute,
+        )
+        mute = is_dormant

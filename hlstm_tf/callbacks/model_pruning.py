@@ -10,7 +10,7 @@ from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import Whole, edit_masks, held_optimizers, prune_all, prune_all_to
 
 from .architecture import Arrays, ScoreSource, join_matrices, kernel_shapes, split_matrices
-from .gate_neurons import cascade_gates, fold_constants
+from .dead_neurons import fold_constants, without_dead_neurons
 from .rule import Rule
 from .whole_neurons import prune_wholes
 
@@ -63,7 +63,7 @@ def _pruned(
         edits = prune_wholes(model, masks, scores, rule.structure, ratio, sparsity, own)
     else:
         edits = _pruned_matrices(kernels, scores, rule, ratio, sparsity)
-    return edits, cascade_gates(edits)
+    return edits, without_dead_neurons(edits)
 
 
 def _sparsity(masks: tuple[Arrays, Arrays]) -> float:

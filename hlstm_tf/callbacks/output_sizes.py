@@ -1,6 +1,6 @@
 """How large the outputs of a model's neurons are over the training data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers import MaskedEmbedding
+from hlstm_tf.layers.cells import HIDDEN, STATE, CellForm, form_of
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.layers.taps import tapping
 
-from .gate_neurons import by_gate, cells, joined_gates
+from .dead_neurons import GateKernels
 from .growth_score import require_masked_kernels
 from .input_sizes import input_sizes
 from .training_batches import check_data, training_batches
@@ -108,18 +109,39 @@ def _feed_forward(
 def _recurrent(kernels: Sequence[MaskedKernel], inputs: Mapping[MaskedKernel, np.ndarray]) -> Sizes:
     """Of all other layers: what a neuron puts out is what the kernel after it takes in."""
     found: Sizes = {}
-    for _, own in cells({kernel: inputs[kernel] for kernel in kernels}):
-        gates = by_gate([inputs[kernel] for kernel in own])
-        # The first two lead to the first hidden layer; the last to the state, which the second
-        # reads.
-        outputs = [[gate[2], gate[2], *gate[3:], gate[1]] for gate in gates]
-        found |= joined_gates(own, outputs)
+    for form, own in _cells(kernels):
+        found |= _outputs_of_cell(form, own, inputs)
     for kernel in kernels:
         if isinstance(kernel.layer, MaskedEmbedding):
             table = keras.ops.convert_to_numpy(kernel.variable)
             # One row at a time, as often as `inputs` says.
             found[kernel] = np.sqrt(np.square(inputs[kernel]) @ np.square(table))
-        elif kernel not in found:
-            siblings = {k.name: k for k in kernels if k.layer is kernel.layer}
-            found[kernel] = inputs[siblings["recurrent_kernel"]]
     return found
+
+
+def _cells(kernels: Sequence[MaskedKernel]) -> Iterator[tuple[CellForm, list[MaskedKernel]]]:
+    """Yields each recurrent cell by its form, with its kernels."""
+    for layer in {id(kernel.layer): kernel.layer for kernel in kernels}.values():
+        form = form_of(layer)
+        if form is not None:
+            yield form, [kernel for kernel in kernels if kernel.layer is layer]
+
+
+def _outputs_of_cell(
+    form: CellForm, kernels: Sequence[MaskedKernel], inputs: Mapping[MaskedKernel, np.ndarray]
+) -> Sizes:
+    places = GateKernels(form, kernels)
+    parts: dict[tuple[MaskedKernel, int], np.ndarray] = {}
+    for gate in range(len(form.gates)):
+        for number, layer in enumerate(form.layers):
+            # The last layer leads to the state, which the first layer's recurrent kernel reads.
+            is_last = number + 1 == len(form.layers)
+            after = form.layers[0 if is_last else number + 1]
+            [reader] = after.reading(STATE if is_last else HIDDEN)
+            kernel, place = places.place(reader, gate)
+            sizes = inputs[kernel][min(place, len(inputs[kernel]) - 1)]
+            parts |= {places.place(name, gate): sizes for name, _ in layer.kernels}
+    return {
+        kernel: np.stack([parts[kernel, gate] for gate in range(kernel.gates)])
+        for kernel in kernels
+    }

@@ -7,7 +7,7 @@ from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import edit_masks, held_optimizers, recover
 
 from .architecture import ScoreSource
-from .gate_neurons import cascade_gates
+from .dead_neurons import without_dead_neurons
 from .growth_score import require_masked_kernels
 from .snapshot import Snapshot, state_variables
 
@@ -48,7 +48,8 @@ def recover_connections(source: ScoreSource, before: Snapshot, share: float, whe
             )
         )
     # The masks in force are swept already, so that only what came back can go.
-    return edit_masks(masks | cascade_gates(masks), held_optimizers(source.model), values)
+    optimizers = held_optimizers(source.model)
+    return edit_masks(masks | without_dead_neurons(masks), optimizers, values)
 
 
 def _now(kernel: MaskedKernel) -> np.ndarray:

@@ -1,18 +1,16 @@
 """Pruning of whole neurons: with all that feeds them and all that reads them, across layers."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.sparsity import Neuron, Structure, Whole
-from hlstm_tf.transforms.discovery import layer_groups
+from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
-
-from .gate_neurons import cells, prune_gate_neurons
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 
@@ -48,26 +46,37 @@ def prune_wholes(
     Raises:
         ValueError: The model has no such neurons.
     """
-    pruned, found = dict(masks), False
+    # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
+    exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
+    counts, found = Workshop(in_place_of(exists)), False
+
+    def strengths() -> Workshop:
+        worth = _own_scores(scores) if own else _existing(exists, scores)
+        return Workshop(in_place_of(worth))
+
     if not isinstance(structure, Neuron) or structure.of != "gates":
         left = functools.partial(structure.left, ratio=ratio, sparsity=sparsity)
-        pruned, found = _prune_layers(model, pruned, scores, structure.name == "unit", left, own)
+        found = _prune_layers(model, counts, strengths(), structure.name == "unit", left, own)
     if isinstance(structure, Neuron) and structure.of != "layers":
-        gates = prune_gate_neurons(pruned, scores, structure, ratio, sparsity, own)
-        pruned |= gates
-        found |= bool(gates)
+        widths = functools.partial(_widths_left, structure, ratio, sparsity)
+        found |= _prune_gates(model, counts, strengths(), widths, own)
     if not found:
         raise _no_wholes(model, structure)
-    return pruned
+    return {kernel: array != 0 for kernel, array in exists.items()}
 
 
 def has_wholes(model: keras.Model, structure: Whole) -> bool:
     """Whether a model has neurons, or units, that such a pruning could ever remove."""
     masks = {kernel: np.ones(kernel.shape) for kernel in masked_kernels(model)}
-    gates = isinstance(structure, Neuron) and structure.of != "layers" and any(cells(masks))
-    if gates or (isinstance(structure, Neuron) and structure.of == "gates"):
-        return gates
-    groups = layer_groups(model, Workshop(in_place_of(masks)))
+    store = Workshop(in_place_of(masks))
+    if isinstance(structure, Neuron) and structure.of != "layers":
+        cells = hidden_layers(model, store)
+        gates = any(
+            not _is_fixed(group) for cell in cells for each in cell.groups for group in each
+        )
+        if gates or structure.of == "gates":
+            return gates
+    groups = layer_groups(model, store)
     states = structure.name == "unit"
     return any(group.writer.is_state == states and not _is_fixed(group) for group in groups)
 
@@ -99,24 +108,22 @@ _WANTED = {
 
 def _prune_layers(
     model: keras.Model,
-    masks: Arrays,
-    scores: Arrays,
+    counts: Workshop,
+    strengths: Workshop,
     states: bool,
     left: Callable[[int, int], int],
     own: bool,
-) -> tuple[dict[MaskedKernel, np.ndarray], bool]:
-    """The masks after pruning between layers, and whether there was anything to prune.
+) -> bool:
+    """Removes neurons between layers; tells whether there were any that could go.
 
     Args:
-        model, masks, scores: As in `prune_wholes`.
+        model: The model.
+        counts: Opens the masks.
+        strengths: Opens what connections count.
         states: Whether units of recurrent states go, rather than all others.
         left: How many stay of so many living ones, of so many places.
         own: As in `prune_wholes`.
     """
-    worth = _own_scores(scores) if own else _existing(masks, scores)
-    # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
-    exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
-    counts, strengths = Workshop(in_place_of(exists)), Workshop(in_place_of(worth))
     found = False
     for group, scored in zip(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
@@ -125,13 +132,80 @@ def _prune_layers(
         if group.writer.is_state != states or _is_fixed(group):
             continue
         found = True
-        strength = scored.writer.incoming() if own else scored.strength()
-        group.remove(_weakest(group, strength, connections > 0, left))
-    return {kernel: array != 0 for kernel, array in exists.items()}, found
+        group.remove(_weakest(group, _strength(scored, own), connections > 0, left))
+    return found
+
+
+def _prune_gates(
+    model: keras.Model,
+    counts: Workshop,
+    strengths: Workshop,
+    widths: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[int]],
+    own: bool,
+) -> bool:
+    """Removes hidden neurons of gates; tells whether there were any that could go.
+
+    Args:
+        model, counts, strengths, own: As in `_prune_layers`.
+        widths: How many stay in each gate of a layer, of the neurons' strengths and of which live.
+    """
+    found = False
+    for cell, scored in zip(
+        hidden_layers(model, counts), hidden_layers(model, strengths), strict=True
+    ):
+        for gates, their_scores in zip(cell.groups, scored.groups, strict=True):
+            if any(map(_is_fixed, gates)):
+                continue
+            found = True
+            alive = [group.strength() > 0 for group in gates]
+            strength = [_strength(group, own) for group in their_scores]
+            left = widths(strength, alive)
+            for both in zip(gates, their_scores, strength, alive, left, strict=True):
+                group, score, *neurons, width = both
+                gone = _all_but(width, *neurons)
+                group.remove(gone)
+                score.remove(gone)  # the next layer's neurons count by what is left
+    return found
+
+
+def _widths_left(
+    structure: Neuron,
+    ratio: float | None,
+    sparsity: float | None,
+    strengths: Sequence[np.ndarray],
+    alive: Sequence[np.ndarray],
+) -> list[int]:
+    """How many neurons each gate of a hidden layer keeps.
+
+    Args:
+        structure: What widths are rounded to, and whether the gates keep equally many.
+        ratio: The part of the living neurons to remove, or
+        sparsity: the part of all neurons that is to be gone.
+        strengths: Of each gate's neurons.
+        alive: Which of them are.
+    """
+    if structure.equal:
+        left = [structure.left(int(each.sum()), each.size, ratio, sparsity) for each in alive]
+        return [max(left)] * len(left)
+    if sparsity is None:
+        assert ratio is not None
+        sizes, part = [int(each.sum()) for each in alive], ratio
+    else:
+        sizes, part = [each.size for each in alive], sparsity
+    stay = round(sum(sizes) * (1 - part))
+    ranked = [np.where(lives, each, -np.inf) for lives, each in zip(alive, strengths, strict=True)]
+    gate_of = np.repeat(np.arange(len(sizes)), [each.size for each in ranked])
+    strongest = np.argsort(-np.concatenate(ranked), kind="stable")[:stay]
+    wanted = np.bincount(gate_of[strongest], minlength=len(sizes))
+    return [structure.rounded(int(w), size) for w, size in zip(wanted, sizes, strict=True)]
+
+
+def _strength(scored: NeuronGroup, own: bool) -> np.ndarray:
+    return scored.writer.incoming() if own else scored.strength()
 
 
 def _existing(masks: Arrays, scores: Arrays) -> dict[MaskedKernel, np.ndarray]:
-    return {k: np.where(masks[k], k.from_matrices(scores[k]), 0.0) for k in masks}
+    return {k: np.where(masks[k] != 0, k.from_matrices(scores[k]), 0.0) for k in masks}
 
 
 def _own_scores(scores: Arrays) -> dict[MaskedKernel, np.ndarray]:
@@ -158,11 +232,14 @@ def _weakest(
     edges = np.cumsum(group.writer.parts)[:-1]
     parts = np.split(alive, edges)
     width = max(left(int(part.sum()), part.size) for part in parts)
-    gone = []
-    for values, part in zip(np.split(strength, edges), parts, strict=True):
-        # Of equals the first stay; the dead come last, whatever their score.
-        order = np.argsort(np.where(part, -values, np.inf), kind="stable")
-        flags = np.zeros(part.size, dtype=bool)
-        flags[order[width:]] = True
-        gone.append(flags)
-    return np.concatenate(gone)
+    pairs = zip(np.split(strength, edges), parts, strict=True)
+    return np.concatenate([_all_but(width, values, part) for values, part in pairs])
+
+
+def _all_but(width: int, strength: np.ndarray, alive: np.ndarray) -> np.ndarray:
+    """Flags all neurons but the `width` strongest that live; of equals the first stay."""
+    # The dead come last, whatever their score.
+    order = np.argsort(np.where(alive, -strength, np.inf), kind="stable")
+    gone = np.zeros(alive.size, dtype=bool)
+    gone[order[width:]] = True
+    return gone

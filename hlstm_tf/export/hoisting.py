@@ -12,7 +12,6 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint, Traced, serve_endpoint, trace
-from hlstm_tf.export.cells import is_known
 from hlstm_tf.export.layout import InputLayout, named_outputs
 from hlstm_tf.export.recurrences import (
     NotSteppableError,
@@ -21,6 +20,7 @@ from hlstm_tf.export.recurrences import (
     replaced_loops,
 )
 from hlstm_tf.layers import HLSTM
+from hlstm_tf.layers.cells import form_of
 from hlstm_tf.layers.scan import scan
 
 _LAYERS = (
@@ -49,7 +49,7 @@ def trace_serving(
     recurrences = [
         each
         for each in recurrences_of(model)
-        if type(each.layer) in _LAYERS and is_known(each.layer.cell)
+        if type(each.layer) in _LAYERS and form_of(each.layer.cell) is not None
     ]
 
     def serve(inputs: Any) -> dict[str, Any]:

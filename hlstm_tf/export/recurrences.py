@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hlstm_tf.export.cells import SplitCell, split_cell
 from hlstm_tf.export.layout import clean_name, unique_name
+from hlstm_tf.layers.cells import SplitCell, form_of, split_cell
 
 
 class NotSteppableError(ValueError):
@@ -221,8 +221,9 @@ def _state_names(cell: Any, prefix: str, count: int) -> list[str]:
                 inner, f"{prefix}_{number}", len(keras.tree.flatten(inner.state_size))
             )
         ]
+    form = form_of(cell)
+    if form is not None and len(form.states) == count:
+        return [f"{prefix}_{state}" for state in form.states]
     if count == 1:
         return [f"{prefix}_h"]
-    if count == 2 and isinstance(cell, keras.layers.LSTMCell):
-        return [f"{prefix}_h", f"{prefix}_c"]
     return [f"{prefix}_state_{number}" for number in range(count)]

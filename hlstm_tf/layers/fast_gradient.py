@@ -7,10 +7,9 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.layers.elementwise import is_elementwise
-from hlstm_tf.layers.gate_networks import Activations, GateNetworks
+from hlstm_tf.layers.gate_networks import Activations, GateNetworks, split_gates
 from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
-from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
-from hlstm_tf.layers.passes import Settings, flat, split_gates, unflat
+from hlstm_tf.layers.passes import Settings, flat, unflat
 from hlstm_tf.layers.products import matmul, operand
 from hlstm_tf.layers.recurrence import recur
 
@@ -40,26 +39,6 @@ def has_fast_gradient(cell: keras.layers.Layer) -> bool:
         cell.compute_dtype in ("float32", "bfloat16")
         and cell.recurrent_dropout == 0
         and all(map(is_elementwise, _activations(cell)))
-    )
-
-
-def gate_networks(
-    cell: HLSTMCell, weights: GateWeights, sequences: tf.Tensor, training: bool
-) -> GateNetworks:
-    """The gates of an H-LSTM cell with hidden layers, as the recurrence takes them.
-
-    Args:
-        cell: The cell.
-        weights: Its `gate_weights()`.
-        sequences: The inputs; their batch size and dtype are used.
-        training: Whether the gates' dropout acts.
-    """
-    dropped = cell.get_hidden_dropout_masks(sequences) if training else None
-    return GateNetworks(
-        recurrent=weights.recurrent_kernel,
-        kernels=tuple(tuple(kernels) for kernels, _ in weights.deeper),
-        biases=tuple(tf.concat(biases, axis=0) for _, biases in weights.deeper if biases),
-        dropped=tuple(dropped or ()),
     )
 
 

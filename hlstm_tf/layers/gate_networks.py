@@ -1,32 +1,43 @@
-"""The gates of an LSTM or H-LSTM, side by side, as networks on the previous output."""
+"""The gates of an H-LSTM as networks on the previous output: their weights and forward pass.
 
-from collections.abc import Sequence
-from typing import NamedTuple
+Training, inference, exports, and whatever looks at hidden neurons run this one forward pass.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+from keras import ops
 
-from hlstm_tf.layers.elementwise import Activation
-from hlstm_tf.layers.passes import split_gates
+from hlstm_tf.layers.elementwise import Activation, is_elementwise
 from hlstm_tf.layers.products import matmul, operand
+
+Gates = list[Any]
+"""A tensor for each gate, in the order of the gates."""
+
+Observer = Callable[[int, Gates, Gates], Gates]
+"""Takes a hidden layer's number, what its neurons put out and the values of the layer after it,
+before their activation; returns those values."""
 
 
 class GateNetworks(NamedTuple):
-    """What the recurrence multiplies with; the four gates lie side by side in the last axis.
+    """The gates' weights as one call uses them, masked and cast; the input's kernel apart.
 
     A gate's hidden layers may be as wide as they like; `sum(Hk)` is over the gates of a layer.
 
     Attributes:
-        recurrent: `(units, sum(H1))`.
-        kernels: For each layer after the first the four gates' `(fan_in, fan_out)`, one after the
-            other; the last layer gives the gates before their activation, all `units` wide.
-        biases: For each of them `(sum(fan_out),)`; empty where the cell has no biases.
+        recurrent: `(units, sum(H1))`: the gates side by side.
+        kernels: For each layer after the first the gates' `(fan_in, fan_out)`, one after the other;
+            the last layer gives the gates before their activation, all `units` wide.
+        biases: For each of them the gates' `(fan_out,)`; empty where the cell has no biases.
         dropped: For each hidden layer a dropout mask `(batch, sum(Hk))`; empty without dropout.
     """
 
-    recurrent: tf.Tensor
-    kernels: tuple[tuple[tf.Tensor, ...], ...]
-    biases: tuple[tf.Tensor, ...]
-    dropped: tuple[tf.Tensor, ...]
+    recurrent: Any
+    kernels: tuple[tuple[Any, ...], ...] = ()
+    biases: tuple[tuple[Any, ...], ...] = ()
+    dropped: tuple[Any, ...] = ()
 
     @property
     def gate_widths(self) -> tuple[tuple[int, ...], ...]:
@@ -43,13 +54,14 @@ class GateNetworks(NamedTuple):
     @property
     def weights(self) -> list[tf.Tensor]:
         """All that has a gradient, flat."""
-        return [self.recurrent, *(gate for kernel in self.kernels for gate in kernel), *self.biases]
+        return [self.recurrent, *_chained(self.kernels), *_chained(self.biases)]
 
     def with_weights(self, weights: Sequence[tf.Tensor]) -> "GateNetworks":
         """The same networks with other `weights`."""
         recurrent, *rest = weights
-        kernels = tuple(tuple(rest[4 * k : 4 * k + 4]) for k in range(len(self.kernels)))
-        return GateNetworks(recurrent, kernels, tuple(rest[4 * len(kernels) :]), self.dropped)
+        layers = [tuple(rest[at : at + 4]) for at in range(0, len(rest), 4)]
+        depth = len(self.kernels)
+        return GateNetworks(recurrent, tuple(layers[:depth]), tuple(layers[depth:]), self.dropped)
 
     def operands(self, dtype: str | None) -> "GateNetworks":
         """The same networks with their kernels as operands of matrix products."""
@@ -60,9 +72,62 @@ class GateNetworks(NamedTuple):
 class Activations(NamedTuple):
     """The elementwise functions of a cell: of the hidden layers, the gates and the state."""
 
-    hidden: Activation
-    gate: Activation
-    state: Activation
+    hidden_activation: Activation
+    recurrent_activation: Activation
+    activation: Activation
+
+
+def split_gates(values: Any, widths: Sequence[int]) -> Gates:
+    """The gates' parts, of these widths, of what lies side by side in the last axis."""
+    if len(set(widths)) == 1:
+        return list(ops.split(values, len(widths), axis=-1))
+    # XNNPACK takes slices, but no split into unequal parts: that would cut a graph in two.
+    ends = accumulate(widths)
+    return [values[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
+
+
+def gate_layers(
+    first: Any,
+    networks: GateNetworks,
+    activation: Activation,
+    *,
+    multiply: Callable[[Any, Any], Any] = ops.matmul,
+    observe: Observer | None = None,
+) -> list[Gates]:
+    """Each layer's values after the first, before their activation; the last are the gates.
+
+    Args:
+        first: The first layer's values before their activation, `(..., sum(H1))`, the gates side
+            by side.
+        networks: The gates' weights.
+        activation: What a hidden neuron puts out.
+        multiply: The product of a layer's values and a kernel.
+        observe: Told of each hidden layer; what it returns takes the place of the layer after it.
+
+    Returns:
+        For each layer a tensor `(..., fan_out)` a gate; without kernels, the parts of `first`.
+    """
+    widths = networks.gate_widths
+    values = [] if networks.kernels else split_gates(first, widths[0])
+    layers = [] if networks.kernels else [values]
+    for layer, kernels in enumerate(networks.kernels):
+        if layer:
+            active = [activation(value) for value in values]
+        elif is_elementwise(activation):  # one operation in place of four
+            active = split_gates(activation(first), widths[0])
+        else:
+            active = [activation(value) for value in split_gates(first, widths[0])]
+        if networks.dropped:
+            masks = split_gates(networks.dropped[layer], widths[layer])
+            active = [value * mask for value, mask in zip(active, masks, strict=True)]
+        values = [multiply(value, kernel) for value, kernel in zip(active, kernels, strict=True)]
+        if networks.biases:
+            pairs = zip(values, networks.biases[layer], strict=True)
+            values = [value + bias for value, bias in pairs]
+        if observe is not None:
+            values = observe(layer, active, values)
+        layers.append(values)
+    return layers
 
 
 def pre_activations(
@@ -71,22 +136,27 @@ def pre_activations(
     networks: GateNetworks,
     activations: Activations,
     dtype: str | None,
-) -> list[tf.Tensor]:
-    """Each layer's values before its activation, first to last, all tensors `(rows, n)`.
+) -> tuple[list[tf.Tensor], Gates]:
+    """All layers' values before their activation, for a backward pass, and the gates.
 
-    The networks are operands of products of `dtype`.
+    Args:
+        projected: The input's share of the first layer, `(rows, sum(H1))`.
+        h: The output before, `(rows, units)`.
+        networks: Operands of products of `dtype`.
+        activations: Elementwise functions.
+        dtype: Dtype of the operands of matrix products.
+
+    Returns:
+        Tensors that lie side by side as the layers' gates do, of the layers' widths together; and
+        the last layer's gates.
     """
-    values = projected + matmul(operand(h, dtype), networks.recurrent)
-    found = [values]
-    for layer, kernel in enumerate(networks.kernels):
-        active = activations.hidden(values)
-        if networks.dropped:
-            active = active * networks.dropped[layer]
-        values = gate_matmul(active, kernel, dtype)
-        if networks.biases:
-            values = values + networks.biases[layer]
-        found.append(values)
-    return found
+
+    def multiply(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return matmul(operand(values, dtype), kernel)
+
+    first = projected + multiply(h, networks.recurrent)
+    layers = gate_layers(first, networks, activations.hidden_activation, multiply=multiply)
+    return [first, *(_chained(layers) if networks.kernels else ())], layers[-1]
 
 
 def gate_matmul(values: tf.Tensor, kernels: Sequence[tf.Tensor], dtype: str | None) -> tf.Tensor:
@@ -95,3 +165,7 @@ def gate_matmul(values: tf.Tensor, kernels: Sequence[tf.Tensor], dtype: str | No
     gates = split_gates(operand(values, dtype), [kernel.shape[0] for kernel in kernels])
     products = [matmul(gate, kernel) for gate, kernel in zip(gates, kernels, strict=True)]
     return tf.concat(products, axis=1)
+
+
+def _chained(layers: Sequence[Sequence[Any]]) -> list[Any]:
+    return [each for layer in layers for each in layer]

@@ -5,12 +5,11 @@ axis. Where any hidden layer of the cell has gates of different widths, every we
 gate, a plain matrix or vector called `NAME_input`, `NAME_forget`, `NAME_cell` and `NAME_output`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, pairwise
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import ops
 
 from hlstm_tf.layers.gate_widths import GATES, FourWidths, four_widths
@@ -63,7 +62,9 @@ def gate_weights_of(cell: "HLSTMCell", input_dim: int) -> Iterator[GateWeight]:
     yield GateWeight("kernel", four_widths(input_dim), widths[0], *of_kernels)
     yield GateWeight("recurrent_kernel", four_widths(cell.units), widths[0], *of_states)
     yield GateWeight("bias", None, widths[0], *of_biases)
-    for (kernel, bias), (inputs, outputs) in zip(cell.later_layers, pairwise(widths), strict=True):
+    for layer, (inputs, outputs) in zip(cell.form.layers[1:], pairwise(widths), strict=True):
+        [(kernel, _)] = layer.kernels
+        bias = kernel.replace("kernel", "bias")
         forget_one = cell.unit_forget_bias and kernel == "output_kernel"
         yield GateWeight(kernel, inputs, outputs, *of_kernels)
         yield GateWeight(bias, None, outputs, *of_biases, forget_one)
@@ -78,34 +79,9 @@ def gate_axis(name: str) -> int:
     return 1 if name in ("kernel", "recurrent_kernel") else 0
 
 
-def hidden_bias_name(layer: int) -> str:
-    """The bias of a hidden layer, counted from 0.
-
-    >>> hidden_bias_name(0), hidden_bias_name(1)
-    ('bias', 'hidden_bias_2')
-    """
-    return "bias" if layer == 0 else f"hidden_bias_{layer + 1}"
-
-
-def variable_names(cell: "HLSTMCell", name: str) -> tuple[str, ...]:
-    """The attributes of a cell that hold a weight of its gates: one, or four in the gates' order.
-
-    >>> import hlstm_tf as hl
-    >>> variable_names(hl.HLSTMCell(4, hidden_units=((3, 2, 2, 1),)), "bias")
-    ('bias_input', 'bias_forget', 'bias_cell', 'bias_output')
-    """
-    return (name,) if cell.has_equal_gates else tuple(f"{name}_{gate}" for gate in GATES)
-
-
-def weight_names(cell: "HLSTMCell") -> tuple[str, ...]:
-    """The weights that each gate of a cell with hidden layers has, by the names they share."""
-    names = ("kernel", "recurrent_kernel", "bias", *chain.from_iterable(cell.later_layers))
-    return tuple(name for name in names if cell.use_bias or "bias" not in name)
-
-
 def add_gate_weight(cell: "HLSTMCell", weight: GateWeight) -> None:
     """Makes the variables of a weight, as attributes of the cell."""
-    names = variable_names(cell, weight.name)
+    names = cell.form.variables(weight.name)
     if weight.inputs is None and not cell.use_bias:
         for name in names:
             setattr(cell, name, None)
@@ -149,30 +125,3 @@ def _forget_gate_at_one(initializer: Callable[..., Any]) -> Callable[..., Any]:
         return ops.stack(gates)
 
     return initialize
-
-
-def values_by_gate(cell: "HLSTMCell", name: str) -> list[np.ndarray]:
-    """The values of a weight, a matrix or vector a gate, however its variables hold them.
-
-    Example:
-
-    >>> import hlstm_tf as hl
-    >>> cell = hl.HLSTMCell(4, hidden_units=((3, 2, 2, 1),))
-    >>> cell.build((None, 5))
-    >>> [value.shape for value in values_by_gate(cell, "kernel")]
-    [(5, 3), (5, 2), (5, 2), (5, 1)]
-    """
-    values = [ops.convert_to_numpy(getattr(cell, each)) for each in variable_names(cell, name)]
-    return list(np.moveaxis(values[0], gate_axis(name), 0)) if cell.has_equal_gates else values
-
-
-def assign_by_gate(cell: "HLSTMCell", name: str, gates: Sequence[np.ndarray]) -> None:
-    """Gives a weight other values, in the form in which `values_by_gate` returns them."""
-    values = [in_one_array(name, gates)] if cell.has_equal_gates else gates
-    for each, value in zip(variable_names(cell, name), values, strict=True):
-        getattr(cell, each).assign(value)
-
-
-def in_one_array(name: str, gates: Sequence[np.ndarray]) -> np.ndarray:
-    """The values of gates of equal widths as the variable that they share has them."""
-    return np.stack(gates, axis=gate_axis(name))

@@ -6,7 +6,7 @@ import keras
 
 from hlstm_tf.layers.bridges import bridges_of
 from hlstm_tf.layers.cell_layer import cell_in_place_of
-from hlstm_tf.layers.fast_gradient import gate_networks, project, run_lstm
+from hlstm_tf.layers.fast_gradient import project, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
 from hlstm_tf.layers.gate_widths import FourWidths, HiddenUnits, widths_config
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
@@ -141,8 +141,8 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
         return bool(self.hidden_units) and not self.unroll and bridges_of(self.cell) is None
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        weights = self.cell.gate_weights()
-        gates, how = gate_networks(self.cell, weights, sequences, training), self._how()
+        weights, how = self.cell.gate_weights(), self._how()
+        gates = self.cell.with_dropout(weights.networks, sequences, training)
         projected = project(
             self.cell, sequences, weights.kernel, weights.bias, training, *how, gates.gate_widths[0]
         )
@@ -153,8 +153,9 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
             # Keras's own loop; unrolled there is nothing to hoist out of it.
             return super()._run_plain(sequences, initial_state, mask, training)
         weights = self.cell.gate_weights()
+        networks = self.cell.with_dropout(weights.networks, sequences, training)
         return scan(
-            lambda inputs, states: self.cell.step(inputs, states, weights, training),
+            lambda inputs, states: self.cell.step(inputs, states, networks, training),
             self.cell.project(sequences, weights, training),
             initial_state,
             mask,

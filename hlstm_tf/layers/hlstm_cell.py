@@ -3,17 +3,13 @@
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 from keras import ops
 
-from hlstm_tf.layers.bridges import Crossing, crossing_of
+from hlstm_tf.layers.bridges import crossing_of
+from hlstm_tf.layers.cells import LSTMForm, lstm_states, register_form
 from hlstm_tf.layers.effective import EffectiveKernel
-from hlstm_tf.layers.gate_variables import (
-    add_gate_weight,
-    gate_axis,
-    gate_weights_of,
-    variable_names,
-)
+from hlstm_tf.layers.gate_networks import GateNetworks, Observer, gate_layers, split_gates
+from hlstm_tf.layers.gate_variables import add_gate_weight, gate_axis, gate_weights_of
 from hlstm_tf.layers.gate_widths import (
     FourWidths,
     as_flag,
@@ -22,6 +18,7 @@ from hlstm_tf.layers.gate_widths import (
     four_widths,
     widths_config,
 )
+from hlstm_tf.layers.hlstm_form import HLSTMForm
 from hlstm_tf.layers.masking import MaskedLayer
 
 
@@ -30,16 +27,13 @@ class GateWeights(NamedTuple):
 
     Attributes:
         kernel: `(inputs, sum of H1)`: the four gates side by side.
-        recurrent_kernel: `(units, sum of H1)`.
         bias: `(sum of H1,)` or `None`.
-        deeper: For each layer after the first, its four kernels `(fan_in, fan_out)` and its four
-            biases `(fan_out,)` or `None`; the last one gives the gates before their activation.
+        networks: All that the previous output goes through.
     """
 
     kernel: Any
-    recurrent_kernel: Any
     bias: Any
-    deeper: tuple[tuple[list[Any], list[Any] | None], ...]
+    networks: GateNetworks
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
@@ -157,21 +151,15 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         return all(isinstance(entry, int) for entry in self.hidden_units)
 
     @property
-    def later_layers(self) -> tuple[tuple[str, str], ...]:
-        """For each layer of the gates after the first the names of its kernel and its bias."""
-        if not self.hidden_units:
-            return ()
-        hidden = range(2, len(self.hidden_units) + 1)
-        return (
-            *((f"hidden_kernel_{k}", f"hidden_bias_{k}") for k in hidden),
-            ("output_kernel", "output_bias"),
-        )
+    def form(self) -> "HLSTMForm":
+        """How the weights of the gates lie, and the cell's step."""
+        return HLSTMForm(self)
 
     @property
     def kernel_names(self) -> tuple[str, ...]:
         """The names of the kernels, in the order their variables are made."""
-        names = ("kernel", "recurrent_kernel", *(kernel for kernel, _ in self.later_layers))
-        return tuple(each for name in names for each in variable_names(self, name))
+        form = self.form
+        return tuple(each for kernel in form.kernels for each in form.variables(kernel))
 
     def build(self, input_shape: Any) -> None:
         if not self.hidden_units:
@@ -188,20 +176,18 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
 
     def gate_weights(self) -> GateWeights:
         """The weights as a forward pass uses them, computed once for a whole sequence."""
-        deeper = [
-            (self._of_gates(kernel), self._of_gates(bias) if self.use_bias else None)
-            for kernel, bias in self.later_layers
-        ]
+        deeper = self.form.layers[1:]
+        kernels = tuple(tuple(self._of_gates(name)) for each in deeper for name, _ in each.kernels)
+        biases = tuple(tuple(self._of_gates(each.bias)) for each in deeper if each.bias)
         return GateWeights(
             self._side_by_side("kernel"),
-            self._side_by_side("recurrent_kernel"),
             self._side_by_side("bias") if self.use_bias else None,
-            tuple(deeper),
+            GateNetworks(self._side_by_side("recurrent_kernel"), kernels, biases),
         )
 
     def _values(self, name: str) -> list[Any]:
         """What the variables of a weight are to a forward pass: one tensor, or one a gate."""
-        names = variable_names(self, name)
+        names = self.form.variables(name)
         if "bias" in name:
             return [ops.convert_to_tensor(getattr(self, each)) for each in names]
         return [self.effective(each) for each in names]
@@ -216,16 +202,6 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             return ops.concatenate(values, axis=-1)
         # The gates of the first layer lie beside its outputs already.
         return ops.reshape(values[0], (*values[0].shape[:-2], -1))
-
-    def split_gates(self, values: Any, layer: int = 0) -> list[Any]:
-        """The four gates' parts of what lies side by side in the last axis.
-
-        Args:
-            values: `(..., sum of the widths)`.
-            layer: Of which hidden layer the widths are, from 0.
-        """
-        widths = self.gate_widths[layer]
-        return tf.split(values, 4 if len(set(widths)) == 1 else widths, axis=-1)
 
     def project(self, inputs: Any, weights: GateWeights, training: bool = False) -> Any:
         """The input's share of the first hidden layer, biases included.
@@ -246,41 +222,39 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         self,
         projected: Any,
         states: Any,
-        weights: GateWeights,
+        networks: GateNetworks,
         training: bool = False,
-        crossing: Crossing | None = None,
+        observe: Observer | None = None,
     ) -> tuple[Any, list[Any]]:
-        """One step from the projected input `(batch, sum of H1)` and the states `[h, c]`."""
-        h, c = states[0], states[1]
-        masks = self.get_recurrent_dropout_mask(h) if training else None
-        hidden = projected + self._first_product(h, weights.recurrent_kernel, masks)
-        i, f, g, o = self._gate_networks(hidden, weights, training, crossing)
-        c = self.recurrent_activation(f) * c + self.recurrent_activation(i) * self.activation(g)
-        h = self.recurrent_activation(o) * self.activation(c)
-        return h, [h, c]
+        """One step.
 
-    def _gate_networks(
-        self, first: Any, weights: GateWeights, training: bool, crossing: Crossing | None
-    ) -> list[Any]:
-        dropped = self.get_hidden_dropout_masks(first) if training else None
-        values = self.split_gates(first)
-        for layer, (kernels, biases) in enumerate(weights.deeper):
-            values = [self.hidden_activation(value) for value in values]
-            if dropped is not None:
-                masks = self.split_gates(dropped[layer], layer)
-                values = [v * mask for v, mask in zip(values, masks, strict=True)]
-            neurons = values
-            values = [ops.matmul(v, kernel) for v, kernel in zip(neurons, kernels, strict=True)]
-            if biases is not None:
-                values = [v + bias for v, bias in zip(values, biases, strict=True)]
-            if crossing is not None:
-                values = crossing.cross(layer, neurons, values)
-        return values
+        Args:
+            projected: The projected input, `(batch, sum of H1)`.
+            states: `[h, c]`.
+            networks: From `gate_weights`; `with_dropout` makes them those of training.
+            training: Whether recurrent dropout acts.
+            observe: Told of the gates' hidden layers; see `gate_layers`.
+        """
+        masks = self.get_recurrent_dropout_mask(states[0]) if training else None
+        first = projected + self._first_product(states[0], networks.recurrent, masks)
+        layers = gate_layers(first, networks, self.hidden_activation, observe=observe)
+        return lstm_states(self, layers[-1], states[1])
+
+    def with_dropout(self, networks: GateNetworks, inputs: Any, training: bool) -> GateNetworks:
+        """The gates' networks with their dropout masks, where dropout acts.
+
+        Args:
+            networks: From `gate_weights`.
+            inputs: Any tensor whose first axis is the batch, in the compute dtype.
+            training: Whether dropout acts.
+        """
+        masks = self.get_hidden_dropout_masks(inputs) if training else None
+        return networks._replace(dropped=tuple(masks or ()))
 
     def _first_product(self, values: Any, kernel: Any, masks: Any) -> Any:
         """`(..., n)` times `(n, sum of H1)`, with dropout masks: none, one, or one a gate."""
         if isinstance(masks, list):
-            gates = zip(masks, self.split_gates(kernel), strict=True)
+            gates = zip(masks, split_gates(kernel, self.gate_widths[0]), strict=True)
             products = [ops.matmul(values * _over_time(m, values), each) for m, each in gates]
             return ops.concatenate(products, axis=-1)
         if masks is not None:
@@ -293,8 +267,10 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
                 return super().call(inputs, states, training=training)
             weights = self.gate_weights()
             projected = self.project(inputs, weights, training)
+            networks = self.with_dropout(weights.networks, inputs, training)
             crossing = crossing_of(self, inputs, states[0], training)
-            return self.step(projected, states, weights, training, crossing)
+            observe = None if crossing is None else crossing.cross
+            return self.step(projected, states, networks, training, observe)
 
     # Keras's recurrent layers ask for the dropout masks before the loop, so that a mask is one for
     # all steps, and drop them after it. The hidden layers' masks live and die with them.
@@ -334,6 +310,9 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             "masked": self.masked,
             "implementation": self.implementation,
         }
+
+
+register_form(HLSTMCell, lambda cell: HLSTMForm(cell) if cell.hidden_units else LSTMForm(cell))
 
 
 def _as_dropout(hidden_dropout: Any) -> float:

@@ -97,6 +97,18 @@ class MaskedKernel:
             return np.array(matrices)
         return np.array(matrices.swapaxes(0, 1), order="C").reshape(self.shape)
 
+    def of_gate(self, array: np.ndarray, gate: int) -> np.ndarray:
+        """One gate's matrix `(inputs, outputs)` of an array of the kernel's shape, as a view of it.
+
+        Args:
+            array: A C-contiguous array.
+            gate: Which of the kernel's matrices.
+        """
+        if self.gates_first:
+            return array[gate]
+        gates, inputs, outputs = self.matrices_shape
+        return array.reshape(inputs, gates, outputs)[:, gate]
+
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raises a `ValueError` that names the kernel unless `shape` is the kernel's."""
         if tuple(shape) != self.shape:

@@ -39,12 +39,6 @@ def compiled(function: Pass, weights: int, settings: Settings) -> Pass:
     return tf.function(function, jit_compile=True, reduce_retracing=True, autograph=False)
 
 
-def split_gates(values: tf.Tensor, widths: Sequence[int]) -> list[tf.Tensor]:
-    """Splits the last axis into gates of these widths."""
-    equal = len(set(widths)) == 1
-    return tf.split(values, len(widths) if equal else list(widths), axis=-1)
-
-
 def flat(values: tf.Tensor) -> tf.Tensor:
     """`(time, batch, n)` as `(time * batch, n)`."""
     return tf.reshape(values, [-1, values.shape[2]])

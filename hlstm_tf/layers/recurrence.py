@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from hlstm_tf.layers.cells import lstm_states
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks, pre_activations
 from hlstm_tf.layers.passes import Settings, array, compiled, steps_of
 from hlstm_tf.layers.recurrence_backward import Stored, backward
@@ -94,13 +95,12 @@ def _forward(
     networks = networks.operands(dtype)
 
     def body(time: Any, h: Any, c: Any, record: Any) -> tuple[Any, ...]:
-        values = pre_activations(tf.gather(projected, time), h, networks, activations, dtype)
-        i, f, g, o = tf.split(values[-1], 4, axis=1)
-        new_c = activations.gate(f) * c + activations.gate(i) * activations.state(g)
-        new_h = activations.gate(o) * activations.state(new_c)
+        here = tf.gather(projected, time)
+        values, gates = pre_activations(here, h, networks, activations, dtype)
+        new_h, (_, new_c) = lstm_states(activations, gates, c)
         if mask is not None:
-            here = tf.gather(mask, time)
-            new_h, new_c = tf.where(here, new_h, h), tf.where(here, new_c, c)
+            valid = tf.gather(mask, time)
+            new_h, new_c = tf.where(valid, new_h, h), tf.where(valid, new_c, c)
         left = [] if settings.recompute else values
         record = record.write(time, tf.concat([*left, new_h, new_c], axis=1))
         return time + 1, new_h, new_c, record

@@ -11,6 +11,7 @@ from hlstm_tf.layers.gate_networks import (
     GateNetworks,
     gate_matmul,
     pre_activations,
+    split_gates,
 )
 from hlstm_tf.layers.passes import (
     Settings,
@@ -19,7 +20,6 @@ from hlstm_tf.layers.passes import (
     cut,
     flat,
     shifted,
-    split_gates,
     steps_of,
     unflat,
     weight_gradient,
@@ -90,10 +90,11 @@ def _stored_again(
     """What the forward loop would have stored, for all steps of `span` at once."""
     steps, dtype = tf.shape(projected)[0], settings.matmul_dtype
     dropped = tuple(tf.tile(mask, [steps, 1]) for mask in networks.dropped)
-    values = pre_activations(
+    values, _ = pre_activations(
         flat(projected), flat(span.h), networks._replace(dropped=dropped), activations, dtype
     )
-    *hidden, gates = (unflat(value, projected) for value in values)
+    values = unflat(tf.concat(values, axis=1), projected)
+    *hidden, gates = tf.split(values, networks.widths, axis=2)
     return Stored(tuple(hidden), gates, span.stored.c)
 
 
@@ -112,16 +113,18 @@ def _slopes(
     """Returns the slopes and the hidden layers' outputs `(time, batch, sum(Hk))`, dropped."""
     hidden, outputs = [], []
     for layer, pre_activation in enumerate(span.stored.hidden):
-        value, slope = value_and_slope(activations.hidden, pre_activation)
+        value, slope = value_and_slope(activations.hidden_activation, pre_activation)
         if networks.dropped:
             value, slope = value * networks.dropped[layer], slope * networks.dropped[layer]
         hidden.append(slope)
         outputs.append(value)
     i, f, g, o = tf.split(span.stored.gates, 4, axis=2)
-    (i, di), (f, df), (o, do) = (value_and_slope(activations.gate, gate) for gate in (i, f, o))
-    g, dg = value_and_slope(activations.state, g)
+    (i, di), (f, df), (o, do) = (
+        value_and_slope(activations.recurrent_activation, gate) for gate in (i, f, o)
+    )
+    g, dg = value_and_slope(activations.activation, g)
     # Where a step is masked the stored c is the previous one; those steps are not propagated.
-    squashed, dsquashed = value_and_slope(activations.state, span.stored.c)
+    squashed, dsquashed = value_and_slope(activations.activation, span.stored.c)
     gates = tf.concat([di * g, df * span.c, dg * i, do * squashed], axis=2)
     return _Slopes(tuple(hidden), gates, o * dsquashed, f), tuple(outputs)
 
@@ -156,8 +159,13 @@ def _propagate(
         for values, their_deltas in zip(of_gates, deltas_of_gates, strict=True)
         for value, delta in zip(values, their_deltas, strict=True)
     ]
-    dbiases = [tf.reduce_sum(delta, axis=[0, 1]) for delta in deltas[1:]]
-    return deltas[0], carried, [drecurrent, *dkernels, *dbiases[: len(networks.biases)]]
+    dbiases = [
+        gate
+        for delta, gates in zip(deltas[1:], widths[1:], strict=True)
+        for gate in split_gates(tf.reduce_sum(delta, axis=[0, 1]), gates)
+        if networks.biases
+    ]
+    return deltas[0], carried, [drecurrent, *dkernels, *dbiases]
 
 
 def _backward_loop(

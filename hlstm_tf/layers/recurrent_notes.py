@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hlstm_tf.layers.gate_networks import Gates, gate_layers
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.input_notes import note_input, noting_inputs
 
@@ -41,16 +42,18 @@ def note_recurrence(layer: Any, sequences: Any, initial_state: Any, mask: Any) -
 
 
 def _note_hidden_layers(cell: HLSTMCell, sequences: Any, before: Any, valid: Any) -> None:
+    later = cell.form.layers[1:]
+
+    def observe(layer: int, active: Gates, values: Gates) -> Gates:
+        [(name, _)] = later[layer].kernels
+        note_input(cell, name, active, valid)
+        return values
+
     with cell.effective_kernels():
         weights = cell.gate_weights()
-        first = cell.project(sequences, weights) + tf.matmul(before, weights.recurrent_kernel)
-        values = cell.split_gates(first)
-        for (name, _), (kernels, biases) in zip(cell.later_layers, weights.deeper, strict=True):
-            active = [cell.hidden_activation(value) for value in values]
-            note_input(cell, name, active, valid)
-            values = [tf.matmul(each, kernel) for each, kernel in zip(active, kernels, strict=True)]
-            if biases is not None:
-                values = [value + bias for value, bias in zip(values, biases, strict=True)]
+        networks = weights.networks
+        first = cell.project(sequences, weights) + tf.matmul(before, networks.recurrent)
+        gate_layers(first, networks, cell.hidden_activation, observe=observe)
 
 
 @contextlib.contextmanager

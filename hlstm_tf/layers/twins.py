@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
+from hlstm_tf.layers.cells import GRUForm, LSTMForm, SimpleRNNForm, form_of, register_form
 from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.fast_gradient import project, run_gru, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
@@ -125,13 +126,13 @@ class MaskedEmbedding(_MaskedFeedForward, keras.layers.Embedding):
 
 
 class _MaskedCell(MaskedLayer):
-    """A twin of a Keras recurrent cell, whose two kernels hold `_gates` matrices side by side."""
-
-    _gates: ClassVar[int] = 1
+    """A twin of a Keras recurrent cell, whose kernels hold the gates side by side."""
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
-        self._add_masks(("kernel", "recurrent_kernel"), gates=self._gates)
+        form = form_of(self)
+        assert form is not None
+        self._add_masks(form.kernels, gates=len(form.gates))
 
     def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
         with self.effective_kernels():
@@ -171,7 +172,6 @@ class MaskedLSTMCell(_MaskedCell, keras.layers.LSTMCell):
     [4, 4]
     """
 
-    _gates = 4
     kernel = EffectiveKernel()
     recurrent_kernel = EffectiveKernel()
 
@@ -189,9 +189,13 @@ class MaskedGRUCell(_MaskedCell, keras.layers.GRUCell):
     [3, 3]
     """
 
-    _gates = 3
     kernel = EffectiveKernel()
     recurrent_kernel = EffectiveKernel()
+
+
+register_form(MaskedSimpleRNNCell, SimpleRNNForm)
+register_form(MaskedLSTMCell, LSTMForm)
+register_form(MaskedGRUCell, GRUForm)
 
 
 class _MaskedCellRNN(keras.layers.RNN):
@@ -241,7 +245,7 @@ class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         recurrent = ops.convert_to_tensor(self.cell.recurrent_kernel)
-        gates = GateNetworks(recurrent, kernels=(), biases=(), dropped=())
+        gates = GateNetworks(recurrent)
         how = self._how()
         projected = project(self.cell, sequences, self.cell.kernel, self.cell.bias, training, *how)
         return run_lstm(self.cell, gates, projected, states, mask, *how)

@@ -8,15 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.layers import GATES, HLSTMCell, MaskedLayer, PartialAreaConv2D
-from hlstm_tf.layers.gate_variables import gate_axis
+from hlstm_tf.layers import MaskedLayer, PartialAreaConv2D
+from hlstm_tf.layers.cells import form_of
 from hlstm_tf.transforms.flops import positions
-
-_GATES: tuple[tuple[type[keras.Layer], tuple[str, ...]], ...] = (
-    (keras.layers.LSTMCell, GATES),
-    (keras.layers.GRUCell, ("update", "reset", "candidate")),
-)
-
 
 Times = int | np.ndarray
 """At how many positions connections are used: all, or by a kernel's last axes."""
@@ -214,17 +208,12 @@ def _by_gate(
 
     A kernel that belongs to one gate has its gate in its name.
     """
-    names = next((names for cls, names in _GATES if isinstance(layer, cls)), ())
-    if not names:
+    form = form_of(layer)
+    if form is None or len(form.gates) == 1 or name not in form.kernels:
         return
-    if isinstance(layer, HLSTMCell) and not layer.has_equal_gates:
-        return
-    if isinstance(layer, HLSTMCell) and layer.hidden_units:
-        split = [np.moveaxis(array, gate_axis(name), 0) for array in arrays]
-    else:
-        split = [np.stack(np.split(array, len(names), axis=-1)) for array in arrays]
-    for index, gate in enumerate(names):
-        exists, weights = (array[index] for array in split)
+    split = [form.by_gate(name, array) for array in arrays]
+    for index, gate in enumerate(form.gates):
+        exists, weights = (parts[index] for parts in split)
         yield gate, exists, weights
 
 

@@ -1,15 +1,17 @@
 """Finds the neurons of a model: every group of them that can be taken out, with its readers."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 import keras
 
-from hlstm_tf.layers import HLSTMCell
+from hlstm_tf.layers.cells import CellForm, form_of
+from hlstm_tf.layers.masking import layers_within
 from hlstm_tf.transforms.containers import graph_of
-from hlstm_tf.transforms.editing import Workshop, is_elementwise
+from hlstm_tf.transforms.editing import Workshop
 from hlstm_tf.transforms.ends import MatrixReader, MatrixWriter
-from hlstm_tf.transforms.gates import GateCompactor
 from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.recurrent import gate_groups
 from hlstm_tf.transforms.rewriting import Entry, rewrite, write_entry
 
 
@@ -47,27 +49,39 @@ def feed_forward_ends(group: NeuronGroup) -> tuple[keras.Layer, list[keras.Layer
     return (group.writer.layer, found) if len(found) == len(readers) else None
 
 
-def gate_compactors(model: keras.Model, workshop: Workshop) -> list[GateCompactor]:
-    """Returns the hidden layers of all H-LSTM gates of a model, by cell."""
-    cells = {id(layer): layer for layer in model._flatten_layers() if _has_hidden_layers(layer)}
-    return [GateCompactor(cell, workshop) for cell in cells.values()]
+@dataclass(frozen=True)
+class HiddenLayers:
+    """The hidden layers of the gates of one cell.
 
-
-def gate_cell_names(model: keras.Model) -> dict[int, str]:
-    """Returns the H-LSTM cells whose gates can have dormant neurons: their `id`s, and names.
-
-    They have hidden layers, whose activation treats each neuron by itself. A cell goes by the name
-    of its layer, `HLSTM` or `RNN`; by its own where a layer has several cells.
+    Attributes:
+        name: Name of the layer that the cell is in; of the cell where that layer has several.
+        cell: The cell.
+        form: Its form.
+        groups: For each hidden layer a group a gate.
     """
+
+    name: str
+    cell: keras.Layer
+    form: CellForm
+    groups: list[list[NeuronGroup]]
+
+
+def hidden_layers(model: keras.Model, workshop: Workshop) -> list[HiddenLayers]:
+    """Returns the cells of a model whose gates have hidden layers that can lose neurons.
+
+    Args:
+        model: A built model, masked or plain.
+        workshop: Where its weights, or other arrays of their shapes, are worked on.
+    """
+    layers = list(layers_within(model))
     names: dict[int, str] = {}
-    for layer in model._flatten_layers():
-        if _has_hidden_layers(layer) and is_elementwise(layer.hidden_activation):
-            names.setdefault(id(layer), layer.name)
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.RNN) and id(layer.cell) in names:
+    for layer in layers:
+        if isinstance(layer, keras.layers.RNN):
             names[id(layer.cell)] = layer.name
-    return names
-
-
-def _has_hidden_layers(layer: keras.Layer) -> bool:
-    return isinstance(layer, HLSTMCell) and bool(layer.hidden_units)
+    found = []
+    for cell in layers:
+        form = form_of(cell)
+        groups = gate_groups(cell, workshop) if form is not None else []
+        if form is not None and groups:
+            found.append(HiddenLayers(names.get(id(cell), cell.name), cell, form, groups))
+    return found

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -31,6 +31,16 @@ class Edited:
         if name in self.arrays:
             self.arrays[name] = np.take(self.arrays[name], indices, axis=axis)
 
+    def result(self) -> dict[str, np.ndarray]:
+        """The new weights by attribute name."""
+        return self.arrays
+
+    def new_arguments(self) -> dict[str, Any]:
+        """The constructor arguments that have changed."""
+        return self.arguments
+
+
+AnyEdited = TypeVar("AnyEdited", bound=Edited)
 
 Values = Callable[[keras.Layer, str], np.ndarray | None]
 """What to work on in place of a layer's variable of that name; `None` where there is nothing."""
@@ -75,25 +85,29 @@ class Workshop:
 
     def open(self, layer: keras.Layer, *names: str) -> Edited:
         """Returns the working copy of a layer; the first call says which weights it has."""
+
+        def opened(values: Values) -> Edited:
+            found = {name: values(layer, name) for name in names}
+            arrays = {name: array for name, array in found.items() if array is not None}
+            return Edited(layer, arrays)
+
+        return self.open_as(layer, opened)
+
+    def open_as(self, layer: keras.Layer, opened: Callable[[Values], AnyEdited]) -> AnyEdited:
+        """Returns the working copy of a layer, at the first call the one that `opened` makes."""
         self.touched.add(id(layer))
         if id(layer) not in self._edited:
-            found = {name: self.value(layer, name) for name in names}
-            arrays = {name: array for name, array in found.items() if array is not None}
-            self._edited[id(layer)] = Edited(layer, arrays)
-        return self._edited[id(layer)]
-
-    def open_whole(self, layer: keras.Layer) -> Edited:
-        """Returns the working copy of a layer with all the trainable weights it has itself."""
-        return self.open(layer, *(variable.name for variable in layer._trainable_variables))
+            self._edited[id(layer)] = opened(self.value)
+        return self._edited[id(layer)]  # type: ignore[return-value]
 
     def arguments(self, layer: keras.Layer) -> dict[str, Any]:
         """The new constructor arguments of a layer."""
         edited = self._edited.get(id(layer))
-        return edited.arguments if edited else {}
+        return edited.new_arguments() if edited else {}
 
     def arrays(self) -> dict[int, dict[str, np.ndarray]]:
         """The new weights, by `id` of the layer."""
-        return {key: edited.arrays for key, edited in self._edited.items()}
+        return {key: edited.result() for key, edited in self._edited.items()}
 
 
 def is_elementwise(function: Callable[[Any], Any]) -> bool:
@@ -117,3 +131,10 @@ def apply(function: Callable[[Any], Any], values: np.ndarray) -> np.ndarray:
     known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
     result = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(known[None])))
     return np.where(np.isfinite(values), result[0].astype(np.float64), np.nan)
+
+
+def zero(array: np.ndarray, place: Any) -> bool:
+    """Zeroes a part of an array; tells whether it was not zero before."""
+    changed = bool(np.any(array[place] != 0))
+    array[place] = 0
+    return changed

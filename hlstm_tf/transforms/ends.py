@@ -6,16 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.layers import GATES, HLSTMCell, PartialAreaConv2D
-from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
-from hlstm_tf.transforms.gates import open_gates
-from hlstm_tf.transforms.groups import Reader, Writer, merged
-from hlstm_tf.transforms.states import state_writer_of
+from hlstm_tf.layers import PartialAreaConv2D
+from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise, zero
+from hlstm_tf.transforms.groups import ManyReaders, Reader, Writer, merged
+from hlstm_tf.transforms.recurrent import cell_reader, state_writer_of
 from hlstm_tf.transforms.twins import keras_class
 
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_CELLS = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCell)
 
 
 def writer_of(layer: keras.Layer, workshop: Workshop) -> Writer | None:
@@ -50,12 +48,7 @@ def reader_of(layer: keras.Layer, workshop: Workshop) -> Reader | None:
     cell = layer.cell
     if type(cell) is keras.layers.StackedRNNCells:
         cell = cell.cells[0]  # the others read the one before them
-    if not isinstance(cell, _CELLS) or not _is_known(cell):
-        return None
-    if isinstance(cell, HLSTMCell) and cell.hidden_units:
-        edited = open_gates(cell, workshop)
-        return ManyReaders([CellReader(edited, f"kernel_{g}", f"bias_{g}") for g in GATES])
-    return CellReader(workshop.open_whole(cell))
+    return cell_reader(cell, workshop)
 
 
 def _unwrapped(layer: keras.Layer) -> keras.Layer:
@@ -121,7 +114,7 @@ class MatrixWriter(Writer):
         changed = False
         for name in ("kernel", "bias"):
             if name in self._edited.arrays:
-                changed |= _zero(self._edited.arrays[name], (..., dead))
+                changed |= zero(self._edited.arrays[name], (..., dead))
         return changed
 
     def keep(self, indices: np.ndarray) -> None:
@@ -148,7 +141,7 @@ class EmbeddingWriter(Writer):
         return np.asarray(self._edited.arrays["embeddings"].sum(axis=0))
 
     def silence(self, dead: np.ndarray) -> bool:
-        return _zero(self._edited.arrays["embeddings"], (..., dead))
+        return zero(self._edited.arrays["embeddings"], (..., dead))
 
     def keep(self, indices: np.ndarray) -> None:
         self._edited.select("embeddings", 1, indices)
@@ -225,76 +218,3 @@ class AreaReader(MatrixReader):
     def keep(self, indices: np.ndarray, width: int) -> None:
         self._edited.select("area", -2, merged(indices, width, self.rows))
         super().keep(indices, width)
-
-
-class CellReader:
-    """The inputs of a recurrent cell, or of a gate of it: the rows of its kernel."""
-
-    def __init__(self, edited: Edited, kernel: str = "kernel", bias: str = "bias") -> None:
-        self._edited, self._kernel, self._bias = edited, kernel, bias
-
-    @property
-    def rows(self) -> int:
-        return self._edited.arrays[self._kernel].shape[0]
-
-    def reads(self) -> np.ndarray:
-        return (self._flat() != 0).any(axis=1)
-
-    def outgoing(self) -> np.ndarray:
-        return self._flat().sum(axis=1)
-
-    def absorb(self, values: np.ndarray) -> bool:
-        constant = np.isfinite(values) & self.reads()
-        bias = self._edited.arrays.get(self._bias)
-        if bias is None:
-            constant &= values == 0
-        if not constant.any():
-            return False
-        share = values[constant] @ self._flat()[constant]
-        if bias is not None:
-            # A GRU with `reset_after` has two biases, of which the first goes to the inputs.
-            target = bias[0] if isinstance(self._edited.layer, keras.layers.GRUCell) else bias
-            target = bias if bias.size == share.size else target
-            target += share.reshape(target.shape)
-        self._edited.arrays[self._kernel][constant] = 0
-        return True
-
-    def keep(self, indices: np.ndarray, width: int) -> None:
-        self._edited.select(self._kernel, 0, merged(indices, width, self.rows))
-
-    def _flat(self) -> np.ndarray:
-        return self._edited.arrays[self._kernel].reshape(self.rows, -1)
-
-
-class ManyReaders:
-    """Several readers of the same rows: the directions of a bidirectional layer, a cell's gates."""
-
-    def __init__(self, readers: list[Reader]) -> None:
-        self._readers = readers
-
-    @property
-    def rows(self) -> int:
-        return self._readers[0].rows
-
-    def reads(self) -> np.ndarray:
-        return np.logical_or.reduce([reader.reads() for reader in self._readers])
-
-    def outgoing(self) -> np.ndarray:
-        return np.sum([reader.outgoing() for reader in self._readers], axis=0)
-
-    def absorb(self, values: np.ndarray) -> bool:
-        changed = False
-        for reader in self._readers:
-            changed |= reader.absorb(values)
-        return changed
-
-    def keep(self, indices: np.ndarray, width: int) -> None:
-        for reader in self._readers:
-            reader.keep(indices, width)
-
-
-def _zero(array: np.ndarray, place: Any) -> bool:
-    """Zeroes a part of an array; tells whether it was not zero before."""
-    changed = bool(np.any(array[place] != 0))
-    array[place] = 0
-    return changed

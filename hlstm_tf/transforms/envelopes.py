@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from hlstm_tf.layers import GATES, HLSTMCell, MaskedKernel
-from hlstm_tf.layers.gate_variables import assign_by_gate, hidden_bias_name, values_by_gate
+from hlstm_tf.layers import MaskedKernel
 from hlstm_tf.sparsity import reset_entries
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 from hlstm_tf.transforms.discovery import (
+    HiddenLayers,
     feed_forward_ends,
-    gate_cell_names,
-    gate_compactors,
+    hidden_layers,
     layer_groups,
 )
 from hlstm_tf.transforms.editing import Workshop, in_place_of
@@ -56,8 +55,8 @@ def living_places(
                 "a masked H-LSTM whose gates have hidden layers "
                 f"(such are: {', '.join((*groups, *gates)) or 'none'})"
             )
-        for cell, hidden in gates.get(name, ()):
-            _silence(cell, [_leave_out(group, amount, name) for group in hidden])
+        for cell in gates.get(name, ()):
+            _leave_out_of_gates(cell, amount, name)
         if name in groups:
             layer, group = groups[name]
             gone = _leave_out(group, amount, name)
@@ -68,15 +67,24 @@ def living_places(
 
 def _gates(
     model: keras.Model, room: Mapping[MaskedKernel, np.ndarray]
-) -> dict[str, list[tuple[HLSTMCell, list[NeuronGroup]]]]:
-    """The masked H-LSTM cells by name, with their gates' hidden layers, gate after gate."""
-    names = gate_cell_names(model)
-    found: dict[str, list[tuple[HLSTMCell, list[NeuronGroup]]]] = {}
-    for compactor in gate_compactors(model, Workshop(in_place_of(room))):
-        groups, cell = compactor.groups, compactor.cell
-        if groups and not any(np.isnan(group.strength()).any() for group in groups):
-            found.setdefault(names[id(cell)], []).append((cell, groups))
+) -> dict[str, list[HiddenLayers]]:
+    """The masked cells by name whose gates have hidden layers."""
+    found: dict[str, list[HiddenLayers]] = {}
+    for cell in hidden_layers(model, Workshop(in_place_of(room))):
+        groups = [group for gates in cell.groups for group in gates]
+        if not any(np.isnan(group.strength()).any() for group in groups):
+            found.setdefault(cell.name, []).append(cell)
     return found
+
+
+def _leave_out_of_gates(cell: HiddenLayers, amount: int | float, name: str) -> None:
+    """Removes all hidden neurons but the first `amount` of each layer and gate, with their bias."""
+    for layer, groups in zip(cell.form.layers, cell.groups, strict=False):
+        gone = [_leave_out(group, amount, name) for group in groups]
+        if layer.bias:
+            biases = cell.form.values_by_gate(layer.bias)
+            silent = [np.where(dead, 0, bias) for dead, bias in zip(gone, biases, strict=True)]
+            cell.form.assign_by_gate(layer.bias, silent)
 
 
 def _leave_out(group: NeuronGroup, amount: int | float, name: str) -> np.ndarray:
@@ -84,18 +92,6 @@ def _leave_out(group: NeuronGroup, amount: int | float, name: str) -> np.ndarray
     gone = np.arange(group.writer.width) >= _living(amount, group.writer.width, name)
     group.remove(gone)
     return gone
-
-
-def _silence(cell: HLSTMCell, gone: Sequence[np.ndarray]) -> None:
-    """Zeroes the biases of hidden neurons, given for each layer and in it each gate."""
-    if not cell.use_bias:
-        return
-    for layer in range(len(cell.hidden_units)):
-        name = hidden_bias_name(layer)
-        biases = values_by_gate(cell, name)
-        dormant = gone[layer * len(GATES) : (layer + 1) * len(GATES)]
-        silent = [np.where(d, 0, bias) for d, bias in zip(dormant, biases, strict=True)]
-        assign_by_gate(cell, name, silent)
 
 
 def _living(amount: int | float, width: int, name: str) -> int:

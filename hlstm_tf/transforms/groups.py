@@ -102,6 +102,33 @@ class Reader(Protocol):
         """Takes out the rows of all neurons but these, of `width`."""
 
 
+class ManyReaders:
+    """Several readers of the same rows: the directions of a bidirectional layer, a cell's gates."""
+
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        self._readers = readers
+
+    @property
+    def rows(self) -> int:
+        return self._readers[0].rows
+
+    def reads(self) -> np.ndarray:
+        return np.logical_or.reduce([reader.reads() for reader in self._readers])
+
+    def outgoing(self) -> np.ndarray:
+        return np.sum([reader.outgoing() for reader in self._readers], axis=0)
+
+    def absorb(self, values: np.ndarray) -> bool:
+        changed = False
+        for reader in self._readers:
+            changed |= reader.absorb(values)
+        return changed
+
+    def keep(self, indices: np.ndarray, width: int) -> None:
+        for reader in self._readers:
+            reader.keep(indices, width)
+
+
 @dataclass(frozen=True)
 class Branch:
     """The passages from a writer to one reader, and the reader."""
@@ -151,6 +178,17 @@ class NeuronGroup:
         nothing = np.where(gone, 0.0, np.nan)
         for branch in self.branches:
             branch.reader.absorb(np.tile(nothing, branch.reader.rows // len(nothing)))
+
+    def sweep(self) -> bool:
+        """Removes the neurons that lost one of their ends; tells whether there were any.
+
+        Where the arrays are masks, a neuron has an end if any connection of it exists.
+        """
+        width = self.writer.width
+        read = [branch.reader.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
+        dead = (self.writer.incoming() != 0) ^ np.logical_or.reduce(read)
+        self.remove(dead)
+        return bool(dead.any())
 
     def compact(self) -> int:
         """Takes out the neurons that nobody needs, but never the last one; tells how many."""

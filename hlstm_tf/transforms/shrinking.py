@@ -5,15 +5,12 @@ from typing import Any
 import keras
 
 from hlstm_tf.layers import masked_kernels
-from hlstm_tf.transforms.discovery import gate_compactors, layer_groups
+from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import Workshop
 from hlstm_tf.transforms.groups import settle_all
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.stripping import strip
 from hlstm_tf.transforms.verification import check_same_function
-
-# Their cells' arguments are their own.
-_WITH_OWN_CELL = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 
 
 def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
@@ -68,12 +65,12 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     check_model(model)
     plain = strip(model) if masked_kernels(model) else model
     workshop = Workshop()
-    groups, gates = layer_groups(plain, workshop), gate_compactors(plain, workshop)
-    settle_all([*groups, *(group for compactor in gates for group in compactor.groups)])
+    groups = layer_groups(plain, workshop)
+    for cell in hidden_layers(plain, workshop):
+        groups += [group for gates in cell.groups for group in gates]
+    settle_all(groups)
     for group in groups:
         group.compact()
-    for compactor in gates:
-        compactor.compact()
 
     def narrowed(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
         return _narrowed(layer, entry, workshop)
@@ -86,7 +83,9 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
 
 
 def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:
-    owner = layer.cell if isinstance(layer, _WITH_OWN_CELL) else layer
+    # A layer such as LSTM makes its cell itself, of arguments that are the layer's own.
+    makes_cell = isinstance(layer, keras.layers.RNN) and "cell" not in entry["config"]
+    owner = layer.cell if makes_cell else layer
     entry = {**entry, "config": {**entry["config"], **workshop.arguments(owner)}}
     if any(id(inner) in workshop.touched for inner in layer._flatten_layers()):
         # It holds the shapes of before; the model around builds its layers anew.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks.architecture import ScoreSource, count_connections, grow_model
-from hlstm_tf.callbacks.gate_neurons import cascade_gates
+from hlstm_tf.callbacks.dead_neurons import without_dead_neurons
 from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.sparsity import prune, prune_all_to
@@ -46,7 +46,7 @@ def test_each_gate_of_each_kernel_is_pruned_by_its_own_percentile(layer, shape) 
         k: k.from_matrices(np.stack([next(pruned) for _ in range(k.gates)]))
         for k in hl.masked_kernels(model)
     }
-    expected |= cascade_gates(expected)  # hidden neurons of gates that died of it
+    expected |= without_dead_neurons(expected)  # hidden neurons of gates that died of it
     removed = prune_model(
         ScoreSource(model), Rule.of("magnitude", "connection", "per_matrix"), "here", ratio=0.3
     )

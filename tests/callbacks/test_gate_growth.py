@@ -20,7 +20,6 @@ from hlstm_tf.callbacks.gradient_pass import MeanLoss
 from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
 from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.layers.bridges import bridging, zero_bridge
-from hlstm_tf.layers.gate_variables import hidden_bias_name, values_by_gate
 from hlstm_tf.sparsity import neuron_births
 from tests.callbacks.kills import Killed, run_births
 
@@ -73,12 +72,13 @@ class Oracle:
 
     @staticmethod
     def _weights(cell: hl.HLSTMCell) -> tuple[list, list]:
-        first = [values_by_gate(cell, name) for name in ("kernel", "recurrent_kernel")]
+        first = [cell.form.values_by_gate(name) for name in ("kernel", "recurrent_kernel")]
         kernels = [[np.concatenate(both) for both in zip(*first, strict=True)]]
-        biases = [values_by_gate(cell, "bias")]
-        for kernel, bias in cell.later_layers:
-            kernels.append(values_by_gate(cell, kernel))
-            biases.append(values_by_gate(cell, bias))
+        biases = [cell.form.values_by_gate("bias")]
+        for layer in cell.form.layers[1:]:
+            [(kernel, _)], bias = layer.kernels, layer.bias
+            kernels.append(cell.form.values_by_gate(kernel))
+            biases.append(cell.form.values_by_gate(bias))
         return kernels, biases
 
     def loss(self) -> float:
@@ -216,10 +216,9 @@ def test_a_bridge_changes_no_output_and_only_while_it_is_in_force_the_loop() -> 
 
 def ends(site: Any) -> tuple[np.ndarray, np.ndarray]:
     """For each neuron of a hidden layer whether anything leads to it, and from it."""
-    incoming = [kernel.to_matrices(kernel.mask) for kernel in site.writers]
-    gate = site.gate if site.reader.gates > 1 else 0
-    hears = np.concatenate([matrices[gate] for matrices in incoming]).any(axis=0)
-    return hears, site.reader.to_matrices(site.reader.mask)[gate].any(axis=1)
+    incoming = [kernel.to_matrices(kernel.mask)[gate] for kernel, gate in site.writers]
+    reader, gate = site.reader
+    return np.concatenate(incoming).any(axis=0), reader.to_matrices(reader.mask)[gate].any(axis=1)
 
 
 def assert_sound(model: keras.Model) -> None:
@@ -291,8 +290,9 @@ def test_the_loss_changes_by_a_new_neuron_as_the_bridging_gradient_says() -> Non
     grow_neurons(ScoreSource(model, (X, Y)), hl.Births(2, 0.5, 0.05), 0, "a test")
     expected = 0.0
     for site, (matrix, _) in zip(sites, matrices, strict=True):
-        into = np.concatenate([k.to_matrices(k.variable)[site.gate] for k in site.writers])
-        out = site.reader.to_matrices(site.reader.variable)[site.gate]
+        into = np.concatenate([k.to_matrices(k.variable)[gate] for k, gate in site.writers])
+        reader, gate = site.reader
+        out = reader.to_matrices(reader.variable)[gate]
         change = np.sum(matrix * (into[:, site.dormant] @ out[site.dormant]))
         assert change < 0
         expected += change
@@ -434,7 +434,7 @@ def test_living_neurons_are_the_first_of_each_gate_with_a_bias() -> None:
     cell = model.get_layer("l").cell
     expected = [(2, 2, 2, 2), (3, 2, 1, 1)]
     for layer, widths in enumerate(expected):
-        biases = values_by_gate(cell, hidden_bias_name(layer))
+        biases = cell.form.values_by_gate(cell.form.layers[layer].bias)
         for bias, width in zip(biases, widths, strict=True):
             np.testing.assert_array_equal(bias, np.arange(bias.size) < width)
     for site in gate_sites(model):

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
+from hlstm_tf.layers.gate_networks import split_gates
 from tests.layers.helpers import (
     assert_all_close,
     assert_all_equal,
@@ -173,7 +174,7 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     cell = hl.HLSTMCell.from_config(layer.cell.get_config())
     inputs = cell.get_dropout_mask(x[:, 0])
     hidden = [
-        numpy(cell.split_gates(mask, layer))
+        numpy(split_gates(mask, cell.gate_widths[layer]))
         for layer, mask in enumerate(cell.get_hidden_dropout_masks(x[:, 0]) or [])
     ]
     recurrent = cell.get_recurrent_dropout_mask(tf.ones((BATCH, UNITS)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks.architecture import ScoreSource
-from hlstm_tf.callbacks.gate_neurons import cascade_gates, fold_constants
+from hlstm_tf.callbacks.dead_neurons import fold_constants, without_dead_neurons
 from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.rule import Rule
 
@@ -50,7 +50,7 @@ def test_the_sweep_leaves_no_neuron_with_one_end_and_keeps_the_function(
     layer, kernels = pruned_layer(hidden, density, seed, hidden_activation=activation)
     before = layer(X).numpy()
     masks = {kernel: kernel.mask.numpy() for kernel in kernels}
-    swept = cascade_gates(masks)
+    swept = without_dead_neurons(masks)
     fold_constants(masks, swept)
     hl.edit_masks(swept)
     for gate in range(4):
@@ -68,7 +68,7 @@ def test_a_neuron_without_inputs_moves_its_constant_to_the_next_bias() -> None:
     constant = max(float(layer.cell.bias.numpy()[0, 1]), 0.0)
     expected = layer.cell.output_bias.numpy()
     expected[0] += constant * output.variable.numpy()[0, 1]
-    swept = cascade_gates(masks)
+    swept = without_dead_neurons(masks)
     fold_constants(masks, swept)
     np.testing.assert_allclose(layer.cell.output_bias.numpy(), expected, rtol=1e-6)
     assert not swept[output][0, 1].any()
@@ -83,7 +83,7 @@ def test_a_neuron_without_outputs_loses_its_inputs_and_no_bias_changes() -> None
     masks[output][2, 0] = False
     hl.edit_masks(masks)
     biases = [layer.cell.bias.numpy(), layer.cell.output_bias.numpy()]
-    swept = cascade_gates(masks)
+    swept = without_dead_neurons(masks)
     fold_constants(masks, swept)
     assert not swept[first][:, 2, 0].any()
     assert not swept[recurrent][:, 2, 0].any()
@@ -99,7 +99,7 @@ def test_without_biases_a_constant_that_is_not_zero_keeps_its_neuron(
     layer, kernels = pruned_layer((3,), 0.2, 3, hidden_activation=activation, use_bias=False)
     before = layer(X).numpy()
     masks = {kernel: kernel.mask.numpy() for kernel in kernels}
-    swept = cascade_gates(masks)
+    swept = without_dead_neurons(masks)
     fold_constants(masks, swept)
     hl.edit_masks(swept)
     assert bool(swept) is sweeps

@@ -1,0 +1,70 @@
+"""The form of an H-LSTM cell whose gates have hidden layers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hlstm_tf.layers.cells import HIDDEN, GateLayer, LSTMForm, Step
+from hlstm_tf.layers.gate_variables import gate_axis
+from hlstm_tf.layers.gate_widths import as_hidden_units, widths_config
+
+
+class HLSTMForm(LSTMForm):
+    """The form of an `HLSTMCell`, with hidden layers or without.
+
+    Where the gates are equally wide, a weight is one variable with a gate axis. Where any hidden
+    layer has gates of different widths, every weight is a variable a gate, `NAME_GATE`.
+    """
+
+    activations = ("activation", "recurrent_activation", "hidden_activation")
+
+    @property
+    def layers(self) -> tuple[GateLayer, ...]:
+        first, *_ = super().layers
+        depth = len(self.cell.hidden_units)
+        if not depth:
+            return (first,)
+        activation = self.cell.hidden_activation
+        later = [(f"hidden_kernel_{k}", f"hidden_bias_{k}") for k in range(2, depth + 1)]
+        return (
+            GateLayer(first.kernels, first.bias, activation),
+            *(self._after_hidden(kernel, bias, activation) for kernel, bias in later),
+            self._after_hidden("output_kernel", "output_bias", None),
+        )
+
+    def _after_hidden(self, kernel: str, bias: str, activation: Any) -> GateLayer:
+        return GateLayer(((kernel, HIDDEN),), bias if self.cell.use_bias else None, activation)
+
+    def variables(self, weight: str) -> tuple[str, ...]:
+        return (weight,) if self.cell.has_equal_gates else tuple(self.keys(weight))
+
+    def by_gate(self, weight: str, array: np.ndarray) -> list[np.ndarray]:
+        return list(np.moveaxis(array, gate_axis(weight), 0))
+
+    def joined(self, weight: str, gates: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack(gates, axis=gate_axis(weight))
+
+    def arrays(self, parts: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+        if all(len({part.shape for part in gates}) == 1 for gates in parts.values()):
+            return super().arrays(parts)
+        return {
+            key: part
+            for weight, gates in parts.items()
+            for key, part in zip(self.keys(weight), gates, strict=True)
+        }
+
+    def sizes(self, units: int, hidden: Sequence[Sequence[int]]) -> dict[str, Any]:
+        widths = widths_config(as_hidden_units([list(layer) for layer in hidden], units))
+        return {"units": units, "hidden_units": widths}
+
+    def project(self, sequence: Any) -> Any:
+        return self.cell.project(sequence, self.cell.gate_weights())
+
+    def prepare(self) -> Step:
+        networks = self.cell.gate_weights().networks
+
+        def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+            return self.cell.step(frame, states, networks)
+
+        return step
