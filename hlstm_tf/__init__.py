@@ -32,6 +32,7 @@ from hlstm_tf.export import (
 from hlstm_tf.hardware import FileSize, Latency
 from hlstm_tf.layers import (
     HLSTM,
+    CellForm,
     HLSTMCell,
     MaskedConv1D,
     MaskedConv2D,
@@ -48,6 +49,7 @@ from hlstm_tf.layers import (
     declare_elementwise,
     dense_gradients,
     masked_kernels,
+    register_cell,
 )
 from hlstm_tf.sparsity import (
     ERK,
@@ -91,6 +93,7 @@ __all__ = [
     "Births",
     "Block",
     "Budget",
+    "CellForm",
     "Column",
     "Connection",
     "Constant",
@@ -147,6 +150,7 @@ __all__ = [
     "get_structure",
     "load_tflite",
     "masked_kernels",
+    "register_cell",
     "seed_mask",
     "set_hidden_activation",
     "shrink",

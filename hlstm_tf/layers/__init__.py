@@ -1,5 +1,6 @@
 """What a model is made of: H-LSTM layers, and masked twins of Keras's layers."""
 
+from hlstm_tf.layers.cells import CellForm
 from hlstm_tf.layers.effective import dense_gradients
 from hlstm_tf.layers.elementwise import declare_elementwise
 from hlstm_tf.layers.gate_widths import GATES
@@ -19,11 +20,13 @@ from hlstm_tf.layers.twins import (
     MaskedLSTMCell,
     MaskedSimpleRNN,
     MaskedSimpleRNNCell,
+    register_cell,
 )
 
 __all__ = [
     "GATES",
     "HLSTM",
+    "CellForm",
     "GateWeights",
     "HLSTMCell",
     "MaskedConv1D",
@@ -42,4 +45,5 @@ __all__ = [
     "declare_elementwise",
     "dense_gradients",
     "masked_kernels",
+    "register_cell",
 ]

@@ -217,6 +217,11 @@ def register_form(cell_class: type, form: FormOf) -> None:
     _FORMS[cell_class] = form
 
 
+def has_form(cell_class: type) -> bool:
+    """Whether cells of a class have a form."""
+    return cell_class in _FORMS
+
+
 def form_of(cell: Any) -> CellForm | None:
     """The form of a cell; `None` for one whose class is not registered."""
     form = _FORMS.get(type(cell))

@@ -6,7 +6,15 @@ import keras
 from keras import ops
 
 from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
-from hlstm_tf.layers.cells import GRUForm, LSTMForm, SimpleRNNForm, form_of, register_form
+from hlstm_tf.layers.cells import (
+    FormOf,
+    GRUForm,
+    LSTMForm,
+    SimpleRNNForm,
+    form_of,
+    has_form,
+    register_form,
+)
 from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.fast_gradient import project, run_gru, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
@@ -196,6 +204,60 @@ class MaskedGRUCell(_MaskedCell, keras.layers.GRUCell):
 register_form(MaskedSimpleRNNCell, SimpleRNNForm)
 register_form(MaskedLSTMCell, LSTMForm)
 register_form(MaskedGRUCell, GRUForm)
+
+_CELL_TWINS: dict[type, type] = {}
+
+
+def register_cell(cell_class: type[keras.Layer], form: FormOf) -> type[keras.Layer]:
+    """Makes a recurrent cell known: masks, growth, pruning, `shrink`, counts and exports take it.
+
+    Args:
+        cell_class: A Keras layer class with `units`, `use_bias`, `state_size` and
+            `call(inputs, states)`, registered with `keras.saving.register_keras_serializable` and
+            used in `keras.layers.RNN`. Its `call` reads the kernels as attributes. Subclasses of it
+            are not registered with it.
+        form: A `CellForm` subclass, or a function of a cell that returns a `CellForm`.
+
+    Returns:
+        The cell's masked twin, which `sparsify` puts in its place: a subclass named `Masked...`.
+
+    Raises:
+        TypeError: `cell_class` is no Keras layer class.
+        ValueError: A cell of that class is registered already.
+
+    Example:
+
+    `hl.CellForm` shows how a cell's form is written.
+
+    >>> import keras, hlstm_tf as hl
+    >>> from hlstm_tf.layers.cells import SimpleRNNForm
+    >>> @keras.saving.register_keras_serializable(package="example")
+    ... class PlainCell(keras.layers.SimpleRNNCell):
+    ...     pass
+    >>> hl.register_cell(PlainCell, SimpleRNNForm).__name__
+    'MaskedPlainCell'
+    """
+    if not isinstance(cell_class, type) or not issubclass(cell_class, keras.Layer):
+        raise TypeError(f"cell_class must be a Keras layer class; got {cell_class!r}.")
+    if has_form(cell_class):
+        raise ValueError(f"{cell_class.__name__} is registered already.")
+    body = {
+        "__module__": cell_class.__module__,
+        "__doc__": f"`{cell_class.__name__}` with a mask for each kernel.",
+        "kernel": EffectiveKernel(),
+        "recurrent_kernel": EffectiveKernel(),
+    }
+    twin = type(f"Masked{cell_class.__name__}", (_MaskedCell, cell_class), body)
+    _register(twin)
+    register_form(cell_class, form)
+    register_form(twin, form)
+    _CELL_TWINS[cell_class] = twin
+    return twin
+
+
+def registered_cells() -> dict[type, type]:
+    """The masked twin of each cell class that `register_cell` was given."""
+    return dict(_CELL_TWINS)
 
 
 class _MaskedCellRNN(keras.layers.RNN):

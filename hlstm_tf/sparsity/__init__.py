@@ -13,12 +13,9 @@ from .edits import edit_masks, reset_entries
 from .many import grow_all, grow_all_to, prune_all, prune_all_to
 from .naming import get_structure
 from .neurons import (
-    cascade,
     connect_neurons,
     dead_inputs,
     dead_outputs,
-    neuron_strength,
-    prune_neurons,
 )
 from .recovery import recover
 from .rules import grow, grow_together, percentile, prune, prune_together
@@ -57,7 +54,6 @@ __all__ = [
     "as_schedule",
     "best_masks",
     "bridged_pairs",
-    "cascade",
     "connect_neurons",
     "dead_inputs",
     "dead_outputs",
@@ -74,12 +70,10 @@ __all__ = [
     "held_optimizers",
     "kept_count",
     "neuron_births",
-    "neuron_strength",
     "percentile",
     "prune",
     "prune_all",
     "prune_all_to",
-    "prune_neurons",
     "prune_to",
     "prune_to_together",
     "prune_together",

@@ -6,6 +6,7 @@ import keras
 
 from hlstm_tf import layers
 from hlstm_tf.layers.fast_layer import TRAINING_ARGUMENTS
+from hlstm_tf.layers.twins import registered_cells
 from hlstm_tf.transforms.rewriting import Entry
 
 _TWINS: tuple[type[keras.Layer], ...] = (
@@ -40,19 +41,14 @@ def masked_entry(layer: keras.Layer, entry: Entry) -> Entry | None:
     LoRA-adapted layer has other variables and no twin either.
     """
     registered = entry.get("registered_name")
-    if registered in _BY_TWIN_NAME:
+    if registered in _BY_TWIN_NAME or type(layer) in registered_cells().values():
         return entry
     if registered in _WITH_OR_WITHOUT:
         return {**entry, "config": {**entry["config"], "masked": True}}
-    twin = _BY_KERAS_NAME.get(entry["class_name"])
-    if twin is None or entry["module"] != "keras.layers" or _is_altered(layer):
-        return None
-    return {
-        **entry,
-        "module": twin.__module__,
-        "class_name": twin.__name__,
-        "registered_name": keras.saving.get_registered_name(twin),
-    }
+    twin = registered_cells().get(type(layer))
+    if twin is None and entry["module"] == "keras.layers" and not _is_altered(layer):
+        twin = _BY_KERAS_NAME.get(entry["class_name"])
+    return None if twin is None else _of_class(entry, twin)
 
 
 def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
@@ -62,8 +58,20 @@ def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
         return _of_keras(entry, "Conv2D")
     if registered in _WITH_OR_WITHOUT:
         return {**entry, "config": {**entry["config"], "masked": False}}
+    for cell, masked in registered_cells().items():
+        if type(layer) is masked:
+            return _of_class(entry, cell)
     twin = _BY_TWIN_NAME.get(registered)
     return entry if twin is None else _of_keras(entry, twin.__name__.removeprefix("Masked"))
+
+
+def _of_class(entry: Entry, cls: type[keras.Layer]) -> Entry:
+    return {
+        **entry,
+        "module": cls.__module__,
+        "class_name": cls.__name__,
+        "registered_name": keras.saving.get_registered_name(cls),
+    }
 
 
 def _of_keras(entry: Entry, name: str) -> Entry:

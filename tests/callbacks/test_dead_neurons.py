@@ -59,6 +59,43 @@ def test_the_sweep_leaves_no_neuron_with_one_end_and_keeps_the_function(
     np.testing.assert_allclose(layer(X).numpy(), before, atol=2e-5)
 
 
+def one_by_one(masks: list[np.ndarray]) -> list[np.ndarray]:
+    """The masks of a gate, from input to output, less one half-dead neuron after another."""
+    masks = [mask.copy() for mask in masks]
+    while True:
+        for layer, after in enumerate(masks[2:]):
+            into = masks[:2] if layer == 0 else [masks[layer + 1]]
+            fed = np.logical_or.reduce([mask.any(axis=0) for mask in into])
+            half = np.flatnonzero(fed ^ after.any(axis=1))
+            if half.size:
+                for mask in into:
+                    mask[:, half[0]] = False
+                after[half[0]] = False
+                break
+        else:
+            return masks
+
+
+@given(
+    hidden=st.sampled_from([(4,), (4, 3), (3, 4, 3)]),
+    density=st.floats(0.1, 0.6),
+    seed=st.integers(0, 1000),
+)
+def test_the_sweep_equals_removing_one_dead_neuron_at_a_time(
+    hidden: tuple[int, ...], density: float, seed: int
+) -> None:
+    _, kernels = pruned_layer(hidden, density, seed)
+    masks = {kernel: kernel.mask.numpy() for kernel in kernels}
+    swept = without_dead_neurons(masks)
+    for gate in range(4):
+        expected = one_by_one([kernel.to_matrices(masks[kernel])[gate] for kernel in kernels])
+        found = [kernel.to_matrices(swept[kernel])[gate] for kernel in kernels]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    again = without_dead_neurons(swept)
+    assert all((again[kernel] == swept[kernel]).all() for kernel in kernels)
+
+
 def test_a_neuron_without_inputs_moves_its_constant_to_the_next_bias() -> None:
     layer, kernels = pruned_layer((2,), 1.0, 0)
     first, recurrent, output = kernels

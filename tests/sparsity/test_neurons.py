@@ -1,6 +1,3 @@
-import itertools
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,11 +9,9 @@ from hlstm_tf.sparsity import (
     Column,
     Neuron,
     Row,
-    cascade,
     connect_neurons,
     dead_inputs,
     dead_outputs,
-    prune_neurons,
 )
 from tests.sparsity.strategies import MANY, patterns, problems, runs_hold, table, tilings
 
@@ -105,133 +100,6 @@ def test_connecting_needs_a_score_or_a_generator():
         connect_neurons(table("x. .."))
     with pytest.raises(ValueError, match=r"`rng` must be a numpy.random.Generator or a seed"):
         connect_neurons(table("x. .."), rng=-1)
-
-
-CHAIN = [
-    table("x.. .x."),  # 2 inputs -> 3 hidden; nobody feeds hidden 2
-    table("xx .. .x"),  # 3 hidden -> 2 hidden; hidden 1 feeds nobody
-    table(
-        "x .",
-    ),  # 2 hidden -> 1 output; hidden 1 of this axis feeds nobody
-]
-
-
-def test_a_chain_loses_the_connections_of_dead_neurons_until_it_is_stable():
-    first, second, third = cascade(CHAIN)
-    # Hidden 1 has no outputs: its input connection goes. Hidden 2 has no inputs: its output
-    # connection goes. The second axis's neuron 1 has no outputs: what fed it goes.
-    np.testing.assert_array_equal(first, table("x.. ..."))
-    np.testing.assert_array_equal(second, table("x. .. .."))
-    np.testing.assert_array_equal(third, table("x ."))
-
-
-def test_death_travels_the_whole_chain_in_both_directions():
-    broken = [table("xx xx"), table("xx xx"), table(".. .."), table("xx xx"), table("xx xx")]
-    assert not any(mask.any() for mask in cascade(broken))
-
-
-def test_the_ends_of_a_network_are_not_judged_by_the_side_they_lack():
-    masks = [table("x. .."), table("x. ..")]
-    for before, after in zip(masks, cascade(masks), strict=True):
-        np.testing.assert_array_equal(before, after)
-
-
-def test_a_neuron_lives_while_any_matrix_of_the_axis_feeds_it():
-    # Two matrices into axis h, two out of it.
-    masks = [table("x.."), table(".x."), table("x . ."), table(". x x")]
-    axes = [("a", "h"), ("b", "h"), ("h", "y"), ("h", "z")]
-    after = cascade(masks, axes)
-    np.testing.assert_array_equal(after[0], table("x.."))
-    np.testing.assert_array_equal(after[1], table(".x."))
-    np.testing.assert_array_equal(after[2], table("x . ."))
-    np.testing.assert_array_equal(after[3], table(". x ."))  # nobody feeds h2
-
-
-def test_an_axis_to_keep_is_never_swept():
-    after = cascade(CHAIN, keep=[1])
-    np.testing.assert_array_equal(after[0], CHAIN[0])
-    # Axis 2 is judged still: its neuron 1 feeds nobody.
-    np.testing.assert_array_equal(after[1], table("x. .. .."))
-
-
-def test_a_recurrent_matrix_may_join_an_axis_to_itself():
-    # State neuron 1 feeds itself alone: it hears and it speaks, so it stays.
-    axes = [("x", "h"), ("h", "h"), ("h", "y")]
-    after = cascade([table("x."), table(".. .x"), table("x .")], axes)
-    np.testing.assert_array_equal(after[1], table(".. .x"))
-
-
-def brute_cascade(masks):
-    """Remove one half-dead neuron's connections at a time, as long as there is one."""
-    masks = [mask.copy() for mask in masks]
-    while True:
-        for (left, right), j in itertools.product(
-            itertools.pairwise(masks), range(max(mask.shape[1] for mask in masks))
-        ):
-            if j < left.shape[1] and left[:, j].any() != right[j].any():
-                left[:, j] = False
-                right[j] = False
-                break
-        else:
-            return masks
-
-
-@MANY
-@given(sizes=st.lists(st.integers(1, 6), min_size=2, max_size=5), seed=st.integers(0, 9999))
-def test_the_cascade_equals_removing_one_neuron_at_a_time(sizes, seed):
-    rng = np.random.default_rng(seed)
-    density = rng.uniform(0.1, 0.7)
-    masks = [rng.random(shape) < density for shape in itertools.pairwise(sizes)]
-    before = [mask.copy() for mask in masks]
-    after = cascade(masks)
-    for mask, expected in zip(after, brute_cascade(masks), strict=True):
-        np.testing.assert_array_equal(mask, expected)
-    for mask, copy in zip(masks, before, strict=True):
-        np.testing.assert_array_equal(mask, copy)
-    again = cascade(after)
-    assert all((a == b).all() for a, b in zip(after, again, strict=True))
-
-    # Which inputs reach the outputs has not changed.
-    def reach(chain):
-        return np.linalg.multi_dot([*(m.astype(int) for m in chain), np.ones((sizes[-1], 1), int)])
-
-    np.testing.assert_array_equal(reach(after) > 0, reach(masks) > 0)
-
-
-@pytest.mark.parametrize(
-    ("masks", "axes", "keep", "message"),
-    [
-        ([table("xx"), table("x")], None, (), "axis 1 has 2 neurons in one mask and 1 in masks[1]"),
-        ([table("xx")], [], (), "`axes` must have one pair a mask, 1, got 0"),
-        ([np.ones((2, 2))], None, (), "`masks[0]` must be boolean"),
-        ([table("xx")], None, ["h"], "`keep` names axes that no mask has: [\"'h'\"]"),
-    ],
-)
-def test_a_malformed_chain_is_one_clear_line(masks, axes, keep, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        cascade(masks, axes, keep)
-
-
-def test_the_weakest_neurons_go_with_all_their_connections() -> None:
-    first = np.array([[1, 1, 0, 1], [1, 0, 1, 1]], bool)
-    state = np.array([[0, 0, 1, 1]], bool)
-    second = np.array([[1, 0], [1, 1], [0, 0], [0, 0]], bool)
-    axes = [("x", "h"), ("s", "h"), ("h", "y")]
-    # Existing scores: neuron 0 has 1 + 1 + 4, neuron 1 has 1 + 2 + 2, 2 has 1 + 3, 3 has 1 + 1 + 3.
-    scores = [np.ones((2, 4)), np.full((1, 4), 3.0), np.array([[4, 9], [2, 2], [9, 9], [9, 9.0]])]
-    kept = prune_neurons([first, state, second], scores, axes, "h", 2)
-    np.testing.assert_array_equal(kept[0], [[1, 1, 0, 0], [1, 0, 0, 0]])
-    np.testing.assert_array_equal(kept[1], [[0, 0, 0, 0]])
-    np.testing.assert_array_equal(kept[2], [[1, 0], [1, 1], [0, 0], [0, 0]])
-
-
-def test_dead_neurons_do_not_count_as_staying() -> None:
-    first = np.array([[0, 1, 1]], bool)
-    second = np.array([[0], [1], [1]], bool)
-    kept = prune_neurons(
-        [first, second], [np.ones((1, 3)), np.ones((3, 1))], [(0, 1), (1, 2)], 1, 1
-    )
-    np.testing.assert_array_equal(kept[0], [[0, 1, 0]])
 
 
 @pytest.mark.parametrize(
