@@ -3,12 +3,9 @@
 A bridge leads from what a hidden layer of a gate reads to what that layer's readers are before
 their activation: to the gate itself, or to the next hidden layer. It is a matrix of zeros, so that
 it changes nothing; the loss's gradient by it, summed over all steps, is the bridging gradient.
-
-What is known here is known to the running thread only, as in `effective`.
 """
 
 import contextlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,17 +13,13 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.layers.gate_widths import GATES
+from hlstm_tf.layers.scoped import Scoped
 
 Bridges = Mapping[tuple[int, int], tf.Tensor]
 """Bridges of one cell by hidden layer, from 0, and gate, in the order of `GATES`."""
 
 
-class _Scope(threading.local):
-    def __init__(self) -> None:
-        self.bridges: dict[int, Bridges] = {}
-
-
-_scope = _Scope()
+_bridges = Scoped({})
 
 
 @contextlib.contextmanager
@@ -38,17 +31,13 @@ def bridging(bridges: Mapping[int, Bridges]) -> Iterator[None]:
     Args:
         bridges: By `id` of the cell, from `zero_bridge`. Enter it in the graph that they belong to.
     """
-    before = _scope.bridges
-    _scope.bridges = dict(bridges)
-    try:
+    with _bridges.holding(dict(bridges)):
         yield
-    finally:
-        _scope.bridges = before
 
 
 def bridges_of(cell: keras.Layer) -> Bridges | None:
     """The bridges in force in the running thread of a cell; `None` where there are none."""
-    return _scope.bridges.get(id(cell))
+    return _bridges.value.get(id(cell))
 
 
 def zero_bridge(inputs: int, outputs: int) -> tf.Tensor:

@@ -1,11 +1,6 @@
-"""The weights a forward pass really uses: masked once a call, in the compute dtype.
-
-What is known here is known to the running thread only, since `tf.distribute` traces one replica a
-thread.
-"""
+"""The weights that a forward pass uses: masked once a call, in the compute dtype."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,18 +8,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from hlstm_tf.layers.scoped import Scoped
+
 Watch = Callable[[Any], Any]
 
 
-class _Scope(threading.local):
-    """Effective kernels by layer and kernel name, and whether gradients are dense."""
-
-    def __init__(self) -> None:
-        self.kernels: dict[int, dict[str, Any]] = {}
-        self.dense = False
-
-
-_scope = _Scope()
+_kernels = Scoped({})  # effective kernels by `id` of the layer and kernel name
+_dense = Scoped(False)  # whether gradients are dense
 
 
 @contextlib.contextmanager
@@ -50,32 +40,25 @@ def dense_gradients() -> Iterator[None]:
     >>> tape.gradient(loss, layer.kernel).numpy().tolist()
     [[1.0], [3.0]]
     """
-    before = _scope.dense
-    _scope.dense = True
-    try:
+    with _dense.holding(True):
         yield
-    finally:
-        _scope.dense = before
 
 
 def gradients_are_dense() -> bool:
     """Whether `dense_gradients` is entered in the running thread."""
-    return _scope.dense
+    return _dense.value
 
 
 @contextlib.contextmanager
 def kernels_in_force(layer: keras.Layer, kernels: dict[str, Any]) -> Iterator[None]:
     """While entered, `EffectiveKernel` attributes of `layer` give the tensors in `kernels`."""
-    _scope.kernels[id(layer)] = kernels
-    try:
+    with _kernels.holding({**_kernels.value, id(layer): kernels}):
         yield
-    finally:
-        _scope.kernels.pop(id(layer), None)
 
 
 def in_force(layer: keras.Layer) -> dict[str, Any] | None:
     """The effective kernels of `layer` where a call of it is running in this thread, or `None`."""
-    return _scope.kernels.get(id(layer))
+    return _kernels.value.get(id(layer))
 
 
 def apply_mask(mask: keras.Variable, value: Any) -> Any:
@@ -91,7 +74,7 @@ def effective_weight(mask: keras.Variable, value: Any, watch: Watch | None = Non
         value: The kernel.
         watch: In a backward pass, called with the gradient of every place, dormant ones included.
     """
-    if _scope.dense:
+    if _dense.value:
         # w - w is exactly zero at dormant places, w - 0 exactly w at the others.
         return value - ops.stop_gradient(apply_mask(ops.logical_not(mask), value))
     if watch is None:

@@ -1,10 +1,6 @@
-"""How large the inputs of kernels are: layers tell it while a forward pass runs.
-
-What is known here is known to the running thread only, as in `effective`.
-"""
+"""The sizes of kernels' inputs, which layers report while a forward pass runs."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,17 +8,13 @@ import tensorflow as tf
 
 from hlstm_tf.layers.gate_widths import GATES
 from hlstm_tf.layers.kernels import MaskedKernel
+from hlstm_tf.layers.scoped import Scoped
 
 Note = Callable[[MaskedKernel, tf.Tensor, tf.Tensor], None]
 """Takes a kernel, the sum of its inputs' squares `(gates or 1, inputs)`, and over how many."""
 
 
-class _Scope(threading.local):
-    def __init__(self) -> None:
-        self.note: Note | None = None
-
-
-_scope = _Scope()
+_note = Scoped(None)
 
 
 @contextlib.contextmanager
@@ -33,23 +25,19 @@ def noting_inputs(note: Note | None) -> Iterator[None]:
         note: Called in the graph of the forward pass, once for each call of a layer and each of its
             masked kernels; `None` for nobody.
     """
-    before = _scope.note
-    _scope.note = note
-    try:
+    with _note.holding(note):
         yield
-    finally:
-        _scope.note = before
 
 
 def is_noting() -> bool:
-    """Whether anybody wants to know."""
-    return _scope.note is not None
+    """Whether `noting_inputs` is entered in the running thread."""
+    return _note.value is not None
 
 
 def note_input(
     layer: Any, name: str, values: Any | Sequence[Any], valid: tf.Tensor | None = None
 ) -> None:
-    """Tells what a kernel of a layer multiplies, if anybody wants to know and it has a mask.
+    """Tells what a kernel of a layer multiplies, where `noting_inputs` is entered and it has a mask.
 
     Args:
         layer: The layer that owns the kernel; of a recurrent layer, its cell.
@@ -57,7 +45,7 @@ def note_input(
         values: `(..., inputs)`; a list of four where each gate has inputs of its own.
         valid: Weights of the places `(...)`; all count by default.
     """
-    if _scope.note is None:
+    if _note.value is None:
         return
     kernels = {kernel.name: kernel for kernel in layer.own_masked_kernels()}
     by_gate = isinstance(values, (list, tuple))
@@ -74,20 +62,20 @@ def note_input(
 def note_ids(layer: Any, name: str, ids: Any) -> None:
     """Tells how often an embedding reads each row of its table: a one-hot input, squared."""
     kernels = {kernel.name: kernel for kernel in layer.own_masked_kernels()}
-    if _scope.note is None or name not in kernels:
+    if _note.value is None or name not in kernels:
         return
     flat = tf.reshape(tf.cast(ids, tf.int32), [-1])
     rows = kernels[name].matrices_shape[1]
     counts = tf.math.bincount(flat, minlength=rows, maxlength=rows, dtype=tf.float32)
-    _scope.note(kernels[name], counts[None], tf.cast(tf.size(flat), tf.float32))
+    _note.value(kernels[name], counts[None], tf.cast(tf.size(flat), tf.float32))
 
 
 def _tell(kernel: MaskedKernel, sums: list[tf.Tensor], count: tf.Tensor) -> None:
-    assert _scope.note is not None
+    assert _note.value is not None
     stacked = tf.stack(sums)
     # A convolution reads each channel at every place of its window, about equally often.
     windows = kernel.matrices_shape[1] // stacked.shape[1]
-    _scope.note(kernel, tf.tile(stacked, [1, windows]), count)
+    _note.value(kernel, tf.tile(stacked, [1, windows]), count)
 
 
 def _sum_of_squares(values: Any, valid: tf.Tensor | None) -> tf.Tensor:

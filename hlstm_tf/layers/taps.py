@@ -1,25 +1,18 @@
-"""What a feed-forward layer takes in and puts out, before its activation, while a pass runs.
-
-What is known here is known to the running thread only, as in `effective`.
-"""
+"""The inputs and outputs of feed-forward layers, which they report while a forward pass runs."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
+from hlstm_tf.layers.scoped import Scoped
+
 Tap = Callable[[keras.Layer, Any, Any, Any], None]
 """Takes a layer, its inputs, its output before the activation, and its output."""
 
 
-class _Scope(threading.local):
-    def __init__(self) -> None:
-        self.tap: Tap | None = None
-
-
-_scope = _Scope()
+_tap = Scoped(None)
 
 
 @contextlib.contextmanager
@@ -30,12 +23,8 @@ def tapping(tap: Tap) -> Iterator[None]:
         tap: Called in the graph of the forward pass, once for each call of a layer, with the very
             tensors of that pass: a gradient by them can be taken.
     """
-    before = _scope.tap
-    _scope.tap = tap
-    try:
+    with _tap.holding(tap):
         yield
-    finally:
-        _scope.tap = before
 
 
 @contextlib.contextmanager
@@ -44,7 +33,7 @@ def tapped(layer: Any, inputs: Any) -> Iterator[None]:
 
     Keras's layers apply their activation last, so that is where the tap sits.
     """
-    tap, activation = _scope.tap, getattr(layer, "activation", None)
+    tap, activation = _tap.value, getattr(layer, "activation", None)
     if tap is None or activation is None:
         yield
         return
