@@ -37,7 +37,7 @@ def is_noting() -> bool:
 def note_input(
     layer: Any, name: str, values: Any | Sequence[Any], valid: tf.Tensor | None = None
 ) -> None:
-    """Tells what a kernel of a layer multiplies, where `noting_inputs` is entered and it has a mask.
+    """Reports what a masked kernel of a layer multiplies, while `noting_inputs` is entered.
 
     Args:
         layer: The layer that owns the kernel; of a recurrent layer, its cell.
