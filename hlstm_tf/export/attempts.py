@@ -175,7 +175,7 @@ def source_of(
         exact = reference_outputs(full_precision(model), layout, inputs)
     samples = [piece for batch in representative for piece in pieces_of(batch, batch_size)]
     if form == "step":
-        traced = step_form(plain, layout)
+        traced = step_form(plain, layout, batch_size)
         calls = recorded_calls(traced, samples) if samples else []
         trial = list({signature: (signature, inputs) for signature, inputs in calls}.values())
     else:

@@ -104,10 +104,11 @@ def recorded_calls(traced: Traced, samples: Pieces) -> Calls:
 
     Args:
         traced: The step form.
-        samples: The model's inputs, one sample each.
+        samples: The model's inputs, one batch of the file's size each.
     """
     engine = _Recorder(Graphs(traced))
-    host = HostLoop(engine.names, engine)
+    batch_size = len(next(iter(samples[0].values())))
+    host = HostLoop(engine.names, engine, batch_size)
     for sample in samples:
         host.run(sample)
     return engine.calls
@@ -126,10 +127,15 @@ class _Recorder:
         return self._engine.call(signature, inputs)
 
     def loop(
-        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+        self,
+        signature: str,
+        frames: Arrays,
+        states: Arrays,
+        valid: np.ndarray | None,
+        fixed: Arrays,
     ) -> tuple[Arrays, Arrays]:
         """Runs a step over all frames."""
-        return loop_by_calls(self.call, signature, frames, states, valid)
+        return loop_by_calls(self.call, signature, frames, states, valid, fixed)
 
 
 def convert_int8(

@@ -38,7 +38,7 @@ def trace_serving(
     """Traces a model's forward pass with its loops hoisted, as a signature for any batch size.
 
     A layer of another class than those that are known keeps its own loop; so do all layers of a
-    model that uses one twice or starts one from another's state.
+    model that uses one twice.
 
     Args:
         model: A Sequential or functional model without masks.
@@ -53,7 +53,7 @@ def trace_serving(
     ]
 
     def serve(inputs: Any) -> dict[str, Any]:
-        with replaced_loops(recurrences, _hoisted_loop):
+        with replaced_loops(recurrences, hoisted_loop):
             return named_outputs(model(inputs, training=False))
 
     signature = layout.with_batch(None)
@@ -64,12 +64,17 @@ def trace_serving(
         return trace([Endpoint(name, _compiled(plain.function, jit_compile), signature)])
 
 
-def _hoisted_loop(recurrence: Recurrence, frames: Any, mask: Any) -> tuple[Any, Any, Any]:
+def hoisted_loop(
+    recurrence: Recurrence, frames: Any, mask: Any, given: Any
+) -> tuple[Any, Any, Any]:
+    """A recurrent layer's loop with its input's share computed before it; see `Loop`."""
     layer, cell = recurrence.layer, recurrence.cell
+    zeros = recurrence.zeros(tf.shape(frames)[0])
+    first = zeros if given is None else recurrence.named(given)
     return scan(
         cell.prepare(),
         cell.project(frames),
-        list(recurrence.zeros(tf.shape(frames)[0]).values()),
+        list(first.values()),
         mask,
         go_backwards=layer.go_backwards,
         return_sequences=layer.return_sequences,

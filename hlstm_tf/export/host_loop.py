@@ -18,7 +18,12 @@ class Engine(Protocol):
         """Runs a signature once."""
 
     def loop(
-        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+        self,
+        signature: str,
+        frames: Arrays,
+        states: Arrays,
+        valid: np.ndarray | None,
+        fixed: Arrays,
     ) -> tuple[Arrays, Arrays]:
         """Runs a step over all frames; see `loop_by_calls`."""
 
@@ -29,40 +34,48 @@ def loop_by_calls(
     frames: Arrays,
     states: Arrays,
     valid: np.ndarray | None,
+    fixed: Arrays,
 ) -> tuple[Arrays, Arrays]:
     """Runs a step over all frames, one call each.
 
     Args:
         call: Runs a signature.
         signature: The step's.
-        frames: `(1, time, ...)` of each input that gets a frame at a time.
-        states: The states before, `(1, ...)` each.
-        valid: `(time,)`; where it is `False` the states stay as they are and the output is repeated
-            (zero before the first). `None` where all frames count.
+        frames: `(batch, time, ...)` of each input that gets a frame at a time.
+        states: The states before, `(batch, ...)` each.
+        valid: `(batch, time)`; where it is `False` the states stay as they are and the output is
+            repeated (zero before the first). `None` where all frames count.
+        fixed: What every step gets besides.
 
     Returns:
-        The outputs of all frames `(1, time, ...)`, and the states after the last.
+        The outputs of all frames `(batch, time, ...)`, and the states after the last.
     """
     outputs: Arrays = {}
     steps = next(iter(frames.values())).shape[1]
     for t in range(steps):
-        counts = valid is None or valid[t]
-        if counts or t == 0:
-            results = call(signature, {**{n: v[:, t] for n, v in frames.items()}, **states})
+        counts = None if valid is None or valid[:, t].all() else valid[:, t]
+        if t and counts is not None and not counts.any():
+            for values in outputs.values():
+                values[:, t] = values[:, t - 1]
+            continue
+        results = call(signature, {**{n: v[:, t] for n, v in frames.items()}, **states, **fixed})
         if t == 0:
             outputs = {
-                name: np.zeros((1, steps, *value.shape[1:]), value.dtype)
+                name: np.zeros((len(value), steps, *value.shape[1:]), value.dtype)
                 for name, value in results.items()
                 if name not in states
             }
-        if counts:
-            states = {name: results[name] for name in states}
         for name, values in outputs.items():
-            if counts:
-                values[:, t] = results[name]
-            elif t:
-                values[:, t] = values[:, t - 1]
+            values[:, t] = _where(counts, results[name], values[:, t - 1] if t else values[:, t])
+        states = {name: _where(counts, results[name], kept) for name, kept in states.items()}
     return outputs, states
+
+
+def _where(counts: np.ndarray | None, new: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The new values of the samples that count, and the kept ones of the others."""
+    if counts is None:
+        return new
+    return np.where(counts.reshape(-1, *(1,) * (new.ndim - 1)), new, kept)
 
 
 def check_names(names: Names) -> None:
@@ -97,85 +110,113 @@ class _NamesOnly:
         return dict.fromkeys(self._names[signature]["outputs"], _NOTHING)
 
     def loop(
-        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+        self,
+        signature: str,
+        frames: Arrays,
+        states: Arrays,
+        valid: np.ndarray | None,
+        fixed: Arrays,
     ) -> tuple[Arrays, Arrays]:
         """Gives the step's outputs, and the states."""
-        outputs = self.call(signature, {**frames, **states})
+        outputs = self.call(signature, {**frames, **states, **fixed})
         return outputs, {name: outputs[name] for name in states}
 
 
 class HostLoop:
-    """Runs the signatures of a step form on one sample.
+    """Runs the signatures of a step form on one batch of the file's size.
 
     Args:
         names: Of the signatures' inputs and outputs.
         engine: Runs them.
+        batch_size: Samples a call.
+
+    Attributes:
+        streams: Whether there is one step through all recurrent layers of the model's end.
+        outputs: The names of the model's outputs.
+        batch_size: Samples a call.
 
     Raises:
         ValueError: The signatures are not those of a step form.
     """
 
-    def __init__(self, names: Names, engine: Engine) -> None:
+    def __init__(self, names: Names, engine: Engine, batch_size: int = 1) -> None:
         self.streams = "step" in names
-        missing = {"initial_state", "project" if self.streams else "head"} - set(names)
+        self._last = "project" if self.streams else "head"
+        missing = {"initial_state", self._last} - set(names)
         if missing:
             raise ValueError(
                 "a step form has the signatures initial_state, project and step, or initial_state, "
                 f"project_1, step_LAYER..., head; got {list(names)}"
             )
-        self._names, self._engine = names, engine
-        self._initial = engine.call("initial_state", {"batch_size": np.array(1, np.int32)})
-        firsts = [name for name in names if re.fullmatch(r"project(_\d+)?", name)]
-        firsts.sort(key=lambda name: int(name.removeprefix("project").strip("_") or 1))
+        self._names, self._engine, self.batch_size = names, engine, batch_size
+        firsts = [name for name in names if re.fullmatch(r"project_\d+", name)]
+        firsts.sort(key=lambda name: int(name.removeprefix("project_")))
         self._stages = {name: _recurrences(names[name]["outputs"]) for name in firsts}
-        if not self.streams:
-            self._stages["head"] = []
-        last = names["step" if self.streams else "head"]["outputs"]
-        self.outputs = [name for name in last if name not in self._initial]
+        self._states = set(names["initial_state"]["outputs"])
+        results = names["step" if self.streams else "head"]["outputs"]
+        self.outputs = [name for name in results if name not in self._states]
 
     @property
     def inputs(self) -> dict[str, str]:
         """The model's inputs, and for each a signature that takes it."""
-        made = {
-            f"{kind}_{name}"
-            for steps in self._stages.values()
-            for name in steps
-            for kind in ("outputs", "mask")
-        }
+        made = {*self._states, "batch_size", *self._frames()}
+        for signature, steps in self._stages.items():
+            made.update(self._names[signature]["outputs"])
+            for name in steps:
+                made |= {f"outputs_{name}", *self._names[f"step_{name}"]["outputs"]}
         return {
             name: signature
-            for signature in reversed(self._stages)
+            for signature in reversed([*self._stages, self._last, *self._taking_context()])
             for name in self._names[signature]["inputs"]
-            if name not in made and name not in self._initial
+            if name not in made
         }
 
+    @property
+    def context(self) -> set[str]:
+        """The model's inputs that are given whole before the first frame: what the first states are
+        made of, and what every step looks at."""
+        whole = [*self._stages, *self._taking_context()]
+        taken = {name for signature in whole for name in self._names[signature]["inputs"]}
+        return taken & set(self.inputs)
+
     def run(self, inputs: Arrays) -> Arrays:
-        """The model's outputs for one sample, `(1, ...)` each."""
+        """The model's outputs for one batch, `(batch, ...)` each."""
+        known = self.encoded(inputs)
         if self.streams:
-            return self.advance(inputs, self.initial_states())[0]
-        known = {**inputs, **self._initial}
+            return self.step(self.project(known), self.initial_states(known), known)[0]
+        return self._call("head", known)
+
+    def encoded(self, inputs: Arrays) -> Arrays:
+        """The inputs, and what the stages before the last come to."""
+        known = dict(inputs)
+        if not self.streams:
+            known |= self.initial_states(known)
         for signature, steps in self._stages.items():
             known |= self._call(signature, known)
             for name in steps:
                 known |= self._run_recurrence(name, known)
-        return {name: known[name] for name in self.outputs}
+        return known
 
-    def advance(self, inputs: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
-        """The outputs for the next frames of a sample, and the states after them."""
-        return self.step(self.project(inputs), states)
-
-    def step(self, projected: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
-        """The outputs for frames that the first stage has been through, and the states after."""
-        frames = {f"frame_{name}": projected[f"frames_{name}"] for name in self._stages["project"]}
-        return self._engine.loop("step", frames, states, None)
-
-    def initial_states(self) -> Arrays:
+    def initial_states(self, known: Arrays) -> Arrays:
         """The states before the first frame."""
-        return dict(self._initial)
+        size = {"batch_size": np.array(self.batch_size, np.int32)}
+        return self._call("initial_state", {**known, **size})
 
-    def project(self, inputs: Arrays) -> Arrays:
-        """What the first stage makes of inputs."""
-        return self._call(next(iter(self._stages)), inputs)
+    def project(self, known: Arrays) -> Arrays:
+        """The frames of the step, by the names it takes them under, `(batch, time, ...)` each."""
+        return {_single(name): value for name, value in self._call("project", known).items()}
+
+    def step(self, frames: Arrays, states: Arrays, known: Arrays) -> tuple[Arrays, Arrays]:
+        """The outputs for frames of the step, and the states after."""
+        names = self._names["step"]["inputs"]
+        fixed = {n: known[n] for n in names if n not in states and n not in frames}
+        return self._engine.loop("step", frames, states, None, fixed)
+
+    def _taking_context(self) -> list[str]:
+        return ["initial_state", "step"] if self.streams else ["initial_state"]
+
+    def _frames(self) -> set[str]:
+        return set(map(_single, self._names["project"]["outputs"])) if self.streams else set()
 
     def _call(self, signature: str, known: Arrays) -> Arrays:
         names = self._names[signature]["inputs"]
@@ -183,16 +224,17 @@ class HostLoop:
 
     def _run_recurrence(self, name: str, known: Arrays) -> Arrays:
         signature, frame = f"step_{name}", f"frame_{name}"
-        mask = known.get(f"mask_{name}")
         states = {n: known[n] for n in self._names[signature]["inputs"] if n != frame}
-        outputs, states = self._engine.loop(
-            signature,
-            {frame: known[f"frames_{name}"]},
-            states,
-            None if mask is None else mask[0],
-        )
+        frames = {frame: known[f"frames_{name}"]}
+        mask = known.get(f"mask_{name}")
+        outputs, states = self._engine.loop(signature, frames, states, mask, {})
         return {f"outputs_{name}": outputs[f"output_{name}"], **states}
 
 
 def _recurrences(outputs: list[str]) -> list[str]:
     return [name.removeprefix("frames_") for name in outputs if name.startswith("frames_")]
+
+
+def _single(name: str) -> str:
+    """The name under which a step takes what a stage gives for all frames."""
+    return name.replace("frames_", "frame_", 1) if name.startswith("frames_") else name

@@ -9,7 +9,7 @@ import numpy as np
 
 from hlstm_tf.export.array_spec import ArraySpec
 from hlstm_tf.export.checksum import intact
-from hlstm_tf.export.host_loop import Arrays
+from hlstm_tf.export.host_loop import Arrays, loop_by_calls
 
 
 class LiteRT:
@@ -43,6 +43,13 @@ class LiteRT:
         """The shape and type of an input."""
         return self._signatures[signature].specs[name]
 
+    def batch_size(self) -> int:
+        """Samples a call: every signature but `initial_state` has them on its first axis."""
+        for name, signature in self._signatures.items():
+            if name != "initial_state" and signature.specs:
+                return next(iter(signature.specs.values())).shape[0] or 1
+        return 1
+
     def call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Runs a signature once."""
         with self._lock:
@@ -52,18 +59,26 @@ class LiteRT:
                 raise self._error(signature, inputs, error) from error
 
     def loop(
-        self, signature: str, frames: Arrays, states: Arrays, valid: np.ndarray | None
+        self,
+        signature: str,
+        frames: Arrays,
+        states: Arrays,
+        valid: np.ndarray | None,
+        fixed: Arrays,
     ) -> tuple[Arrays, Arrays]:
         """Runs a step over all frames; see `host_loop.loop_by_calls`."""
+        masked_batch = valid is not None and len(valid) > 1
+        if masked_batch or any(None in self.spec(signature, name).shape for name in fixed):
+            return loop_by_calls(self.call, signature, frames, states, valid, fixed)
         with self._lock:
-            key = (signature, *frames, "", *states)
+            key = (signature, *frames, "", *states, "", *fixed)
             try:
                 if key not in self._steps:
                     step = self._signatures[signature]
-                    self._steps[key] = _Step(step, list(frames), list(states))
-                return self._steps[key].run(frames, states, valid)
+                    self._steps[key] = _Step(step, list(frames), list(states), list(fixed))
+                return self._steps[key].run(frames, states, valid, fixed)
             except (ValueError, RuntimeError) as error:
-                raise self._error(signature, {**frames, **states}, error) from error
+                raise self._error(signature, {**frames, **states, **fixed}, error) from error
 
     def _error(
         self, signature: str, inputs: Mapping[str, np.ndarray], error: Exception
@@ -121,13 +136,17 @@ class _Step:
         signature: It is called here only, so that its memory stays where it is.
         frames: Names of the inputs that get a frame at a time.
         states: Names of those that get what the step before gave under the same name.
+        fixed: Names of those that are the same for all frames.
 
     Raises:
         ValueError: The signature has other inputs, or does not give the states.
     """
 
-    def __init__(self, signature: _Signature, frames: list[str], states: list[str]) -> None:
-        if {*frames, *states} != set(signature.inputs) or not set(states) <= set(signature.outputs):
+    def __init__(
+        self, signature: _Signature, frames: list[str], states: list[str], fixed: list[str]
+    ) -> None:
+        taken = {*frames, *states, *fixed}
+        if taken != set(signature.inputs) or not set(states) <= set(signature.outputs):
             raise ValueError(
                 f"it takes {list(signature.inputs)} and gives {list(signature.outputs)}"
             )
@@ -135,6 +154,7 @@ class _Step:
         self._engine, self._graph = signature.engine, signature.graph
         self._frames = {name: _bytes(signature.view(signature.inputs[name])) for name in frames}
         self._states = {name: signature.view(signature.inputs[name]) for name in states}
+        self._fixed = {name: signature.view(signature.inputs[name]) for name in fixed}
         self._outputs = {
             name: signature.view(index)
             for name, index in signature.outputs.items()
@@ -147,22 +167,26 @@ class _Step:
         ]
 
     def run(
-        self, frames: Arrays, states: Arrays, valid: np.ndarray | None
+        self, frames: Arrays, states: Arrays, valid: np.ndarray | None, fixed: Arrays
     ) -> tuple[Arrays, Arrays]:
-        """Does what `host_loop.loop_by_calls` does."""
+        """Does what `host_loop.loop_by_calls` does, for a mask of one sample."""
         steps = next(iter(frames.values())).shape[1]
         kept = {
-            name: np.zeros((1, steps, *output.shape[1:]), output.dtype)
+            name: np.zeros((steps, *output.shape), output.dtype)
             for name, output in self._outputs.items()
         }
-        for name, state in self._states.items():
-            state[...] = states[name]
-        reads = [(view, _pieces(frames[name], len(view))) for name, view in self._frames.items()]
+        for name, view in (*self._states.items(), *self._fixed.items()):
+            view[...] = {**states, **fixed}[name]
+        reads = [
+            (view, _pieces(frames[name].swapaxes(0, 1), len(view)))
+            for name, view in self._frames.items()
+        ]
         writes = [(view, _pieces(kept[name], len(view))) for name, view in self._writes.items()]
         if any(len(pieces) != steps for _, pieces in (*reads, *writes)):
             raise ValueError("a frame has another size than the step takes or gives")
-        self._run(steps, reads, writes, valid)
-        return kept, {name: state.copy() for name, state in self._states.items()}
+        self._run(steps, reads, writes, None if valid is None else valid[0])
+        made = {name: value.swapaxes(0, 1) for name, value in kept.items()}
+        return made, {name: state.copy() for name, state in self._states.items()}
 
     def _run(self, steps: int, reads: Any, writes: Any, valid: np.ndarray | None) -> None:
         invoke, graph, carried = self._engine.Invoke, self._graph, self._carried

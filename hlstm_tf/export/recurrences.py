@@ -49,11 +49,10 @@ class Recurrence:
     states: dict[str, tf.TensorSpec]
     wrapper: str | None = None
 
-    @property
-    def single_states(self) -> dict[str, tf.TensorSpec]:
-        """Spec of each state of one sample by name, `(1, ...)`."""
+    def states_of(self, batch_size: int) -> dict[str, tf.TensorSpec]:
+        """Spec of each state of so many samples by name, `(batch_size, ...)`."""
         return {
-            name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype, name)
+            name: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, name)
             for name, spec in self.states.items()
         }
 
@@ -71,9 +70,10 @@ class Recurrence:
         return self.named(_zeros(self.layer, batch_size))
 
 
-Loop = Callable[[Recurrence, Any, Any], tuple[Any, Any, Any]]
-"""What takes the place of a recurrent layer's loop: the recurrence, its sequence and its mask (or
-`None`), to the last output, all outputs and the last states."""
+Loop = Callable[[Recurrence, Any, Any, Any], tuple[Any, Any, Any]]
+"""What takes the place of a recurrent layer's loop: the recurrence, its sequence, its mask (or
+`None`) and its first states as the model gives them (`None` where they are zero), to the last
+output, all outputs and the last states."""
 
 
 def recurrences_of(model: keras.Model, taken: set[str] | None = None) -> list[Recurrence]:
@@ -102,7 +102,7 @@ def replaced_loops(recurrences: list[Recurrence], loop: Loop) -> Iterator[None]:
     two directions are merged.
 
     Raises:
-        NotSteppableError: When called, a layer is used twice, or starts from another layer's state.
+        NotSteppableError: When called, a layer is used twice.
     """
     used: set[str] = set()
     refused: list[NotSteppableError] = []
@@ -153,15 +153,18 @@ def _run(
     training: bool = False,
 ) -> tuple[Any, Any, Any]:
     name = recurrence.layer.name
-    if not own.are(initial_state):
-        refused.append(NotSteppableError(f"its layer {name!r} gets its state from another layer"))
     if recurrence.name in used:
         refused.append(NotSteppableError(f"its layer {name!r} is used more than once"))
     if refused:
         raise refused[0]
     used.add(recurrence.name)
     mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-    return loop(recurrence, sequences, mask)
+    given = None if own.are(initial_state) else initial_state
+    try:
+        return loop(recurrence, sequences, mask, given)
+    except NotSteppableError as error:
+        refused.append(error)
+        raise
 
 
 @contextlib.contextmanager

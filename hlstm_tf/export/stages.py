@@ -5,7 +5,6 @@ that are plain graphs, the model needs none: what can be computed for all frames
 step is left that the host calls frame by frame.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,76 +21,70 @@ from hlstm_tf.export.recurrences import (
     recurrences_of,
     replaced_loops,
 )
-from hlstm_tf.export.step import check_forward
 
 Tensors = dict[str, Any]
 Specs = dict[str, tf.TensorSpec]
 
-
-def forward_endpoints(model: keras.Model, layout: InputLayout) -> list[Endpoint]:
-    """The signatures of a model that runs forward in time: `project`, `step`, `initial_state`.
-
-    Args:
-        model: A Sequential or functional model without masks.
-        layout: Its inputs.
-
-    Raises:
-        NotSteppableError: It has no recurrent layer, or one that runs backwards.
-    """
-    cut = _Cut(model, layout)
-    check_forward(cut.recurrences)
-    first = next(cut.stages())
-    frames = {f"frame_{name}": _frame(spec, f"frame_{name}") for name, spec in first.frames.items()}
-
-    def step(inputs: Mapping[str, Any]) -> Tensors:
-        return _step_through(cut, {**_absent(layout.with_batch(1)), **inputs})
-
-    return [
-        dataclasses.replace(first.endpoint, name="project"),
-        Endpoint("step", step, {**frames, **cut.states}),
-        _initial_state(cut),
-    ]
+BATCH_SIZE = tf.TensorSpec((), tf.int32, "batch_size")
 
 
-def staged_endpoints(model: keras.Model, layout: InputLayout) -> list[Endpoint]:
+def staged_endpoints(model: keras.Model, layout: InputLayout, batch_size: int) -> list[Endpoint]:
     """The signatures of any recurrent model: `project_1`, a `step_LAYER` for each recurrent layer
     and direction, `project_2`..., `head`, `initial_state`.
 
     Args:
         model: A Sequential or functional model without masks.
         layout: Its inputs.
+        batch_size: Samples a call.
 
     Raises:
-        NotSteppableError: It has no recurrent layer, one that is used twice, or one that starts
-            from another's state.
+        NotSteppableError: It has no recurrent layer, or one that is used twice.
     """
-    cut = _Cut(model, layout)
-    endpoints = []
-    for stage in cut.stages():
-        endpoints.append(stage.endpoint)
-        endpoints += [_one_step(each, stage.frames[each.name]) for each in stage.recurrences]
-    return [*endpoints, _initial_state(cut)]
+    cut = Cut(model, layout, batch_size)
+    endpoints = [each for stage in cut.stages() for each in stage.endpoints(batch_size)]
+    return [*endpoints, zero_state(cut.recurrences)]
+
+
+def zero_state(recurrences: list[Recurrence]) -> Endpoint:
+    """The signature `initial_state` of recurrences that start from zeros."""
+
+    def zeros(inputs: Mapping[str, Any]) -> Tensors:
+        size = inputs["batch_size"]
+        return {k: v for each in recurrences for k, v in each.zeros(size).items()}
+
+    # The argument is the file's batch size, and has to be there: LiteRT gives no graph of a file to
+    # XNNPACK if its first one, by name, has no operations.
+    return Endpoint("initial_state", zeros, {"batch_size": BATCH_SIZE})
 
 
 @dataclass(frozen=True)
-class _Stage:
+class Stage:
     """What can be computed between two recurrences.
 
     Attributes:
         recurrences: Those that can run after it; none at the end.
         endpoint: Its signature: what it needs to the frames and masks of those, or at the end to
             the model's outputs.
-        frames: Spec of each one's frames by its name, `(1, time, ...)`.
+        frames: Spec of each one's frames by its name, `(batch, time, ...)`.
         known: Spec of all that a host knows after they have run.
+        for_states: Names of what the first states of those depend on.
+        for_frames: Names of what their frames and masks depend on.
     """
 
     recurrences: list[Recurrence]
     endpoint: Endpoint
     frames: Specs
     known: Specs
+    for_states: dict[str, set[str]]
+    for_frames: dict[str, set[str]]
+
+    def endpoints(self, batch_size: int) -> list[Endpoint]:
+        """Its signature, and a step for each of its recurrences."""
+        steps = [_one_step(each, self.frames[each.name], batch_size) for each in self.recurrences]
+        return [self.endpoint, *steps]
 
 
-class _Cut:
+class Cut:
     """A model whose recurrent layers are run one stage after the other.
 
     Between two stages a host knows the model's inputs and, of each recurrence that has run, the
@@ -99,18 +92,20 @@ class _Cut:
     than through it is computed again, except for a mask that several of them share.
     """
 
-    def __init__(self, model: keras.Model, layout: InputLayout) -> None:
-        self.model, self.layout = model, layout
-        self.recurrences = recurrences_of(model, {*layout.specs, *output_names(model)})
+    def __init__(self, model: keras.Model, layout: InputLayout, batch_size: int) -> None:
+        self.model, self.layout, self.batch_size = model, layout, batch_size
+        self.inputs: Specs = {
+            spec.name: spec for spec in keras.tree.flatten(layout.with_batch(batch_size))
+        }
+        self.recurrences = recurrences_of(
+            model, {"batch_size", *layout.specs, *output_names(model)}
+        )
         if not self.recurrences:
             raise NotSteppableError("it has no recurrent layer")
         self._check_names()
-        self.states: Specs = {
-            name: spec for each in self.recurrences for name, spec in each.single_states.items()
-        }
 
     def _check_names(self) -> None:
-        kinds = ("frame", "frames", "mask", "output", "outputs")
+        kinds = ("frame", "frames", "held", "mask", "output", "outputs")
         own = {f"{kind}_{each.name}" for each in self.recurrences for kind in kinds}
         for what, names in (
             ("input", self.layout.specs),
@@ -122,50 +117,87 @@ class _Cut:
                     "or the recurrent layer"
                 )
 
-    def stages(self) -> Iterator[_Stage]:
-        """All stages, the last one without recurrences."""
-        known = {spec.name: spec for spec in keras.tree.flatten(self.layout.with_batch(1))}
-        resolved: frozenset[str] = frozenset()
+    def stages(self, among: set[str] | None = None) -> Iterator[Stage]:
+        """All stages, the last one without recurrences.
+
+        Args:
+            among: Names of recurrences that need none of the others, to run these alone; the
+                stages then give the zeros that they start from, too, and have no end without
+                recurrences. Default: all.
+        """
+        known, resolved = self.inputs, frozenset[str]()
         for number in itertools.count(1):
-            stage = self._next_stage(number, known, resolved)
+            if among is not None and among <= resolved:
+                return
+            stage = self._next_stage(number, known, resolved, among)
             yield stage
             if not stage.recurrences:
                 return
             known = stage.known
             resolved |= {each.name for each in stage.recurrences}
 
-    def _next_stage(self, number: int, known: Specs, resolved: frozenset[str]) -> _Stage:
+    def _next_stage(
+        self, number: int, known: Specs, resolved: frozenset[str], among: set[str] | None
+    ) -> Stage:
         """Finds what can run next, by tracing the model and following its graph back."""
-        trial = _Trial(known)
+        trial = self.trial(known, resolved)
+        ready = [
+            each
+            for each in self.recurrences
+            if trial.can_run(each) and (among is None or each.name in among)
+        ]
+        if trial.pending and not ready:
+            raise NotSteppableError("its recurrent layers wait for each other")
+        wanted = [name for each in ready for name in trial.names(each)]
+        if among is not None:
+            wanted += [n for each in ready for n in each.states if n not in trial.reached]
+        name = f"project_{number}" if ready else "head"
+        after = {k: v for each in ready for k, v in trial.known_after(each).items()}
+        return Stage(
+            ready,
+            self.endpoint(name, trial, wanted, resolved),
+            {each.name: _spec(trial.reached[f"frames_{each.name}"]) for each in ready},
+            {**known, **after},
+            {each.name: set(trial.needed(trial.states(each))) for each in ready},
+            {each.name: set(trial.needed(trial.frames(each))) for each in ready},
+        )
+
+    def endpoint(
+        self, name: str, trial: "Trial", wanted: list[str], resolved: frozenset[str]
+    ) -> Endpoint:
+        """A signature for some of what a trial came to, or for the model's outputs.
+
+        Args:
+            name: The signature's name.
+            trial: Of what is known.
+            wanted: Names of frames, masks and first states; a state that nothing gives is zero.
+                None for the outputs.
+            resolved: The names of the recurrences that have been run.
+        """
+        ends = [trial.reached[each] for each in wanted if each in trial.reached]
+
+        def compute(inputs: Mapping[str, Any]) -> Tensors:
+            reached, outputs = self.compute({**absent(trial.known), **inputs}, resolved, {})
+            zeros = {k: v for r in self.recurrences for k, v in r.zeros(self.batch_size).items()}
+            return {each: {**zeros, **reached}[each] for each in wanted} or outputs
+
+        return Endpoint(name, compute, trial.needed(ends if wanted else trial.outputs.values()))
+
+    def trial(self, known: Specs, resolved: frozenset[str]) -> "Trial":
+        """Traces the model as far as the recurrences that have been run allow."""
+        trial = Trial(known)
 
         def look(inputs: Mapping[str, Any]) -> list[Any]:
-            trial.reached, trial.outputs = self._compute(inputs, resolved, trial.pending)
+            trial.reached, trial.outputs = self.compute(inputs, resolved, trial.pending)
             return keras.tree.flatten((trial.reached, trial.outputs))
 
         traced = tf.function(look, input_signature=[known], autograph=False)
         trial.placeholders = dict(
             zip(sorted(known), traced.get_concrete_function().graph.inputs, strict=False)
         )
-        ready = [each for each in self.recurrences if trial.can_run(each)]
-        if trial.pending and not ready:
-            raise NotSteppableError("its recurrent layers wait for each other")
-        wanted = [name for each in ready for name in trial.names(each)]
-        ends = [trial.reached[name] for name in wanted] or list(trial.outputs.values())
+        return trial
 
-        def compute(inputs: Mapping[str, Any]) -> Tensors:
-            reached, outputs = self._compute({**_absent(known), **inputs}, resolved, {})
-            return {name: reached[name] for name in wanted} or outputs
-
-        name = f"project_{number}" if ready else "head"
-        after = {k: v for each in ready for k, v in trial.known_after(each).items()}
-        return _Stage(
-            ready,
-            Endpoint(name, compute, trial.needed(ends)),
-            {each.name: _spec(trial.reached[f"frames_{each.name}"]) for each in ready},
-            {**known, **after},
-        )
-
-    def _compute(
+    def compute(
         self,
         inputs: Mapping[str, Any],
         resolved: frozenset[str],
@@ -179,28 +211,29 @@ class _Cut:
             pending: Gets what is made up in place of the others' outputs and states.
 
         Returns:
-            The frames and masks of the others, some of them made up; and the model's outputs.
+            The frames, masks and given first states of the others, some of them made up; and the
+            model's outputs.
         """
         reached: Tensors = {}
         masks: list[tuple[Any, Any]] = []
 
-        def loop(each: Recurrence, sequence: Any, mask: Any) -> tuple[Any, Any, Any]:
+        def loop(each: Recurrence, sequence: Any, mask: Any, given: Any) -> tuple[Any, Any, Any]:
             turn = _reversed if each.layer.go_backwards else _same
             if each.name in resolved:
-                outputs = inputs[f"outputs_{each.name}"]
                 if mask is not None:
-                    valid = inputs[f"mask_{each.name}"]
-                    masks.append((mask, turn(valid)))
-                    if each.layer.zero_output_for_mask:
-                        outputs = tf.where(valid[..., None], outputs, tf.zeros_like(outputs))
-                return outputs[:, -1], outputs, each.pack(inputs)
+                    masks.append((mask, turn(inputs[f"mask_{each.name}"])))
+                return after(each, inputs, mask)
             frames = each.cell.project(sequence)
             reached[f"frames_{each.name}"] = turn(frames)
+            if given is not None:
+                reached.update(each.named(keras.tree.map_structure(tf.identity, given)))
             if mask is not None:
                 known = next((valid for other, valid in reversed(masks) if other is mask), mask)
                 reached[f"mask_{each.name}"] = turn(known)
-            output, states = each.cell.step(frames[:, 0], each.pack(each.zeros(1)))
-            outputs = _unknown(output[:, None], (1, None, *output.shape[1:]))
+            output, states = each.cell.step(frames[:, 0], each.pack(each.zeros(self.batch_size)))
+            time = frames.shape[1]
+            outputs = tf.repeat(output[:, None], time or 1, axis=1)
+            outputs = _unknown(outputs, (output.shape[0], time, *output.shape[1:]))
             states = keras.tree.map_structure(lambda state: _unknown(state, state.shape), states)
             pending[each.name] = [outputs, *keras.tree.flatten(states)]
             return outputs[:, -1], outputs, states
@@ -210,14 +243,23 @@ class _Cut:
         return reached, named_outputs(outputs)
 
 
+def after(each: Recurrence, inputs: Mapping[str, Any], mask: Any) -> tuple[Any, Any, Any]:
+    """What a recurrence that has been run gives: its last output, all outputs, last states."""
+    outputs = inputs[f"outputs_{each.name}"]
+    if mask is not None and each.layer.zero_output_for_mask:
+        valid = inputs[f"mask_{each.name}"]
+        outputs = tf.where(valid[..., None], outputs, tf.zeros_like(outputs))
+    return outputs[:, -1], outputs, each.pack(inputs)
+
+
 @dataclass
-class _Trial:
+class Trial:
     """One tracing of the model, to see what depends on what.
 
     Attributes:
         known: Spec of what was known.
         pending: What was made up for each recurrence that has not run: outputs, then states.
-        reached: The frames and masks of those.
+        reached: The frames, masks and given first states of those.
         outputs: The model's.
         placeholders: The tensors of `known`.
     """
@@ -235,16 +277,22 @@ class _Trial:
         return bool(ends) and not _sources(ends, made_up)
 
     def names(self, each: Recurrence) -> list[str]:
-        """The names of a recurrence's frames and, where it has one, its mask."""
-        names = (f"frames_{each.name}", f"mask_{each.name}")
+        """The names of a recurrence's frames and, where there are any, its mask and the first
+        states that the model gives it."""
+        names = (f"frames_{each.name}", f"mask_{each.name}", *each.states)
         return [name for name in names if name in self.reached]
 
-    def needed(self, ends: list[tf.Tensor]) -> Specs:
+    def states(self, each: Recurrence) -> list[tf.Tensor]:
+        """The first states that the model gives a recurrence."""
+        return [self.reached[name] for name in each.states if name in self.reached]
+
+    def frames(self, each: Recurrence) -> list[tf.Tensor]:
+        """A recurrence's frames and, where it has one, its mask."""
+        return [self.reached[name] for name in self.names(each) if name not in each.states]
+
+    def needed(self, ends: Iterable[tf.Tensor]) -> Specs:
         """Those of `known` that `ends` depend on."""
-        used = {tensor.name for tensor in _sources(ends, self.placeholders.values())}
-        return {
-            name: spec for name, spec in self.known.items() if self.placeholders[name].name in used
-        }
+        return needed(ends, self.placeholders, self.known)
 
     def known_after(self, each: Recurrence) -> Specs:
         """What a host knows once a recurrence has run."""
@@ -253,56 +301,25 @@ class _Trial:
         known = {name: tf.TensorSpec(output.shape, output.dtype, name)}
         mask = f"mask_{each.name}"
         if mask in self.reached:
-            known[mask] = tf.TensorSpec((1, None), tf.bool, mask)
-        return known | each.single_states
+            known[mask] = tf.TensorSpec((output.shape[0], None), tf.bool, mask)
+        return known | each.states_of(output.shape[0])
 
 
-def _initial_state(cut: _Cut) -> Endpoint:
-    def zeros(batch_size: Any) -> Tensors:
-        return {k: v for each in cut.recurrences for k, v in each.zeros(batch_size).items()}
-
-    # The argument is 1, and has to be there: LiteRT gives no graph of a file to XNNPACK if its
-    # first one, by name, has no operations.
-    return Endpoint("initial_state", zeros, tf.TensorSpec((), tf.int32, "batch_size"))
-
-
-def _one_step(each: Recurrence, frames: tf.TensorSpec) -> Endpoint:
+def _one_step(each: Recurrence, frames: tf.TensorSpec, batch_size: int) -> Endpoint:
     frame, output = f"frame_{each.name}", f"output_{each.name}"
 
     def step(inputs: Mapping[str, Any]) -> Tensors:
         result, new = each.cell.step(inputs[frame], each.pack(inputs))
         return {output: result, **each.named(new)}
 
-    return Endpoint(f"step_{each.name}", step, {frame: _frame(frames, frame), **each.single_states})
+    specs = {frame: one_frame(frames, frame), **each.states_of(batch_size)}
+    return Endpoint(f"step_{each.name}", step, specs)
 
 
-def _step_through(cut: _Cut, inputs: Tensors) -> Tensors:
-    """One frame through the whole model from its first recurrence on."""
-    new_states: Tensors = {}
-
-    def loop(each: Recurrence, sequence: Any, mask: Any) -> tuple[Any, Any, Any]:
-        if mask is not None:  # what a masked frame gives depends on the frames before it
-            raise NotSteppableError(f"its layer {each.layer.name!r} has a mask")
-        frame = inputs.get(f"frame_{each.name}")
-        if frame is None:
-            frame = each.cell.project(sequence)[:, 0]
-        output, states = each.cell.step(frame, each.pack(inputs))
-        new_states.update(each.named(states))
-        return output, output[:, None], states
-
-    with replaced_loops(cut.recurrences, loop):
-        outputs = cut.model(cut.layout.pack(inputs), training=False)
-    whole = named_outputs(keras.tree.pack_sequence_as(outputs, cut.model.outputs))
-    named = named_outputs(outputs)
-    for name, value in named.items():
-        if not _is_sequence(whole[name].shape, value.shape):
-            raise NotSteppableError(f"its output {name!r} is no sequence")
-    return {**{k: keras.ops.squeeze(v, 1) for k, v in named.items()}, **new_states}
-
-
-def _is_sequence(whole: Any, single: Any) -> bool:
-    """Whether axis 1 of an output is time: one long after one frame, and not after a sequence."""
-    return len(single) > 1 and single[1] == 1 and whole[1] != 1
+def needed(ends: Iterable[tf.Tensor], placeholders: Mapping[str, tf.Tensor], specs: Specs) -> Specs:
+    """Those of `specs` on whose placeholders `ends` depend."""
+    used = {tensor.name for tensor in _sources(ends, placeholders.values())}
+    return {name: spec for name, spec in specs.items() if placeholders[name].name in used}
 
 
 def _sources(ends: Iterable[tf.Tensor], among: Iterable[tf.Tensor]) -> list[tf.Tensor]:
@@ -319,7 +336,7 @@ def _sources(ends: Iterable[tf.Tensor], among: Iterable[tf.Tensor]) -> list[tf.T
     return [tensor for name, tensor in looked_for.items() if name in seen]
 
 
-def _absent(specs: Any) -> Tensors:
+def absent(specs: Any) -> Tensors:
     """Something of the right shape for inputs on which nothing depends; never computed."""
     return {
         spec.name: _unknown(tf.zeros([size or 1 for size in spec.shape], spec.dtype), spec.shape)
@@ -332,12 +349,12 @@ def _unknown(value: Any, shape: Any) -> tf.Tensor:
 
 
 def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
-    return tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype)
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
-def _frame(frames: tf.TensorSpec, name: str) -> tf.TensorSpec:
-    """The spec of a frame of `(1, time, ...)`."""
-    return tf.TensorSpec((1, *frames.shape[2:]), frames.dtype, name)
+def one_frame(frames: tf.TensorSpec, name: str) -> tf.TensorSpec:
+    """The spec of a frame of `(batch, time, ...)`."""
+    return tf.TensorSpec((frames.shape[0], *frames.shape[2:]), frames.dtype, name)
 
 
 def _reversed(values: Any) -> Any:

@@ -83,7 +83,13 @@ def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
     def step(inputs: Mapping[str, Any]) -> dict[str, Any]:
         new_states: dict[str, Any] = {}
 
-        def loop(recurrence: Recurrence, frames: Any, mask: Any) -> tuple[Any, Any, Any]:
+        def loop(
+            recurrence: Recurrence, frames: Any, mask: Any, given: Any
+        ) -> tuple[Any, Any, Any]:
+            if given is not None:
+                raise NotSteppableError(
+                    f"its layer {recurrence.layer.name!r} gets its state from another layer"
+                )
             projected = recurrence.cell.project(frames)[:, 0]
             output, new = recurrence.cell.step(projected, recurrence.pack(inputs))
             new_states.update(recurrence.named(new))

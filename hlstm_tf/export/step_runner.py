@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hlstm_tf.export.host_loop import HostLoop, check_names
 from hlstm_tf.export.litert import LiteRT, signature_names
-from hlstm_tf.export.stream import Stream, Window, check_stream
+from hlstm_tf.export.stream import Stream, Window, check_stream, context_names
 from hlstm_tf.export.tflite_model import NamedModel, TFLiteModel
 
 _TWO_THREADS_FROM = 800_000
@@ -19,9 +20,9 @@ class StepRunner(NamedModel):
 
     It runs the loop over time that such a file leaves to its host: what can be computed for all
     frames at once in one call, then frame by frame a step, whose states never leave the engine's
-    memory. Samples of a batch are run one after the other. Threads may share an instance and its
-    streams may run in threads of their own: they wait in turn. To compute at the same time, give
-    each thread an instance.
+    memory. A batch is run by as many samples at a time as the file takes, one by default. Threads
+    may share an instance and its streams may run in threads of their own: they wait in turn. To
+    compute at the same time, give each thread an instance.
 
     Args:
         path: A file that `export_tflite(form="step")` wrote.
@@ -62,10 +63,10 @@ class StepRunner(NamedModel):
         self.signatures = engine.names
         try:
             check_names(engine.names)
-            self._loop = HostLoop(engine.names, engine)
+            self._loop = HostLoop(engine.names, engine, engine.batch_size())
         except ValueError as error:
             raise ValueError(f"{path} is not in step form: {error}.") from None
-        self._windows: set[Window] = set()  # that were checked
+        self._windows: dict[Window, int] = {}  # that were checked
         taken = self._loop.inputs
         super().__init__(path, {name: engine.spec(taken[name], name) for name in taken})
 
@@ -75,9 +76,15 @@ class StepRunner(NamedModel):
         return list(self._loop.outputs)
 
     def stream(
-        self, *, look_back: int = 0, look_ahead: int = 0, stride: int = 1, block: int = 1
+        self,
+        context: Any = None,
+        *,
+        look_back: int = 0,
+        look_ahead: int = 0,
+        stride: int = 1,
+        block: int = 1,
     ) -> Stream:
-        """Starts a sample whose frames come little by little.
+        """Starts a sample whose frames come little by little, or a batch of the file's size.
 
         A model with convolutions before its first recurrent layer makes output k of the frames from
         `k * stride - look_back` to `k * stride + look_ahead`; pass what it does. Its first stage is
@@ -85,6 +92,10 @@ class StepRunner(NamedModel):
         it needs has.
 
         Args:
+            context: What is known before the first frame, of the file's batch size: the inputs that
+                have no open time axis, that the first states are made of, or that every step looks
+                at (an image, the sequence to translate). An array where it is one input, else a
+                dictionary by name. Default `None`: the model has no such input.
             look_back, look_ahead: Frames before and after that an output is made of: for one
                 convolution of odd length n, padded on both sides, (n - 1) / 2 each; convolutions
                 one after the other add up, the later ones times the strides before them.
@@ -94,15 +105,53 @@ class StepRunner(NamedModel):
 
         Raises:
             ValueError: The file has no signature `step`, because the model runs backwards in time,
-                has masks, looks at several frames between its layers, or gives one output for a
-                whole sequence; it has several inputs or a fixed length; or before its first
-                recurrent layer it looks at other frames than was said.
+                looks at several frames between its layers, or gives one output for a whole
+                sequence; all its inputs have a fixed length; before its first recurrent layer it
+                looks at other frames than was said; or the context is missing or another.
+
+        Example, a beam search for the captions of an image, which is where the state begins:
+
+        >>> import os, tempfile, keras, numpy as np, hlstm_tf as hl
+        >>> image, words = keras.Input((8,), name="image"), keras.Input((None,), name="words")
+        >>> h, c = keras.layers.Dense(6)(image), keras.layers.Dense(6)(image)
+        >>> y = keras.layers.Embedding(20, 5)(words)
+        >>> y = hl.HLSTM(6, return_sequences=True)(y, initial_state=[h, c])
+        >>> y = keras.layers.Dense(20, activation="softmax")(y)
+        >>> path = os.path.join(tempfile.mkdtemp(), "captions.tflite")
+        >>> beams, start = 3, 0
+        >>> _ = hl.export_tflite(
+        ...     keras.Model([image, words], y), path, form="step", batch_size=beams)
+        >>> stream = hl.StepRunner(path).stream(np.ones((beams, 8), "float32"))
+        >>> texts = np.full((beams, 1), start, "float32")
+        >>> scores = np.array([0.0, -np.inf, -np.inf])  # all beams are the same at first
+        >>> for _ in range(4):
+        ...     totals = scores[:, None] + np.log(stream(texts[:, -1:])[:, 0])
+        ...     best = np.argsort(-totals, axis=None)[:beams]
+        ...     beam, word = np.unravel_index(best, totals.shape)
+        ...     texts, scores = np.column_stack([texts[beam], word]), totals[beam, word]
+        ...     stream.select(beam)
+        >>> texts.shape
+        (3, 5)
         """
         window = Window(look_back, look_ahead, stride, block)
         if window not in self._windows:
-            check_stream(self, self._loop, window)
-            self._windows.add(window)
-        return Stream(self, self._loop, window)
+            self._windows[window] = check_stream(self, self._loop, window)
+        return Stream(self, self._loop, window, self._context(context), self._windows[window])
+
+    def _context(self, given: Any) -> dict[str, np.ndarray]:
+        specs = {name: self._given[name] for name in context_names(self, self._loop)}
+        if given is None and specs:
+            raise ValueError(
+                f"{self.path} starts from {list(specs)}: give them as stream(context)."
+            )
+        values = self._named({} if given is None else given, specs)
+        size = self._loop.batch_size
+        counts = {name: len(value) for name, value in values.items()}
+        if set(counts.values()) - {size}:
+            raise ValueError(
+                f"{self.path} takes {size} samples at a time; got {counts} as the context."
+            )
+        return values
 
     def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._loop.run(named)

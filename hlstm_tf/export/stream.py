@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,16 +59,20 @@ class Window:
 
 
 class Stream:
-    """One sample of a model whose frames come little by little; made by `StepRunner.stream`.
+    """A batch of samples of a model whose frames come little by little; made by
+    `StepRunner.stream`.
 
     Call arguments:
-        frames: `(1, time, ...)`: the next frames, one or more.
+        frames: `(batch, time, ...)`: the next frames, one or more; a dictionary by input name where
+            the frames come in several inputs. The batch is the file's, one sample by default.
 
     Returns:
         The outputs that are complete with these frames, as `StepRunner` returns them for all;
-        `(1, 0, ...)` where there are none yet. However a sample is cut into calls, its outputs are
-        the same to the last bit, where the model looks at several frames at a time; where it looks
-        at one, as far as the engine multiplies several frames as it does one.
+        `(batch, 0, ...)` where there are none yet. However a sample is cut into calls, its outputs
+        are the same to the last bit, where the model looks at several frames at a time; where it
+        looks at one, as far as the engine multiplies several frames as it does one. Where the
+        context makes frames of its own, before those that are given (an image as the first input),
+        the first call returns their outputs, too.
 
     Raises:
         ValueError: The frames have another shape or type.
@@ -76,25 +80,50 @@ class Stream:
             threads of their own.
 
     Attributes:
-        states: The states of the recurrent layers after the outputs so far, by name; may be kept
-            and assigned again where the model looks at one frame at a time.
+        states: The states of the recurrent layers after the outputs so far, by name, `(batch, ...)`
+            each; may be kept and assigned again where the model looks at one frame at a time.
     """
 
-    def __init__(self, runner: "StepRunner", loop: HostLoop, window: Window) -> None:
+    def __init__(
+        self, runner: "StepRunner", loop: HostLoop, window: Window, context: Arrays, lead: int
+    ) -> None:
         self._runner, self._loop, self._window = runner, loop, window
+        self._specs = {name: s for name, s in runner._given.items() if name not in context}
+        self._known, self._lead = loop.encoded(context), lead
+        self._start = loop.initial_states(self._known)
         self._empty: Any = None
         self._busy = threading.Lock()
         self._begin()
 
     def reset(self) -> None:
-        """Begins another sample."""
+        """Begins the samples anew, with the same context."""
         with self._alone():
             self._begin()
 
     def _begin(self) -> None:
-        self.states = self._loop.initial_states()
-        self._waiting: np.ndarray | None = None
-        self._done = 0
+        self.states = dict(self._start)
+        self._waiting: Arrays = {}
+        self._done, self._begun = 0, False
+
+    def select(self, samples: Any) -> None:
+        """Goes on with some of the samples, in another order: what a beam search does at each step.
+
+        Args:
+            samples: `(batch,)`, integers: the sample whose states each place gets. The context is
+                not moved: all places that change with each other must have the same.
+
+        Raises:
+            ValueError: Another number of samples, or one that does not exist.
+        """
+        places, size = np.asarray(samples), self._loop.batch_size
+        integers = np.issubdtype(places.dtype, np.integer)
+        if places.shape != (size,) or not integers or not ((places >= 0) & (places < size)).all():
+            raise ValueError(
+                f"samples must be {size} integers from 0 to {size - 1}; got {samples!r}."
+            )
+        with self._alone():
+            self.states = {name: value[places] for name, value in self.states.items()}
+            self._waiting = {name: value[places] for name, value in self._waiting.items()}
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -113,114 +142,172 @@ class Stream:
             return self._next(frames)
 
     def _next(self, frames: Any) -> Any:
-        ((name, value),) = self._runner._named(frames).items()
-        if len(value) != 1:
-            raise ValueError("a stream is one sample: give frames of the shape (1, time, ...).")
+        values = self._runner._named(frames, self._specs)
+        size, counts = self._loop.batch_size, {len(value) for value in values.values()}
+        if counts != {size}:
+            given = "a stream is one sample" if size == 1 else f"this stream has {size} samples"
+            raise ValueError(f"{given}: give frames of the shape ({size}, time, ...).")
+        if len({value.shape[1] for value in values.values()}) > 1:
+            raise ValueError("every input of a stream must get the same number of frames.")
         if self._window.single:
-            return self._step(self._loop.project({name: value}))
-        if self._waiting is not None:
-            value = np.concatenate([self._waiting, value], axis=1)
+            return self._single(values)
+        if self._waiting:
+            values = {
+                n: np.concatenate([self._waiting[n], value], axis=1) for n, value in values.items()
+            }
         window, found = self._window, []
-        first = window.begin(self._done)
-        while first + value.shape[1] >= window.end(self._done):
-            found.append(self._outputs(value[:, : window.end(self._done) - first], window.block))
-            value = value[:, window.begin(self._done) - first :]
-            first = window.begin(self._done)
-        self._waiting = value
+        first, length = window.begin(self._done), next(iter(values.values())).shape[1]
+        while first + length >= window.end(self._done):
+            end = window.end(self._done) - first
+            found.append(self._outputs(_cut(values, 0, end), window.block))
+            values = _cut(values, window.begin(self._done) - first, None)
+            first, length = window.begin(self._done), next(iter(values.values())).shape[1]
+        self._waiting = values
         return _joined(found) if found else self._none()
 
     def finish(self) -> Any:
-        """Returns the outputs that waited for frames after the last one, and begins another sample.
+        """Returns the outputs that waited for frames after the last one, and begins anew.
 
         Returns:
-            As a call; `(1, 0, ...)` where nothing waited.
+            As a call; `(batch, 0, ...)` where nothing waited.
         """
         with self._alone():
             return self._last()
 
     def _last(self) -> Any:
-        value, window = self._waiting, self._window
+        values, window = self._waiting, self._window
         found = self._none()
-        if value is not None:
-            frames = window.begin(self._done) + value.shape[1]
+        if values:
+            frames = window.begin(self._done) + next(iter(values.values())).shape[1]
             left = -(-frames // window.stride) - self._done
-            found = self._outputs(value, left) if left > 0 else found
+            found = self._outputs(values, left) if left > 0 else found
         self._begin()
         return found
 
-    def _outputs(self, frames: np.ndarray, count: int) -> Any:
+    def _single(self, values: Arrays) -> Any:
+        projected = self._loop.project({**self._known, **values})
+        if self._begun:
+            projected = _cut(projected, self._lead, None)
+        self._begun = True
+        return self._step(projected)
+
+    def _outputs(self, frames: Arrays, count: int) -> Any:
         """The next outputs, from the frames that they are made of."""
         skipped = self._done - self._window.begin(self._done) // self._window.stride
-        projected = self._loop.project({next(iter(self._runner.inputs)): frames})
+        projected = self._loop.project({**self._known, **frames})
         self._done += count
-        return self._step({k: v[:, skipped : skipped + count] for k, v in projected.items()})
+        return self._step(_cut(projected, skipped, skipped + count))
 
     def _none(self) -> Any:
         if self._empty is None:
-            (spec,) = self._runner.inputs.values()
-            shape = (1, self._window.end(0), *(length or 1 for length in spec.shape[2:]))
-            projected = self._loop.project({spec.name: np.zeros(shape, spec.dtype)})
-            self._empty = self._step({name: value[:, :0] for name, value in projected.items()})
+            frames = _frames(self._specs, self._loop.batch_size, self._window.end(0))
+            projected = self._loop.project({**self._known, **frames})
+            self._empty = self._step(_cut(projected, 0, 0))
         return self._empty
 
     def _step(self, projected: Arrays) -> Any:
-        outputs, self.states = self._loop.step(projected, self.states)
+        outputs, self.states = self._loop.step(projected, self.states, self._known)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
 
-def check_stream(runner: "StepRunner", loop: HostLoop, window: Window) -> None:
-    """Raises a `ValueError` where a model cannot take its frames little by little."""
-    reason = _no_stream(runner, loop, window)
-    if reason:
-        raise ValueError(f"{runner.path} cannot stream: {reason}; call it with whole sequences.")
+def context_names(runner: "StepRunner", loop: HostLoop) -> list[str]:
+    """The inputs that a stream needs whole before the first frame: those without an open time axis,
+    those that the first states are made of, and those that every step looks at."""
+    return [
+        name
+        for name, spec in runner.inputs.items()
+        if name in loop.context or len(spec.shape) < 2 or spec.shape[1] is not None
+    ]
 
 
-def _no_stream(runner: "StepRunner", loop: HostLoop, window: Window) -> str | None:
+def check_stream(runner: "StepRunner", loop: HostLoop, window: Window) -> int:
+    """Checks that a model can take its frames little by little.
+
+    Returns:
+        The number of frames that the context makes before the first that is given.
+
+    Raises:
+        ValueError: It cannot; the message says why.
+    """
+    found = _lead(runner, loop, window)
+    if isinstance(found, str):
+        raise ValueError(f"{runner.path} cannot stream: {found}; call it with whole sequences.")
+    return found
+
+
+def _lead(runner: "StepRunner", loop: HostLoop, window: Window) -> int | str:
     if not loop.streams:
         return (
-            "it has no signature 'step', as only models have that run forward, frame by frame and "
-            "without masks, and give an output for each frame"
+            "it has no signature 'step', as only models have that run forward, frame by frame, and "
+            "give an output for each frame"
         )
-    if len(runner.inputs) != 1:
-        return f"it has several inputs ({', '.join(runner.inputs)})"
-    (spec,) = runner.inputs.values()
-    if len(spec.shape) < 2 or spec.shape[1] is not None:
-        return f"the length of its input is fixed, {tuple(spec.shape)}"
+    context = context_names(runner, loop)
+    specs = {name: spec for name, spec in runner.inputs.items() if name not in context}
+    if not specs:
+        shapes = ", ".join(str(tuple(spec.shape)) for spec in runner.inputs.values())
+        return f"the length of its input is fixed, {shapes}, or every step looks at the whole of it"
+    try:
+        known = loop.encoded(_frames({n: runner.inputs[n] for n in context}, loop.batch_size, 8))
+        few = loop.project({**known, **_frames(specs, loop.batch_size, window.end(0) + 8)})
+        lead = next(iter(few.values())).shape[1] - window.end(0) - 8 if window.single else 0
+    except ValueError:
+        lead = -1
     if window.single:
-        if not _projects_as(spec, loop, window, atol=1e-3, rtol=0.0):
+        if lead < 0 or not _projects_as(specs, known, loop, window, lead, atol=1e-3, rtol=0.0):
             return "before its first recurrent layer it looks at several frames at a time"
-    elif not _projects_as(spec, loop, window, atol=0.0, rtol=_NOISE):
+    elif not _projects_as(specs, known, loop, window, lead, atol=0.0, rtol=_NOISE):
         return (
             f"before its first recurrent layer it looks at other frames than {window.look_back} "
             f"before and {window.look_ahead} after, a step of {window.stride} apart"
         )
-    return None
+    return lead
 
 
-def _projects_as(spec: ArraySpec, loop: HostLoop, window: Window, atol: float, rtol: float) -> bool:
+def _projects_as(
+    specs: Mapping[str, ArraySpec],
+    known: Arrays,
+    loop: HostLoop,
+    window: Window,
+    lead: int,
+    atol: float,
+    rtol: float,
+) -> bool:
     """Whether the first stage makes of pieces what it makes of a whole, as it turns out on some."""
     outputs = 4 if window.single else 2 + -(-window.look_back // window.stride)
     size = window.end(outputs) + window.look_ahead + 1
-    shape = (1, size, *(length or 1 for length in spec.shape[2:]))
-    rng = np.random.default_rng(0)
-    frames = rng.normal(size=shape) if spec.floating else rng.integers(0, 2, shape)
-    frames = frames.astype(spec.dtype)
+    frames = _frames(specs, loop.batch_size, size)
     try:
-        whole = loop.project({spec.name: frames})
+        whole = _cut(loop.project({**known, **frames}), lead, None)
         if any(value.shape[1] != -(-size // window.stride) for value in whole.values()):
             return False
         for k in range(outputs):
             begin = window.begin(k)
-            part = loop.project({spec.name: frames[:, begin : window.end(k)]})
-            here = k - begin // window.stride
+            part = loop.project({**known, **_cut(frames, begin, window.end(k))})
+            here = k - begin // window.stride + lead
             for name, value in part.items():
-                expected = whole[name][:, k : k + window.block]
+                expected = whole[name][:, k : k + window.block].astype(np.float64)
                 error = np.abs(value[:, here : here + window.block] - expected).max()
-                if not error <= atol + rtol * np.ptp(whole[name]):
+                if not error <= atol + rtol * np.ptp(whole[name].astype(np.float64)):
                     return False
     except ValueError:  # a convolution that a few frames are too short for, or too few outputs
         return False
     return True
+
+
+def _frames(specs: Mapping[str, ArraySpec], batch_size: int, length: int) -> Arrays:
+    """Random values for inputs; an axis of open length gets `length` entries if it is time's."""
+    rng = np.random.default_rng(0)
+    values: Arrays = {}
+    for name, spec in specs.items():
+        sizes = [size or (1 if axis else length) for axis, size in enumerate(spec.shape[1:])]
+        shape = (batch_size, *sizes)
+        random = rng.normal(size=shape) if spec.floating else rng.integers(0, 2, shape)
+        values[name] = random.astype(spec.dtype)
+    return values
+
+
+def _cut(values: Arrays, begin: int, end: int | None) -> Arrays:
+    return {name: value[:, begin:end] for name, value in values.items()}
 
 
 def _joined(parts: list[Any]) -> Any:

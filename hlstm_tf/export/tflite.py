@@ -89,16 +89,23 @@ def export_tflite(
 
     and a host's loop is
 
-        frames = project(inputs); states = initial_state(batch_size=1)
+        frames = project(inputs); states = initial_state(batch_size)
         for frame in frames: outputs, states = step(frame, states)
 
-    Any other recurrent model (bidirectional, with masks, with an output for a whole sequence, with
+    Where the first states come from other inputs (an image, a sequence to translate),
+    `initial_state` takes these, too; an inner encoder runs before it, in stages of its own as
+    below, and `initial_state` takes what it came to. A step that looks at such inputs or at the
+    encoder's outputs takes them at each call. A layer with a mask takes `mask_LAYER`, `(batch,)`,
+    beside its frame, and carries its last output as the state `held_LAYER`. `StepRunner.stream`
+    shows a beam search.
+
+    Any other recurrent model (bidirectional, with an output for a whole sequence, with
     something between its layers or around them that looks at several frames) has `project_1`, for
     each recurrent layer and direction that can run then a `step_LAYER` from `frame_LAYER` and its
     states to `output_LAYER` and the new states; `project_2` and so on; and `head`, which gives the
     outputs. The host keeps all it knows by name, and feeds each signature what it asks for:
 
-        known = inputs | initial_state(batch_size=1)
+        known = inputs | initial_state(batch_size)
         for number in 1, 2, ...:
             known |= project_NUMBER(known)
             for each frames_LAYER that it gave:
@@ -107,11 +114,11 @@ def export_tflite(
         outputs = head(known)
 
     The frames of a layer that runs backwards, and its mask, come in reverse, so that every loop is
-    the same. Where there is a `mask_LAYER` `(1, time)` beside the frames, a step is left out where
-    it is false: the states stay and the output is repeated, zero before the first step. LAYER is
+    the same. Where there is a `mask_LAYER` `(batch, time)` beside the frames, a step is left out
+    where it is false: the states stay and the output is repeated, zero before the first. LAYER is
     the recurrent layer's name, `forward_NAME` and `backward_NAME` inside `Bidirectional`; states
     are `LAYER_h` and `LAYER_c`, numbered for stacked cells, `LAYER_state_0`... for cells of your
-    own. `initial_state` takes `batch_size`, an int32 that is 1.
+    own. `initial_state` takes `batch_size`, an int32 that is the file's.
 
     Zeros are stored as zeros, except in blocks: single ones buy no speed in LiteRT, and gzip takes
     a quantized file with zeros just as far as a sparse encoding (`TFLiteExport.gzipped`). What
@@ -151,7 +158,9 @@ def export_tflite(
         verify_with: Inputs to compare on, in the model's structure, as many samples as you like.
             Real ones say most. Default: the first representative samples, else random inputs.
         batch_size: Samples that a call of the file takes. 1 by default: a loop over time needs a
-            fixed number, and `TFLiteModel` runs larger batches piece by piece. A step form's is 1.
+            fixed number, and `TFLiteModel` runs larger batches piece by piece. In the form
+            `step` it is the number of samples, such as the beams of a search, whose states the host
+            carries.
         tolerance: Largest error allowed, as a fraction of the output's range. Default: by the
             quantization, see `TOLERANCES`.
 
@@ -178,7 +187,7 @@ def export_tflite(
     """
     _check_quantization(quantization, for_)
     _check_batch_size(batch_size)
-    _check_form(form, batch_size)
+    _check_form(form)
     check_tolerance(tolerance)
     layout = input_layout(model)
     samples = _calibration_samples(layout, representative, quantization)
@@ -246,11 +255,9 @@ def _check_quantization(quantization: str | None, for_: str | None) -> None:
         raise ValueError(f"for_ must be 'latency' or 'size'; got {for_!r}.")
 
 
-def _check_form(form: str, batch_size: int) -> None:
+def _check_form(form: str) -> None:
     if form not in FORMS:
         raise ValueError(f"form must be 'sequence' or 'step'; got {form!r}.")
-    if form == "step" and batch_size != 1:
-        raise ValueError(f"form='step' runs one sample at a time; got batch_size={batch_size}.")
 
 
 def _check_batch_size(batch_size: int) -> None:

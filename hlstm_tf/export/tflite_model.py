@@ -50,8 +50,11 @@ class NamedModel(abc.ABC):
         """As calling, with a dictionary by output name whatever their number."""
         return self._in_pieces(self._named(inputs))
 
-    def _named(self, inputs: Any) -> dict[str, np.ndarray]:
-        specs = self._given
+    def _named(
+        self, inputs: Any, some: Mapping[str, ArraySpec] | None = None
+    ) -> dict[str, np.ndarray]:
+        """A user's batch by input name, checked; of `some` of the inputs alone where given."""
+        specs = self._given if some is None else some
         if not isinstance(inputs, Mapping):
             if len(specs) != 1:
                 raise ValueError(
