@@ -153,6 +153,7 @@ class HostLoop:
         firsts.sort(key=lambda name: int(name.removeprefix("project_")))
         self._stages = {name: _recurrences(names[name]["outputs"]) for name in firsts}
         self._states = set(names["initial_state"]["outputs"])
+        self._zeros: Arrays | None = None
         results = names["step" if self.streams else "head"]["outputs"]
         self.outputs = [name for name in results if name not in self._states]
 
@@ -183,7 +184,8 @@ class HostLoop:
         """The model's outputs for one batch, `(batch, ...)` each."""
         known = self.encoded(inputs)
         if self.streams:
-            return self.step(self.project(known), self.initial_states(known), known)[0]
+            states = self.initial_states(known)
+            return self.step(self.project(known), states, known)[0]
         return self._call("head", known)
 
     def encoded(self, inputs: Arrays) -> Arrays:
@@ -198,9 +200,14 @@ class HostLoop:
         return known
 
     def initial_states(self, known: Arrays) -> Arrays:
-        """The states before the first frame."""
+        """The states before the first frame; computed once where nothing is known before it."""
+        if self._zeros is not None:
+            return dict(self._zeros)
         size = {"batch_size": np.array(self.batch_size, np.int32)}
-        return self._call("initial_state", {**known, **size})
+        states = self._call("initial_state", {**known, **size})
+        if self._names["initial_state"]["inputs"] == ["batch_size"]:
+            self._zeros = states
+        return dict(states)
 
     def project(self, known: Arrays) -> Arrays:
         """The frames of the step, by the names it takes them under, `(batch, time, ...)` each."""
