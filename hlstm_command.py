@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import NoReturn
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "sparse", "sparse_float32", "best")
+SCORES = ("magnitude", "activation", "output")
 _SHOWN_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
 _USAGE_ERROR = 2
 
@@ -92,7 +93,7 @@ def versions() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="hlstm",
-        description="Look into, shrink and export Keras models trained with hlstm_tf.",
+        description="Look into, prune, shrink and export Keras models trained with hlstm_tf.",
         epilog="`hlstm COMMAND --help` says more about a command.",
     )
     parser.add_argument(
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     common = _common_options()
     _add_summary(commands, common)
+    _add_prune(commands, common)
     _add_shrink(commands, common)
     _add_export(commands, common)
     commands.add_parser(
@@ -141,6 +143,57 @@ def _add_summary(
         "gzipped): per gate, layer and model.",
     )
     summary.add_argument("--json", action="store_true", help="print the same figures as JSON")
+
+
+def _add_prune(
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: _OneLineParser
+) -> None:
+    prune = commands.add_parser(
+        "prune",
+        parents=[common],
+        help="remove the least connections, neurons or blocks, to a sparsity",
+        description="Write a model of which the least connections are gone, their weights zero and "
+        "masked, so that training on keeps them so. Nothing is trained here: the more is removed, "
+        "the more the model errs until it is trained on (hl.MagnitudePruning and hl.GrowAndPrune "
+        "prune while it trains).",
+        epilog="What each structure buys: whole units and neurons make every file smaller and "
+        "faster, once `hlstm shrink` has removed them; blocks do in `hlstm export "
+        "--quantization sparse` (1x16) and sparse_float32 (1x4); single connections make a file "
+        "smaller when it is gzipped, and nothing faster. Example: hlstm prune model.keras "
+        "pruned.keras --sparsity 0.5 --structure unit",
+    )
+    prune.add_argument("output", metavar="OUTPUT.keras", type=Path, help="the file to write")
+    prune.add_argument(
+        "--sparsity",
+        metavar="S",
+        type=float,
+        required=True,
+        help="the part that is gone then, between 0 and 1: of the connections of each weight "
+        "matrix, or for unit and neuron of each layer's units and neurons",
+    )
+    prune.add_argument(
+        "--structure",
+        default="connection",
+        help="what is removed as one: connection (the default), neuron (whole neurons of dense "
+        "layers, filters of convolutions, hidden neurons of H-LSTM gates), unit (units of "
+        "recurrent states), row, column, a block of an output's inputs such as 1x16, or a pattern "
+        "such as 2:4",
+    )
+    prune.add_argument(
+        "--score",
+        choices=SCORES,
+        help="what tells the least: magnitude (of the weights; the default), activation (magnitude "
+        "times the size of what comes in, for connections and blocks), output (what a neuron puts "
+        "out, for neurons); the last two need --data",
+    )
+    prune.add_argument(
+        "--data",
+        metavar="FILE",
+        type=Path,
+        help="typical inputs for the score, samples first: an array (.npy) or, for a model of "
+        "several inputs, one array each by name (.npz). Default score with it: output for neuron "
+        "and unit, else activation",
+    )
 
 
 def _add_shrink(

@@ -9,11 +9,17 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 import hlstm_tf as hl
+from hlstm_tf.callbacks.architecture import ScoreSource, count_connections
+from hlstm_tf.callbacks.model_pruning import prune_model
+from hlstm_tf.callbacks.rule import Rule
+from hlstm_tf.export.layout import input_layout
+from hlstm_tf.sparsity import Whole, get_structure
 
 
 def summary(args: argparse.Namespace) -> None:
@@ -21,6 +27,54 @@ def summary(args: argparse.Namespace) -> None:
     model = load_model(args.model)
     table = hl.summary(model, print_fn=None)
     print(json.dumps(table.to_dict(), indent=2) if args.json else table)
+
+
+def prune(args: argparse.Namespace) -> None:
+    """Writes a model without its least connections, neurons or blocks (`hlstm prune`)."""
+    _check_suffix(args.output, ".keras")
+    _check_folder(args.output)
+    rule = _pruning_rule(args)
+    inputs = _load_inputs(args.data, "--data")
+    model = hl.sparsify(load_model(args.model))  # masks for what has none; the same function
+    data = None if inputs is None else _scoring_data(model, inputs)
+    kernels = hl.masked_kernels(model)
+    before, places = count_connections(kernels)
+    if not prune_model(ScoreSource(model, data), rule, "hlstm prune", sparsity=args.sparsity):
+        raise ValueError(
+            f"no {rule.structure} to remove: {args.model} has a sparsity of "
+            f"{1 - before / places:.3g} already, or no layer with such a structure that may go "
+            f"(hlstm summary {args.model} shows its layers)"
+        )
+    left, _ = count_connections(kernels)
+    with _renamed_into_place(args.output) as unfinished:
+        model.save(unfinished)
+    print(
+        f"{args.output}: {left:,} of {before:,} connections left, sparsity "
+        f"{1 - left / places:.3g} ({1 - before / places:.3g} before); train it on, then "
+        f"`hlstm shrink` or `hlstm export`"
+    )
+
+
+def _scoring_data(model: keras.Model, inputs: Any) -> tuple[Any, np.ndarray]:
+    """Inputs as the training set that scores are computed on; none of these looks at targets."""
+    layout = input_layout(model)
+    named = layout.named(inputs, "--data")
+    return layout.pack(named), np.zeros(len(next(iter(named.values()))))
+
+
+def _pruning_rule(args: argparse.Namespace) -> Rule:
+    if not 0 < args.sparsity < 1:
+        raise ValueError(f"--sparsity must be between 0 and 1; got {args.sparsity:g}")
+    whole = isinstance(get_structure(args.structure), Whole)
+    fitting = "output" if whole else "activation"
+    score = args.score or (fitting if args.data else "magnitude")
+    if score == "magnitude" and args.data:
+        raise ValueError(f"--score magnitude needs no --data; leave one out, or use {fitting}")
+    if score != "magnitude" and not args.data:
+        raise ValueError(f"--score {score} needs --data FILE, typical inputs of the model")
+    rule = Rule.of(score, args.structure, "per_matrix")
+    rule.structure.check_sparsity(args.sparsity, "--sparsity")
+    return rule
 
 
 def shrink(args: argparse.Namespace) -> None:

@@ -274,6 +274,103 @@ def test_summary_as_json_counts_the_connections(capfd, model, model_file):
     assert json.loads(output) == json.loads(json.dumps(hl.summary(model).to_dict()))
 
 
+def two_inputs():
+    a, b = keras.Input((7, 8), name="a"), keras.Input((4,), name="b")
+    both = keras.layers.Concatenate()(
+        [keras.layers.GRU(16)(a), keras.layers.Dense(32, "relu", name="wide")(b)]
+    )
+    return keras.Model([a, b], keras.layers.Dense(16)(both))
+
+
+def parts(kernels):
+    masks = [kernel.mask.numpy() for kernel in kernels]
+    return [1 - mask.mean() for mask in masks]
+
+
+def test_prune_removes_the_smallest_weights_of_a_plain_model(capfd, tmp_path):
+    network = two_inputs()
+    network.save(tmp_path / "plain.keras")
+    output = tmp_path / "pruned.keras"
+    status, printed, error = run(
+        capfd, "prune", tmp_path / "plain.keras", output, "--sparsity", "0.75"
+    )
+    assert status == 0, error
+    assert f"{output}: " in printed
+    assert "sparsity 0.75 (0 before)" in printed
+    kernels = hl.masked_kernels(keras.models.load_model(output))
+    np.testing.assert_allclose(parts(kernels), 0.75, atol=0.01)
+    for kernel, plain in zip(kernels, (network.layers[3], network.layers[-1]), strict=False):
+        if kernel.gates == 1:
+            weights = np.abs(plain.kernel.numpy())
+            mask = kernel.mask.numpy()
+            assert weights[mask].min() >= weights[~mask].max()
+    result = run(capfd, "prune", output, tmp_path / "again.keras", "--sparsity", "0.5")
+    assert_one_clear_line(result, "no connection to remove", "0.75 already")
+
+
+@pytest.mark.parametrize("structure", ["unit", "neuron"])
+def test_prune_of_units_and_neurons_makes_the_shrunk_model_smaller(capfd, tmp_path, structure):
+    keras.Sequential(
+        [
+            keras.Input((7, 8)),
+            keras.layers.GRU(16),
+            keras.layers.Dense(32, "relu", name="wide"),
+            keras.layers.Dense(4),
+        ]
+    ).save(tmp_path / "plain.keras")
+    pruned, compact = tmp_path / "pruned.keras", tmp_path / "compact.keras"
+    status, _, error = run(
+        capfd, "prune", tmp_path / "plain.keras", pruned, "--sparsity", "0.5",
+        "--structure", structure,
+    )  # fmt: skip
+    assert status == 0, error
+    assert run(capfd, "shrink", pruned, compact)[0] == 0
+    small = keras.models.load_model(compact)
+    widths = {layer.name: layer.units for layer in small.layers if hasattr(layer, "units")}
+    name, width = ("gru", 8) if structure == "unit" else ("wide", 16)
+    assert widths[name] == width, widths
+
+
+def test_prune_by_data_removes_what_the_inputs_never_use(capfd, tmp_path):
+    two_inputs().save(tmp_path / "plain.keras")
+    used = np.ones((6, 4), "float32")
+    used[:, 2:] = 0
+    np.savez(tmp_path / "x.npz", a=np.ones((6, 7, 8), "float32"), b=used)
+    output = tmp_path / "pruned.keras"
+    status, _, error = run(
+        capfd, "prune", tmp_path / "plain.keras", output, "--sparsity", "0.5",
+        "--data", tmp_path / "x.npz",
+    )  # fmt: skip
+    assert status == 0, error
+    [mask] = [
+        kernel.mask.numpy()
+        for kernel in hl.masked_kernels(keras.models.load_model(output))
+        if kernel.mask.shape == (4, 32)
+    ]
+    assert mask[:2].all()
+    assert not mask[2:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--sparsity", "1.5"], "--sparsity must be between 0 and 1"),
+        (["--sparsity", "nan"], "--sparsity must be between 0 and 1"),
+        (["--sparsity", "0.2", "--structure", "2:4"], "at least 0.5"),
+        (["--sparsity", "0.5", "--structure", "frog"], "'frog'"),
+        (["--sparsity", "0.5", "--score", "output"], "needs --data FILE"),
+        (["--sparsity", "0.5", "--data", "absent.npy"], "absent.npy does not exist"),
+    ],
+)
+def test_prune_says_in_one_line_what_it_cannot_do(
+    capfd, tmp_path, monkeypatch, model_file, options, expected
+):
+    monkeypatch.chdir(tmp_path)
+    result = run(capfd, "prune", model_file, "out.keras", *options)
+    assert_one_clear_line(result, expected)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_shrink_writes_a_smaller_model_of_the_same_function(capfd, tmp_path, model, model_file):
     output = tmp_path / "compact.keras"
     status, printed, error = run(capfd, "shrink", model_file, output)

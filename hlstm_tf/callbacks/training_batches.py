@@ -114,6 +114,8 @@ def _all_batches(data: Any, batch_size: int) -> Iterator[Any]:
             yield keras.tree.map_structure(_as_tensor, data[index])
     else:
         arrays = keras.tree.map_structure(tf.convert_to_tensor, tuple(data))
+        # A list of several inputs would be taken for one tensor.
+        arrays = keras.tree.lists_to_tuples(arrays)
         yield from tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
 
 

@@ -63,3 +63,9 @@ def test_a_share_of_the_batches_is_evenly_spread():
     data = (np.arange(8.0), np.arange(8.0))
     found = [x.numpy().tolist() for x, _ in training_batches(data, 2, share=0.5)]
     assert found == [[0.0, 1.0], [4.0, 5.0]]
+
+
+def test_a_list_of_several_inputs_is_cut_input_by_input():
+    data = ([np.ones((5, 7, 8)), np.ones((5, 4))], np.zeros(5))
+    shapes = [[tuple(a.shape) for a in x] for x, _ in training_batches(data, 2)]
+    assert shapes == [[(2, 7, 8), (2, 4)], [(2, 7, 8), (2, 4)], [(1, 7, 8), (1, 4)]]
