@@ -9,6 +9,8 @@ from keras import ops
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.layers.elementwise import declare_elementwise
 
+from .base import CopiedWithoutData
+
 
 @declare_elementwise
 @keras.saving.register_keras_serializable(package="hlstm_tf")
@@ -130,7 +132,7 @@ def _cells(model: keras.Model) -> list[keras.Layer]:
     return list({id(layer): layer for layer in found}.values())
 
 
-class ActivationShift(keras.callbacks.Callback):
+class ActivationShift(CopiedWithoutData):
     """Changes the activation of the gates' hidden layers at the beginning of an epoch.
 
     H-LSTM grows with leaky ReLU and prunes with ReLU (arXiv 1805.11797, section 3.2): ReLU's exact

@@ -11,8 +11,10 @@ from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.layers.taps import tapping
 from hlstm_tf.sparsity import edit_masks, held_optimizers, prune
+from hlstm_tf.sparsity.changes import set_and_note
 from hlstm_tf.sparsity.checks import check_fraction
 
+from .base import MaskCallback
 from .epoch_data import set_epoch
 from .epoch_length import one_epoch, steps_per_epoch
 from .growth import growth_epochs
@@ -20,7 +22,7 @@ from .lines import own_line
 from .training_batches import check_data, check_share, examples_in, training_batches
 
 
-class AreaPruning(keras.callbacks.Callback):
+class AreaPruning(MaskCallback):
     """Narrows the areas of partial-area convolutions, at the end of chosen epochs.
 
     For each pair of maps and each position of the output, the mean magnitude of their product over
@@ -85,6 +87,7 @@ class AreaPruning(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         area_layers(self.model)
+        super().on_train_begin(logs)
         self.history = []
         self._data = one_epoch(self.data, "data", steps_per_epoch(self))
 
@@ -92,6 +95,7 @@ class AreaPruning(keras.callbacks.Callback):
         set_epoch(self.data, epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
         if epoch not in self.epochs:
             return
         where = f"pruning of areas after epoch {epoch}"
@@ -177,7 +181,7 @@ def prune_areas(
         flat = in_use.reshape(-1, in_use.shape[-1])
         kept = prune(flat, size.reshape(flat.shape), ratio).reshape(area.shape)
         narrowed = area & (kept | ~in_use)
-        layer.area.assign(narrowed)
+        set_and_note(layer.area, narrowed)
         removed += int(area.sum() - narrowed.sum())
         if kernel is not None:
             edits[kernel] = _numpy(kernel.mask) & narrowed.any(axis=(0, 1))

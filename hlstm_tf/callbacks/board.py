@@ -3,19 +3,19 @@
 import os
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers.masking import MaskedKernel
 
 from .architecture import count_connections
+from .base import CopiedWithoutData
 from .growth_score import require_masked_kernels
 
 _GATES = {4: ("i", "f", "c", "o"), 3: ("z", "r", "h")}
 
 
-class SparsityBoard(keras.callbacks.Callback):
+class SparsityBoard(CopiedWithoutData):
     """Writes sparsity and connections of each epoch, and pictures of the masks, for TensorBoard.
 
     Scalars `sparsity/...` and `connections/...` for the model, each layer, each kernel and each

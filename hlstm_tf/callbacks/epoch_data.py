@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hlstm_tf.sparsity.checks import check_count
 
+from .base import CopiedWithoutData
 from .epoch_length import batches_in
 
 
@@ -117,7 +118,7 @@ class EpochData(tf.data.Dataset):
         return _FollowEpoch(self)
 
 
-class _FollowEpoch(keras.callbacks.Callback):
+class _FollowEpoch(CopiedWithoutData):
     def __init__(self, data: EpochData) -> None:
         super().__init__()
         self.data = data

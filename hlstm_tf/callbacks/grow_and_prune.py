@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from .architecture import ScoreSource
+from .base import MaskCallback
 from .epoch_data import set_epoch
 from .epoch_length import steps_per_epoch
 from .lines import own_line
@@ -29,7 +30,7 @@ from .stage import Stage
 _HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "precision", "recall", "f1_score", "iou", "cider")
 
 
-class GrowAndPrune(keras.callbacks.Callback):
+class GrowAndPrune(MaskCallback):
     r"""Trains by growing, then pruning, connections: GP training in one callback.
 
     The sequence (arXiv 1805.11797, section 3.2; NeST, arXiv 1711.02017), at the ends of epochs:
@@ -172,6 +173,7 @@ class GrowAndPrune(keras.callbacks.Callback):
         source = ScoreSource(self.model, data, self.batch_size, training, share, self.seed)
         self._stage = Stage(self.model, self.plan, source)
         check_fit(self.model, self.plan, self.params["epochs"])
+        super().on_train_begin(logs)
         pruning = self.plan.pruning
         self._log = RunLog(self.monitor, pruning.budget if pruning else None)
         choices = {**describe(self.plan), "monitor": self.monitor, "seed": self.seed}
@@ -218,6 +220,7 @@ class GrowAndPrune(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
         numbers = scalars(logs)
         value = monitored(self.monitor, numbers, epoch)
         stage = self._stage
@@ -243,23 +246,43 @@ class GrowAndPrune(keras.callbacks.Callback):
             self._end_early()
         elif self.progress.phase is not Phase.FINISHED and self.plan.pruning is not None:
             warnings.warn(
-                f"GrowAndPrune: fit's epochs ended {self._stage.where()}, before the first pruning "
-                f"({self.monitor} is to meet {self.progress.threshold}). Give fit more epochs.",
+                f"GrowAndPrune: {self._ended()} {self._stage.where()}, before the first pruning "
+                f"({self.monitor} is to meet {self.progress.threshold}). {self._remedy()}.",
                 stacklevel=2,
             )
+        self._end.promise(self._put_back_complete)
+        super().on_train_end(logs)
 
     def _end_early(self) -> None:
-        """Gives the model its last complete iteration where fit's epochs ended amid retraining."""
-        self._stage.put(self._stage.complete)
+        """Gives the model its last complete iteration where `fit` ended amid retraining."""
+        self._stage.put_complete()
         missed = self._stage.missed_budget()
-        # `fit` has put averaged weights (EMA) in their place already; do it for these, too.
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         warnings.warn(
-            f"GrowAndPrune: fit's epochs ended {self._stage.where()}; the last complete iteration, "
-            f"{self.progress.iteration}, is in the model. Give fit more epochs; with a directory "
+            f"GrowAndPrune: {self._ended()} {self._stage.where()}; the last complete iteration, "
+            f"{self.progress.iteration}, is in the model. {self._remedy()}; with a directory "
             f"the same command goes on from here.{' ' + missed + '.' if missed else ''}",
             stacklevel=2,
         )
+
+    def _ended(self) -> str:
+        return "another callback stopped fit" if self.model.stop_training else "fit's epochs ended"
+
+    def _remedy(self) -> str:
+        if self.model.stop_training:
+            return "Leave out EarlyStopping and the like: GrowAndPrune ends fit by itself"
+        return "Give fit more epochs"
+
+    def _put_back_complete(self) -> None:
+        """Gives the model its last complete iteration where another callback has changed it."""
+        over = self.progress.phase in (Phase.RETRAINING, Phase.FINISHED)
+        if over and self._stage.complete is not None and self._stage.put_complete():
+            warnings.warn(
+                f"GrowAndPrune: {self._end.others()} changed the model's weights after the run had "
+                f"ended; the last complete iteration, {self.progress.iteration}, is in the model "
+                "again. Leave out EarlyStopping(restore_best_weights=True) and the like: "
+                "GrowAndPrune keeps the best epoch of each iteration by itself.",
+                stacklevel=2,
+            )
 
     # State on disk.
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-import keras
-
 from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import NEED_DATA, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
 
 from .architecture import ScoreSource, count_connections, grow_model
+from .base import MaskCallback
 from .epoch_data import set_epoch
 from .epoch_length import one_epoch, steps_per_epoch
 from .growth_score import require_masked_kernels
@@ -18,7 +17,7 @@ from .rule import Rule, check_during, check_grows
 from .training_batches import check_data, check_share
 
 
-class GradientGrowth(keras.callbacks.Callback):
+class GradientGrowth(MaskCallback):
     """Activates, at the end of chosen epochs, the dormant connections that would help most.
 
     A dormant connection w is activated iff |dL/dw| exceeds the (100 ratio)th percentile of
@@ -106,6 +105,7 @@ class GradientGrowth(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         require_masked_kernels(self.model)
+        super().on_train_begin(logs)
         self.history = []
         self._source = ScoreSource(
             self.model, self._data(), self.batch_size, self.training, self.share, self.seed
@@ -130,8 +130,10 @@ class GradientGrowth(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._source.stop_collecting()
+        super().on_train_end(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
         if epoch not in self.epochs:
             return
         where = f"growth after epoch {epoch}"

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import keras
-
 from hlstm_tf.layers.masking import masked_kernels
 
 from .architecture import ScoreSource, count_connections
+from .base import MaskCallback
 from .births import Births, grow_neurons, require_sites
 from .epoch_data import set_epoch
 from .epoch_length import one_epoch, steps_per_epoch
@@ -17,7 +16,7 @@ from .lines import own_line
 from .training_batches import check_data, check_share
 
 
-class NeuronGrowth(keras.callbacks.Callback):
+class NeuronGrowth(MaskCallback):
     """Lets neurons be born, at the end of chosen epochs, where they lower the loss.
 
     The model is an envelope with room for more neurons than live: a *dormant neuron* has no
@@ -131,6 +130,7 @@ class NeuronGrowth(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         require_masked_kernels(self.model)
         require_sites(self.model, self.births)
+        super().on_train_begin(logs)
         self.history = []
         data = one_epoch(self.data, "data", steps_per_epoch(self))
         self._source = ScoreSource(
@@ -141,6 +141,7 @@ class NeuronGrowth(keras.callbacks.Callback):
         set_epoch(self.data, epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
         if epoch not in self.epochs:
             return
         where = f"growth of neurons after epoch {epoch}"

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import keras
-
 from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import (
     NEED_DATA,
@@ -18,6 +16,7 @@ from hlstm_tf.sparsity import (
 from hlstm_tf.sparsity.checks import check_fraction
 
 from .architecture import ScoreSource, count_connections
+from .base import MaskCallback
 from .epoch_data import set_epoch
 from .epoch_length import one_epoch, steps_per_epoch
 from .growth_score import require_masked_kernels
@@ -26,7 +25,7 @@ from .rule import Rule
 from .training_batches import check_data
 
 
-class MagnitudePruning(keras.callbacks.Callback):
+class MagnitudePruning(MaskCallback):
     """Removes the connections of the smallest weights, to the sparsity that a schedule names.
 
     For pruning that watches a metric and goes on as far as it allows, use `GrowAndPrune`.
@@ -117,6 +116,7 @@ class MagnitudePruning(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         kernels = require_masked_kernels(self.model)
+        super().on_train_begin(logs)
         self.history = []
         data = self.data
         if self._needs_data:

@@ -7,6 +7,7 @@ import numpy as np
 
 from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import held_optimizers, reset_slots
+from hlstm_tf.sparsity.changes import set_and_note
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +52,29 @@ def put(model: keras.Model, snapshot: Snapshot) -> None:
     kernels = masked_kernels(model)
     before = [np.array(kernel.mask) for kernel in kernels]
     for variable, value in zip(state_variables(model), snapshot.arrays, strict=True):
-        variable.assign(value)
+        if is_structure(variable):
+            set_and_note(variable, value)
+        else:
+            variable.assign(value)
     others = [each for each in held_optimizers(model) if each is not model.optimizer]
     for kernel, mask in zip(kernels, before, strict=True):
         changed, weights = mask != np.array(kernel.mask), np.array(kernel.variable)
         reset_slots(others, kernel.variable, changed, weights)
+
+
+def same_weights(model: keras.Model, snapshot: Snapshot) -> bool:
+    """Whether the model's weights are those of a snapshot, whatever its optimizer holds."""
+    weights = {id(weight) for weight in model.weights}
+    return all(
+        np.array_equal(keras.ops.convert_to_numpy(variable), value)
+        for variable, value in zip(state_variables(model), snapshot.arrays, strict=True)
+        if id(variable) in weights
+    )
+
+
+def is_structure(variable: keras.Variable) -> bool:
+    """Whether a variable says what exists: a mask, or the area of a partial-area convolution."""
+    return str(variable.dtype) == "bool"
 
 
 def layout(model: keras.Model) -> list[list]:

@@ -15,7 +15,7 @@ from .phases import Action, Phase, Plan, Progress, end_before_pruning
 from .plan import Pruning
 from .recovery import recover_connections
 from .rule import Rule
-from .snapshot import Snapshot, put, take
+from .snapshot import Snapshot, put, same_weights, take
 from .whole_neurons import has_wholes
 
 
@@ -98,6 +98,14 @@ class Stage:
         assert snapshot is not None
         put(self.model, snapshot)
         self.current = snapshot
+
+    def put_complete(self) -> bool:
+        """Puts the last complete iteration back after `fit`; whether the model held another."""
+        before = take(self.model, "before")
+        self.put(self.complete)
+        # `fit` has put averaged weights (EMA) in their place already; do it for these, too.
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        return not same_weights(self.model, before)
 
     def snapshots(self) -> dict[str, Snapshot]:
         """The states that a resumed run needs, by role."""

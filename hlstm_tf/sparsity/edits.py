@@ -9,6 +9,7 @@ from keras import ops
 
 from hlstm_tf.layers.kernels import MaskedKernel
 
+from .changes import set_and_note
 from .slots import Optimizers, reset_slots
 
 
@@ -128,8 +129,7 @@ def _edit(
     weights = np.where(before & mask, old, np.zeros((), old.dtype))
     if start is not None:
         weights = np.where(changed & mask, start.astype(old.dtype), weights)
-    if changed.any():
-        kernel.mask.assign(mask)
+    set_and_note(kernel.mask, mask)
     if (weights != old).any():
         kernel.variable.assign(weights)
     if changed.any():
