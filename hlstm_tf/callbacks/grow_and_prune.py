@@ -15,7 +15,7 @@ from .epoch_length import steps_per_epoch
 from .lines import own_line
 from .phases import Phase, Plan, Progress, advance, begin
 from .plan import Growth, Pruning, describe
-from .resume import RunState, restore_random_state
+from .resume import DirectoryUse, RunState, restore_random_state
 from .run_checks import (
     check_fit,
     check_scoring_data,
@@ -75,7 +75,8 @@ class GrowAndPrune(MaskCallback):
         train_epochs: Epochs of training before the first pruning. Default `None`: with a threshold,
             until it is first met; without, as many as `pruning.retrain_epochs`. With a threshold
             training goes on in any case until it is met.
-        directory: Where the run keeps its state; `None` for nowhere.
+        directory: Where the run keeps its state; `None` for nowhere. Each run needs its own, so a
+            tuner's trials, too, which get copies of this callback: make it where a trial is fitted.
         batch_size: How arrays are batched for scoring.
         seed: Of random scores.
         verbose: Whether to print a line an epoch.
@@ -158,6 +159,7 @@ class GrowAndPrune(MaskCallback):
         self.verbose = verbose
         self.progress = Progress(Phase.GROWTH)
         self._log = RunLog(monitor)
+        self._directory_use = DirectoryUse()
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -173,6 +175,8 @@ class GrowAndPrune(MaskCallback):
         source = ScoreSource(self.model, data, self.batch_size, training, share, self.seed)
         self._stage = Stage(self.model, self.plan, source)
         check_fit(self.model, self.plan, self.params["epochs"])
+        if self.directory is not None:
+            self._directory_use.claim(self, self.directory)
         super().on_train_begin(logs)
         pruning = self.plan.pruning
         self._log = RunLog(self.monitor, pruning.budget if pruning else None)

@@ -2,8 +2,9 @@
 
 import os
 import random
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -88,6 +89,30 @@ class RunState:
                 + "; ".join(differing)
                 + ". Give another directory, or delete this one to begin anew."
             )
+
+
+class DirectoryUse:
+    """Which of a callback and its deep copies keeps its run in a directory.
+
+    Copies of it are itself, so that all copies of a callback know.
+    """
+
+    def __init__(self) -> None:
+        self._user: weakref.ref[keras.callbacks.Callback] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def claim(self, callback: keras.callbacks.Callback, directory: str | os.PathLike) -> None:
+        """Takes the directory for a callback; raises `ValueError` where a copy of it has it."""
+        if self._user is not None and self._user() is not callback:
+            raise ValueError(
+                f"directory: another copy of this callback keeps its run in {os.fspath(directory)} "
+                "already. A tuner copies the callbacks for each trial: make the callback where the "
+                "trial is fitted (HyperModel.fit in KerasTuner), with a directory for each trial, "
+                f"such as {os.path.join(os.fspath(directory), 'trial-0')}."
+            )
+        self._user = weakref.ref(callback)
 
 
 def random_state() -> dict[str, Any]:
