@@ -18,6 +18,7 @@ import numpy as np
 
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.layers import MaskedLayer
+from hlstm_tf.transforms.saving import describe_layers, warn_at_save
 
 Entry = dict[str, Any]
 Change = Callable[[keras.Layer, Entry, tuple[keras.Layer, ...]], Entry]
@@ -55,7 +56,9 @@ def rebuild(model: keras.Model, change: Change) -> keras.Model:
     opaque = _is_opaque(model, entry)  # asked first: reading an entry may empty it
     new = read_entry(entry, model)
     if opaque:
+        made = describe_layers(new)
         _replace_attributes(model, new, change)
+        warn_at_save(new, made)
     if not new.built:
         _build_like(model, new)
     return new

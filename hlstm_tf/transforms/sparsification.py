@@ -58,7 +58,9 @@ def sparsify(
 
     The model given is left as it is. The new one is not compiled. A subclassed model that makes
     its layers in its constructor is made again and gets the twins as its attributes: that model
-    trains and saves its weights, but a `.keras` file of it does not know of the twins.
+    trains and saves its weights, but a `.keras` file of it does not know of the twins and cannot be
+    loaded. Saving one warns. Load saved weights into a model that `sparsify` has made, or make
+    masked layers in the constructor.
 
     Args:
         model: A built Keras model: Sequential, functional or subclassed. A subclassed one needs
