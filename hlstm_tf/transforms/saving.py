@@ -6,16 +6,22 @@ from typing import Any
 
 import keras
 
-Description = tuple[str, Any]
+Described = list[tuple[keras.Layer, type, Any]]
+"""Layers without layers inside, each with its class and its configuration without names."""
 
 
-def describe_layers(model: keras.Model) -> list[tuple[keras.Layer, Description]]:
-    """Returns the layers inside a model, each with its class and configuration without names."""
-    layers = model._flatten_layers(include_self=False)
-    return [(layer, (type(layer).__name__, _configuration(layer))) for layer in layers]
+def describe_layers(model: keras.Model) -> Described:
+    """Returns what a model is made of; containers and the layers of its inputs are left out."""
+    layers = {id(layer): layer for layer in model._flatten_layers(include_self=False)}.values()
+    return [
+        (layer, type(layer), _configuration(layer))
+        for layer in layers
+        if not isinstance(layer, keras.layers.InputLayer)
+        and not layer._flatten_layers(include_self=False)
+    ]
 
 
-def warn_at_save(model: keras.Model, made: list[tuple[keras.Layer, Description]]) -> None:
+def warn_at_save(model: keras.Model, made: Described) -> None:
     """Makes a model warn when it is saved as a whole, where its class does not make its layers.
 
     A file `.keras` of a subclassed model holds what its `get_config` returns, and its constructor
@@ -25,9 +31,8 @@ def warn_at_save(model: keras.Model, made: list[tuple[keras.Layer, Description]]
         model: A model whose attributes have been replaced.
         made: What `describe_layers` said of it before, as its constructor had made it.
     """
-    now = describe_layers(model)
-    pairs = itertools.zip_longest(made, now)
-    odd = next(((b or a)[0] for a, b in pairs if not _same(a, b)), None)
+    pairs = itertools.zip_longest(made, describe_layers(model))
+    odd = next(((given or own)[0] for own, given in pairs if not _takes(own, given)), None)
     if odd is None:
         return
     get_config, cls = model.get_config, type(model).__name__
@@ -47,10 +52,10 @@ def warn_at_save(model: keras.Model, made: list[tuple[keras.Layer, Description]]
     model.__dict__["get_config"] = warning_config
 
 
-def _same(
-    first: tuple[keras.Layer, Description] | None, second: tuple[keras.Layer, Description] | None
-) -> bool:
-    return first is not None and second is not None and first[1] == second[1]
+def _takes(own: tuple | None, given: tuple | None) -> bool:
+    """Whether a layer that the constructor made takes the weights of the one that is there."""
+    # A masked twin, which is a subclass, loads what its Keras layer saved.
+    return bool(own and given) and issubclass(own[1], given[1]) and own[2] == given[2]
 
 
 def _configuration(layer: keras.Layer) -> Any:
@@ -62,8 +67,8 @@ def _configuration(layer: keras.Layer) -> Any:
 
 def _without_names(value: Any) -> Any:
     if isinstance(value, dict):
-        # A built wrapper tells the shapes that its layers were built with.
-        own = (item for item in value.items() if item[0] not in ("name", "build_config"))
+        # A layer that was built tells what it found out: the shapes of layers inside, its axis.
+        own = (item for item in value.items() if item[0] not in ("name", "build_config", "axis"))
         return {key: _without_names(item) for key, item in own}
     if isinstance(value, (list, tuple)):
         return [_without_names(item) for item in value]

@@ -65,11 +65,12 @@ class Parts(keras.Model):
 class Recurrent(keras.Model):
     def __init__(self, **arguments) -> None:
         super().__init__(**arguments)
+        self.normal = keras.layers.LayerNormalization()
         self.both = keras.layers.Bidirectional(keras.layers.LSTM(4))
         self.head = {"out": keras.layers.Dense(5)}
 
     def call(self, x):
-        return self.head["out"](self.both(x))
+        return self.head["out"](self.both(self.normal(x)))
 
 
 def built(cls: type[keras.Model], x: np.ndarray) -> keras.Model:
