@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from hlstm_tf.layers.masking import masked_kernels
-from hlstm_tf.sparsity import edit_masks
+from hlstm_tf.sparsity import edit_masks, held_optimizers
 from hlstm_tf.sparsity.changes import (
     changed_by_others,
     drop_notes,
@@ -104,7 +104,7 @@ class EndOfFit:
         last = changed_by_others(self._structure)
         masks = {id(self._structure[number]): mask for number, mask in last.items()}
         kernels = {k: masks[id(k.mask)] for k in masked_kernels(self.model) if id(k.mask) in masks}
-        edit_masks(kernels, getattr(self.model, "optimizer", None))
+        edit_masks(kernels, held_optimizers(self.model))
         for number, mask in last.items():
             set_and_note(self._structure[number], mask)
         return "The last masks are in force again, on the weights that were put back."

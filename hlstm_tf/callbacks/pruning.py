@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+
 from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import (
     NEED_DATA,
