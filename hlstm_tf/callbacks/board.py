@@ -97,7 +97,7 @@ class SparsityBoard(CopiedWithoutData):
                 _write_count(name, int(matrix.sum()), matrix.size)
             if self.images and with_image:
                 picture = shrink_picture(matrix, self.max_pixels)
-                tf.summary.image(f"mask/{name}", picture[None, :, :, None])
+                _write_picture(f"mask/{name}", picture)
 
 
 def shrink_picture(mask: np.ndarray, max_pixels: int) -> np.ndarray:
@@ -117,6 +117,27 @@ def shrink_picture(mask: np.ndarray, max_pixels: int) -> np.ndarray:
     return values.astype(np.float32)
 
 
+# `tf.summary.scalar` and `tf.summary.image` are TensorBoard's; `tf.summary.write` is TensorFlow's.
+
+
 def _write_count(name: str, existing: int, places: int) -> None:
-    tf.summary.scalar(f"connections/{name}", existing)
-    tf.summary.scalar(f"sparsity/{name}", 1 - existing / places)
+    _write_scalar(f"connections/{name}", existing)
+    _write_scalar(f"sparsity/{name}", 1 - existing / places)
+
+
+def _write_scalar(tag: str, value: float) -> None:
+    tf.summary.write(tag, tf.constant(value, tf.float32), metadata=_metadata("scalars"))
+
+
+def _write_picture(tag: str, picture: np.ndarray) -> None:
+    pixels = tf.image.convert_image_dtype(picture[:, :, None], tf.uint8, saturate=True)
+    height, width = picture.shape
+    parts = [str(width).encode(), str(height).encode(), tf.io.encode_png(pixels)]
+    tf.summary.write(tag, tf.stack(parts), metadata=_metadata("images"))
+
+
+def _metadata(plugin: str) -> tf.compat.v1.SummaryMetadata:
+    """What tells TensorBoard how to show a value: as "scalars" or as "images"."""
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = plugin
+    return metadata

@@ -1,5 +1,6 @@
 """TensorBoard gets scalars and pictures of every matrix."""
 
+import sys
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import MagnitudePruning, SparsityBoard
+from hlstm_tf.callbacks import board as board_module
 from hlstm_tf.callbacks.board import shrink_picture
 
 
@@ -84,3 +86,42 @@ def test_wrong_numbers_are_errors(tmp_path: Path) -> None:
         SparsityBoard(tmp_path, max_pixels=0)
     with pytest.raises(ValueError, match="image_freq"):
         SparsityBoard(tmp_path, image_freq=0)
+
+
+def test_a_core_install_without_tensorboard_writes_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.v2", None)
+    model = keras.Sequential([keras.Input((3,)), hl.MaskedDense(2)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    board = SparsityBoard(tmp_path)
+    model.fit(np.ones((2, 3)), np.ones((2, 2)), callbacks=[board], verbose=0)
+    scalars, images = events(tmp_path)
+    assert scalars["connections/model", 0] == 6
+    [picture] = images.values()
+    assert picture.shape == (3, 2)
+
+
+def test_events_are_those_that_tensorboard_itself_writes(tmp_path: Path) -> None:
+    def summaries(folder: Path, write) -> list:
+        writer = tf.summary.create_file_writer(str(folder))
+        with writer.as_default(step=3):
+            write()
+        writer.close()
+        [file] = folder.iterdir()
+        records = [r.numpy() for r in tf.data.TFRecordDataset(str(file))]
+        found = [tf.compat.v1.Event.FromString(record) for record in records]
+        return [(event.step, value) for event in found for value in event.summary.value]
+
+    picture = np.array([[0.0, 0.5, 1.0], [1.0, 0.25, 0.0]], np.float32)
+
+    def theirs() -> None:
+        tf.summary.scalar("a", 0.5)
+        tf.summary.image("b", picture[None, :, :, None])
+
+    def ours() -> None:
+        board_module._write_scalar("a", 0.5)
+        board_module._write_picture("b", picture)
+
+    assert summaries(tmp_path / "ours", ours) == summaries(tmp_path / "theirs", theirs)
