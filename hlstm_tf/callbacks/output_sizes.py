@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers import MaskedEmbedding
 from hlstm_tf.layers.cells import HIDDEN, STATE, CellForm, form_of
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.layers.taps import tapping
@@ -16,6 +15,9 @@ from .dead_neurons import GateKernels
 from .growth_score import require_masked_kernels
 from .input_sizes import input_sizes
 from .training_batches import check_data, training_batches
+
+_READ_BY = {"depthwise_kernel": "pointwise_kernel"}
+"""Which kernel of a feed-forward layer reads what another puts out."""
 
 Sizes = dict[MaskedKernel, np.ndarray]
 
@@ -112,10 +114,16 @@ def _recurrent(kernels: Sequence[MaskedKernel], inputs: Mapping[MaskedKernel, np
     for form, own in _cells(kernels):
         found |= _outputs_of_cell(form, own, inputs)
     for kernel in kernels:
-        if isinstance(kernel.layer, MaskedEmbedding):
+        if kernel.name == "embeddings":
             table = keras.ops.convert_to_numpy(kernel.variable)
             # One row at a time, as often as `inputs` says.
             found[kernel] = np.sqrt(np.square(inputs[kernel]) @ np.square(table))
+        elif kernel not in found:
+            siblings = {k.name: k for k in inputs if k.layer is kernel.layer}
+            after = siblings.get(_READ_BY.get(kernel.name, ""))
+            if after is None:
+                raise ValueError(f"the output score cannot see what {kernel.path} puts out.")
+            found[kernel] = inputs[after]
     return found
 
 

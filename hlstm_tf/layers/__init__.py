@@ -1,6 +1,18 @@
 """What a model is made of: H-LSTM layers, and masked twins of Keras's layers."""
 
 from hlstm_tf.layers.cells import CellForm
+from hlstm_tf.layers.convolutions import (
+    MaskedConv1D,
+    MaskedConv1DTranspose,
+    MaskedConv2D,
+    MaskedConv2DTranspose,
+    MaskedConv3D,
+    MaskedConv3DTranspose,
+    MaskedDepthwiseConv1D,
+    MaskedDepthwiseConv2D,
+    MaskedSeparableConv1D,
+    MaskedSeparableConv2D,
+)
 from hlstm_tf.layers.effective import dense_gradients
 from hlstm_tf.layers.elementwise import declare_elementwise
 from hlstm_tf.layers.gate_widths import GATES
@@ -10,14 +22,13 @@ from hlstm_tf.layers.kernels import MaskedKernel
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
 from hlstm_tf.layers.partial_area import PartialAreaConv2D
 from hlstm_tf.layers.twins import (
-    MaskedConv1D,
-    MaskedConv2D,
     MaskedDense,
     MaskedEmbedding,
     MaskedGRU,
     MaskedGRUCell,
     MaskedLSTM,
     MaskedLSTMCell,
+    MaskedReversibleEmbedding,
     MaskedSimpleRNN,
     MaskedSimpleRNNCell,
     register_cell,
@@ -30,8 +41,14 @@ __all__ = [
     "GateWeights",
     "HLSTMCell",
     "MaskedConv1D",
+    "MaskedConv1DTranspose",
     "MaskedConv2D",
+    "MaskedConv2DTranspose",
+    "MaskedConv3D",
+    "MaskedConv3DTranspose",
     "MaskedDense",
+    "MaskedDepthwiseConv1D",
+    "MaskedDepthwiseConv2D",
     "MaskedEmbedding",
     "MaskedGRU",
     "MaskedGRUCell",
@@ -39,6 +56,9 @@ __all__ = [
     "MaskedLSTM",
     "MaskedLSTMCell",
     "MaskedLayer",
+    "MaskedReversibleEmbedding",
+    "MaskedSeparableConv1D",
+    "MaskedSeparableConv2D",
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
     "PartialAreaConv2D",

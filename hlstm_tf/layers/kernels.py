@@ -25,6 +25,8 @@ class MaskedKernel:
         gates_first: Whether the gates are the first axis (`(gates, inputs, outputs)`) rather than
             next to the outputs (`(inputs, gates, outputs)` or `(inputs, gates * outputs)`).
         path: A name that is unique in the model.
+        output_axes: The axes of a kernel without gates that count outputs, from the end: the last
+            one, but of a transposed convolution the one before it, and of a depthwise one both.
 
     Example:
 
@@ -43,6 +45,7 @@ class MaskedKernel:
     gates: int
     gates_first: bool
     path: str
+    output_axes: tuple[int, ...] = (-1,)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MaskedKernel) and self.variable is other.variable
@@ -61,10 +64,22 @@ class MaskedKernel:
         if self.gates_first:
             gates, inputs, outputs = self.shape
             return gates, inputs, outputs
+        axes = self._axes()
+        outputs = int(np.prod([self.shape[axis] for axis in axes[self._inputs :]]))
+        return self.gates, int(np.prod(self.shape)) // outputs, outputs // self.gates
+
+    @property
+    def _inputs(self) -> int:
+        """How many axes count inputs."""
         # The gates sit beside the outputs, fused with them or not; all axes before are inputs.
-        outputs_end = -2 if self.gates > 1 and len(self.shape) == 3 else -1
-        inputs = int(np.prod(self.shape[:outputs_end]))
-        return self.gates, inputs, int(np.prod(self.shape[outputs_end:])) // self.gates
+        apart = self.gates > 1 and len(self.shape) == 3
+        return len(self.shape) - (2 if apart else len(self.output_axes))
+
+    def _axes(self) -> tuple[int, ...]:
+        """The axes that count inputs and then those that count outputs."""
+        rank = len(self.shape)
+        outputs = [axis % rank for axis in self.output_axes]
+        return (*(axis for axis in range(rank) if axis not in outputs), *outputs)
 
     def to_matrices(self, array: Any) -> np.ndarray:
         """Returns a copy of `array`, of the kernel's shape, as `(gates, inputs, outputs)`.
@@ -80,7 +95,8 @@ class MaskedKernel:
         if self.gates_first:
             return np.array(values)
         gates, inputs, outputs = self.matrices_shape
-        return np.array(values.reshape(inputs, gates, outputs).swapaxes(0, 1), order="C")
+        rows = values.transpose(self._axes()).reshape(inputs, gates, outputs)
+        return np.array(rows.swapaxes(0, 1), order="C")
 
     def from_matrices(self, matrices: np.ndarray) -> np.ndarray:
         """Returns a copy of `matrices`, `(gates, inputs, outputs)`, in the kernel's own shape.
@@ -95,7 +111,10 @@ class MaskedKernel:
             )
         if self.gates_first:
             return np.array(matrices)
-        return np.array(matrices.swapaxes(0, 1), order="C").reshape(self.shape)
+        axes = self._axes()
+        rows = np.array(matrices.swapaxes(0, 1), order="C")
+        ordered = rows.reshape([self.shape[axis] for axis in axes])
+        return np.array(ordered.transpose(np.argsort(axes)), order="C")
 
     def of_gate(self, array: np.ndarray, gate: int) -> np.ndarray:
         """One gate's matrix `(inputs, outputs)` of an array of the kernel's shape, as a view of it.

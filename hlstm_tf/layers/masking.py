@@ -92,7 +92,13 @@ class MaskedLayer:
         refuse_keras_2(args, f"{type(self).__name__} '{self.name}'")  # type: ignore[attr-defined]
         return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
-    def _add_masks(self, names: tuple[str, ...], gates: int = 1, gates_first: bool = False) -> None:
+    def _add_masks(
+        self,
+        names: tuple[str, ...],
+        gates: int = 1,
+        gates_first: bool = False,
+        output_axes: tuple[int, ...] = (-1,),
+    ) -> None:
         """Adds an all-`True` mask variable `NAME_mask` for each kernel attribute named."""
         masked = dict(self.__dict__.get("_masked", {}))
         for name in names:
@@ -114,6 +120,7 @@ class MaskedLayer:
                 gates,
                 gates_first,
                 variable.path,
+                output_axes,
             )
         # Not through Keras's attribute tracking, which would wrap the dictionary.
         self.__dict__["_masked"] = masked

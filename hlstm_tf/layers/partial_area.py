@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hlstm_tf.layers.twins import MaskedConv2D
+from hlstm_tf.layers.convolutions import MaskedConv2D
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")

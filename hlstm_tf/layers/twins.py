@@ -1,5 +1,6 @@
-"""Masked twins of Keras's layers: the same layer, with a mask variable for each kernel."""
+"""Masked twins of Keras's dense, embedding and recurrent layers: one mask for each kernel."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -18,52 +19,16 @@ from hlstm_tf.layers.cells import (
 from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.fast_gradient import project, run_gru, run_lstm
 from hlstm_tf.layers.fast_layer import FastLayer
+from hlstm_tf.layers.feed_forward import MaskedFeedForward, OutputAxes
 from hlstm_tf.layers.gate_networks import GateNetworks
 from hlstm_tf.layers.input_notes import is_noting, note_ids, note_input
 from hlstm_tf.layers.masking import MaskedLayer
-from hlstm_tf.layers.taps import tapped
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
 
 
-class _MaskedFeedForward(MaskedLayer):
-    """A twin whose Keras layer keeps one kernel and reads it in `call(inputs)`."""
-
-    _kernel_name: ClassVar[str] = "kernel"
-
-    def build(self, input_shape: Any = None) -> None:
-        if getattr(self, "quantization_mode", None) is not None:
-            raise self._keeps_no_masks("a quantized dtype policy")
-        super().build(input_shape)  # type: ignore[misc]
-        if not self.own_masked_kernels():
-            self._add_masks((self._kernel_name,))
-
-    def call(self, inputs: Any) -> Any:
-        if is_noting():
-            self._note(inputs)
-        with self.effective_kernels(), tapped(self, inputs):
-            return super().call(inputs)  # type: ignore[misc]
-
-    def _note(self, inputs: Any) -> None:
-        note_input(self, self._kernel_name, inputs)
-
-    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
-        """Not on a masked layer: a low-rank update reaches dormant connections too."""
-        raise self._keeps_no_masks("LoRA")
-
-    def quantize(self, *args: Any, **kwargs: Any) -> None:
-        """Not on a masked layer: Keras replaces the kernel that the mask belongs to."""
-        raise self._keeps_no_masks("quantize")
-
-    def _keeps_no_masks(self, what: str) -> NotImplementedError:
-        return NotImplementedError(
-            f"{type(self).__name__} '{self.name}' has masks, which {what} would not respect; "  # type: ignore[attr-defined]
-            "make plain Keras layers of the model first, with hlstm_tf.strip(model)."
-        )
-
-
 @_register
-class MaskedDense(_MaskedFeedForward, keras.layers.Dense):
+class MaskedDense(MaskedFeedForward, keras.layers.Dense):
     """`keras.layers.Dense` with a mask: takes its arguments, gives its numbers.
 
     `kernel_mask` is a boolean variable of the kernel's shape `(inputs, units)`, all `True` when
@@ -82,39 +47,7 @@ class MaskedDense(_MaskedFeedForward, keras.layers.Dense):
 
 
 @_register
-class MaskedConv1D(_MaskedFeedForward, keras.layers.Conv1D):
-    """`keras.layers.Conv1D` with a mask of the kernel's shape `(window, channels, filters)`.
-
-    Example:
-
-    >>> import hlstm_tf as hl
-    >>> layer = hl.MaskedConv1D(4, 3)
-    >>> layer.build((None, 8, 2))
-    >>> layer.kernel_mask.shape
-    TensorShape([3, 2, 4])
-    """
-
-    _kernel = EffectiveKernel()
-
-
-@_register
-class MaskedConv2D(_MaskedFeedForward, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with a mask of the kernel's shape `(height, width, channels, filters)`.
-
-    Example:
-
-    >>> import hlstm_tf as hl
-    >>> layer = hl.MaskedConv2D(4, 3)
-    >>> layer.build((None, 8, 8, 1))
-    >>> layer.kernel_mask.shape
-    TensorShape([3, 3, 1, 4])
-    """
-
-    _kernel = EffectiveKernel()
-
-
-@_register
-class MaskedEmbedding(_MaskedFeedForward, keras.layers.Embedding):
+class MaskedEmbedding(MaskedFeedForward, keras.layers.Embedding):
     """`keras.layers.Embedding` with a mask of the table's shape `(input_dim, output_dim)`.
 
     Example:
@@ -126,11 +59,47 @@ class MaskedEmbedding(_MaskedFeedForward, keras.layers.Embedding):
     TensorShape([10, 4])
     """
 
-    _kernel_name = "embeddings"
+    _kernels: ClassVar[Mapping[str, OutputAxes]] = {"embeddings": (-1,)}
     _embeddings = EffectiveKernel()
 
     def _note(self, inputs: Any) -> None:
-        note_ids(self, self._kernel_name, inputs)
+        note_ids(self, "embeddings", inputs)
+
+
+@_register
+class MaskedReversibleEmbedding(MaskedFeedForward, keras.layers.ReversibleEmbedding):
+    """`keras.layers.ReversibleEmbedding` with a mask of the table's shape.
+
+    The table looks ids up and, with `reverse=True`, projects back onto them: one mask for both
+    uses. With `tie_weights=False` the second use has a kernel `reverse_embeddings` of its own, with
+    a mask of its own.
+
+    Example:
+
+    >>> import numpy as np, hlstm_tf as hl
+    >>> layer = hl.MaskedReversibleEmbedding(10, 4)
+    >>> layer(layer(np.array([[1, 2]])), reverse=True).shape
+    TensorShape([1, 2, 10])
+    >>> len(hl.masked_kernels(layer))
+    1
+    """
+
+    _kernels: ClassVar[Mapping[str, OutputAxes]] = {"embeddings": (-1,)}
+    _embeddings = EffectiveKernel()
+    reverse_embeddings = EffectiveKernel()
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build(input_shape)
+        if not self.tie_weights and len(self.own_masked_kernels()) == 1:
+            self._add_masks(("reverse_embeddings",))
+
+    def call(self, inputs: Any, reverse: bool = False) -> Any:
+        if is_noting() and not reverse:
+            note_ids(self, "embeddings", inputs)
+        elif is_noting() and not self.tie_weights:
+            note_input(self, "reverse_embeddings", inputs)
+        with self.effective_kernels():
+            return keras.layers.ReversibleEmbedding.call(self, inputs, reverse=reverse)
 
 
 class _MaskedCell(MaskedLayer):

@@ -8,9 +8,10 @@ import keras
 from hlstm_tf.layers.cells import CellForm, form_of
 from hlstm_tf.layers.masking import layers_within
 from hlstm_tf.transforms.containers import graph_of
+from hlstm_tf.transforms.convolution_ends import ChannelFilter
 from hlstm_tf.transforms.editing import Workshop
-from hlstm_tf.transforms.ends import MatrixReader, MatrixWriter
 from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.matrix_ends import MatrixReader, MatrixWriter
 from hlstm_tf.transforms.recurrent import gate_groups
 from hlstm_tf.transforms.rewriting import Entry, rewrite, write_entry
 
@@ -40,8 +41,12 @@ def layer_groups(model: keras.Model, workshop: Workshop) -> list[NeuronGroup]:
 def feed_forward_ends(group: NeuronGroup) -> tuple[keras.Layer, list[keras.Layer]] | None:
     """Returns the layer that makes the neurons of a group and those that read them.
 
-    `None` where any of them is no dense layer or convolution.
+    `None` where any of them is no dense layer or convolution, or a depthwise convolution, which has
+    weights of its own for them, lies between.
     """
+    passages = [passage for branch in group.branches for passage in branch.passages]
+    if any(isinstance(passage, ChannelFilter) for passage in passages):
+        return None
     readers = [branch.reader for branch in group.branches]
     if not isinstance(group.writer, MatrixWriter):
         return None

@@ -8,7 +8,7 @@ where the kernel is applied. Element-wise work (biases, activations, normalizati
 * A convolution applies its kernel at each output position of the image; an axis whose length is
   not fixed counts once, as does the time axis of a recurrent model.
 * A partial-area convolution applies the slice of a pair of maps where its area is in use.
-* An embedding looks up a row: no FLOPs.
+* An embedding looks up a row: no FLOPs; the reverse use of a reversible one counts once.
 * A layer that a model calls several times counts once.
 """
 
@@ -35,7 +35,7 @@ def positions(layer: keras.Layer, recurrent_model: bool) -> int:
     80
     """
     if isinstance(layer, keras.layers.Embedding):
-        return 0
+        return int(isinstance(layer, keras.layers.ReversibleEmbedding))
     shape: Any = (layer.get_build_config() or {}).get("input_shape")
     if not _is_shape(shape) or hasattr(layer, "state_size"):
         return 1

@@ -71,6 +71,9 @@ class Passage(Protocol):
     def constants(self, values: np.ndarray) -> np.ndarray:
         """What becomes of constants; NaN where the result depends on input or position."""
 
+    def silence(self, dead: np.ndarray) -> bool:
+        """Zeroes what the layer has for the neurons flagged; tells whether anything changed."""
+
     def keep(self, indices: np.ndarray, width: int) -> None:
         """Takes out all neurons but these, of `width`."""
 
@@ -156,7 +159,7 @@ class NeuronGroup:
             for passage in branch.passages:
                 values = passage.constants(values)
             changed |= branch.reader.absorb(np.tile(values, branch.reader.rows // len(values)))
-        return self.writer.silence(~self.living()) or changed
+        return self._silence(~self.living()) or changed
 
     def living(self) -> np.ndarray:
         """Whether anybody needs a neuron; `(width,)`."""
@@ -174,7 +177,7 @@ class NeuronGroup:
 
     def remove(self, gone: np.ndarray) -> None:
         """Zeroes what feeds the neurons flagged and what reads them; `(width,)`."""
-        self.writer.silence(gone)
+        self._silence(gone)
         nothing = np.where(gone, 0.0, np.nan)
         for branch in self.branches:
             branch.reader.absorb(np.tile(nothing, branch.reader.rows // len(nothing)))
@@ -189,6 +192,12 @@ class NeuronGroup:
         dead = (self.writer.incoming() != 0) ^ np.logical_or.reduce(read)
         self.remove(dead)
         return bool(dead.any())
+
+    def _silence(self, dead: np.ndarray) -> bool:
+        changed = self.writer.silence(dead)
+        for passage in self._passages():
+            changed |= passage.silence(dead)
+        return changed
 
     def compact(self) -> int:
         """Takes out the neurons that nobody needs, but never the last one; tells how many."""

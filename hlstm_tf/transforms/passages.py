@@ -5,8 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.transforms.convolution_ends import DEPTHWISE, channel_filter_of
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
 from hlstm_tf.transforms.groups import Passage, merged
+from hlstm_tf.transforms.twins import keras_class
 
 # Layers whose output, where the input is one constant everywhere, is that constant everywhere:
 # the identity in inference, or a mean or maximum over positions, or a choice of positions.
@@ -36,6 +38,8 @@ def passage_of(layer: keras.Layer, width: int, workshop: Workshop) -> Passage | 
     if getattr(layer, "neuronwise", False):
         return Padding()
     name = type(layer).__name__
+    if keras_class(layer) in DEPTHWISE:
+        return channel_filter_of(layer, width, workshop)
     if type(layer) is not getattr(keras.layers, name, None):
         return None
     if getattr(layer, "data_format", "channels_last") == "channels_first":
@@ -60,6 +64,9 @@ class Unchanged:
 
     def constants(self, values: np.ndarray) -> np.ndarray:
         return values
+
+    def silence(self, dead: np.ndarray) -> bool:
+        return False
 
     def keep(self, indices: np.ndarray, width: int) -> None:
         pass
@@ -107,7 +114,7 @@ class Reshaping(Merging):
         self._edited.arguments["target_shape"] = (*others, last)
 
 
-class Normalization:
+class Normalization(Unchanged):
     """Batch normalization in inference: an affine function of each channel."""
 
     def __init__(self, edited: Edited) -> None:

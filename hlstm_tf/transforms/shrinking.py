@@ -21,17 +21,17 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     what reads it (a bias is added where a dense layer or convolution has none). Deaths are
     followed through the whole model, both ways.
 
-    Neurons are: the hidden neurons of H-LSTM gates, units of dense layers, filters of
-    convolutions, columns of embeddings and units of a recurrent layer's state (h and c together),
-    wherever their output reaches only dense layers, convolutions and recurrent layers, on the way
-    through activations, dropout, pooling, padding, cropping, upsampling, Flatten, Reshape and batch
-    normalization; in Sequential and functional models and in those nested in them. A unit of a
-    state is dead if only dead units read it. States that are handed over (`stateful`,
-    `return_state`, `initial_state`) keep their width, and the two directions of a bidirectional
-    layer stay equally wide. A custom layer is passed through if it has the attribute
-    `neuronwise = True`, by which it states that it treats every feature of the last axis by
-    itself, gives zero for zero and has no weights. The output of the model, of a layer called
-    several times and of any other layer keeps its width, and every layer keeps at least one
+    Neurons are: the hidden neurons of H-LSTM gates, units of dense layers, filters of convolutions,
+    columns of embeddings and units of a recurrent layer's state (h and c together), wherever their
+    output reaches only dense layers, convolutions and recurrent layers, on the way through
+    activations, dropout, pooling, padding, cropping, upsampling, Flatten, Reshape, batch
+    normalization and depthwise convolutions with a multiplier of 1; in Sequential and functional
+    models and in those nested in them. A unit of a state is dead if only dead units read it. States
+    that are handed over (`stateful`, `return_state`, `initial_state`) keep their width, and the two
+    directions of a bidirectional layer stay equally wide. A custom layer is passed through if it
+    has the attribute `neuronwise = True`, by which it states that it treats every feature of the
+    last axis by itself, gives zero for zero and has no weights. The output of the model, of a layer
+    called several times and of any other layer keeps its width, and every layer keeps at least one
     neuron. Each H-LSTM gate becomes as wide as its own living neurons: `hidden_units` then has an
     entry of four widths where they differ. A constant that padding with zeros would make different
     at a border is left where it is.

@@ -46,11 +46,13 @@ def sparsify(
     section 3; NeST, arXiv 1711.02017). Every neuron stays connected at both ends.
 
     Supported, wherever they are (nested models, `RNN`, `StackedRNNCells`, `Bidirectional`,
-    `TimeDistributed`): Dense, Conv1D, Conv2D, Embedding, SimpleRNN, LSTM, GRU, their cells, and
-    `HLSTM` and `HLSTMCell`. All of them by default, the first and the last layer too; leave some
-    dense with `exclude`. Biases are never masked. Layers that have masks already keep their
-    weights and get new masks where `sparsity` is given. Any other layer that holds a matrix of
-    weights, a subclass of a supported one included, is left as it is, and a warning names it.
+    `TimeDistributed`): Dense, Embedding, ReversibleEmbedding (one mask for the table and both its
+    uses), Conv1D to 3D, Conv1DTranspose to 3DTranspose, DepthwiseConv1D and 2D, SeparableConv1D and
+    2D, SimpleRNN, LSTM, GRU, their cells, and `HLSTM` and `HLSTMCell`. All of them by default, the
+    first and the last layer too; leave some dense with `exclude`. Biases are never masked. Layers
+    that have masks already keep their weights and get new masks where `sparsity` is given. Any
+    other layer that holds a matrix of weights, a subclass of a supported one included, is left as
+    it is, and a warning names it.
 
     The twins train with the defaults of `MaskedLSTM` and `MaskedGRU`. For products in bfloat16 or
     less memory make such a layer in place of Keras's in the model itself, with `matmul_dtype` and

@@ -11,6 +11,15 @@ from hlstm_tf.transforms.rewriting import Entry
 
 _TWINS: tuple[type[keras.Layer], ...] = (
     layers.MaskedConv1D,
+    layers.MaskedConv3D,
+    layers.MaskedConv1DTranspose,
+    layers.MaskedConv2DTranspose,
+    layers.MaskedConv3DTranspose,
+    layers.MaskedDepthwiseConv1D,
+    layers.MaskedDepthwiseConv2D,
+    layers.MaskedSeparableConv1D,
+    layers.MaskedSeparableConv2D,
+    layers.MaskedReversibleEmbedding,
     layers.MaskedConv2D,
     layers.MaskedDense,
     layers.MaskedEmbedding,
@@ -46,7 +55,7 @@ def masked_entry(layer: keras.Layer, entry: Entry) -> Entry | None:
     if registered in _WITH_OR_WITHOUT:
         return {**entry, "config": {**entry["config"], "masked": True}}
     twin = registered_cells().get(type(layer))
-    if twin is None and entry["module"] == "keras.layers" and not _is_altered(layer):
+    if twin is None and entry["module"] == "keras.layers" and is_plain(layer):
         twin = _BY_KERAS_NAME.get(entry["class_name"])
     return None if twin is None else _of_class(entry, twin)
 
@@ -94,6 +103,7 @@ def keras_class(layer: keras.Layer) -> type[keras.Layer]:
     return _KERAS_CLASS.get(type(layer), type(layer))
 
 
-def _is_altered(layer: Any) -> bool:
+def is_plain(layer: Any) -> bool:
+    """Whether a layer has the variables of its class: neither quantized nor LoRA-adapted."""
     quantized = getattr(layer, "quantization_mode", None) is not None
-    return quantized or bool(getattr(layer, "lora_enabled", False))
+    return not quantized and not getattr(layer, "lora_enabled", False)

@@ -27,6 +27,7 @@ from tests.layers.helpers import (
 
 SEQUENCE = (4, 3)
 IMAGE = (5, 5, 2)
+VOLUME = (3, 3, 3, 2)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,31 @@ CASES = {
     "MaskedDense": Case(hl.MaskedDense, {"units": 3, "activation": "relu"}),
     "MaskedConv1D": Case(hl.MaskedConv1D, {"filters": 3, "kernel_size": 2}),
     "MaskedConv2D": Case(hl.MaskedConv2D, {"filters": 3, "kernel_size": (2, 3)}, IMAGE),
+    "MaskedConv3D": Case(hl.MaskedConv3D, {"filters": 3, "kernel_size": 2}, VOLUME),
+    "MaskedConv1DTranspose": Case(
+        hl.MaskedConv1DTranspose, {"filters": 4, "kernel_size": 2, "strides": 2}
+    ),
+    "MaskedConv2DTranspose": Case(
+        hl.MaskedConv2DTranspose, {"filters": 3, "kernel_size": (2, 3)}, IMAGE
+    ),
+    "MaskedConv3DTranspose": Case(
+        hl.MaskedConv3DTranspose, {"filters": 3, "kernel_size": 2}, VOLUME
+    ),
+    "MaskedDepthwiseConv1D": Case(hl.MaskedDepthwiseConv1D, {"kernel_size": 3}),
+    "MaskedDepthwiseConv2D": Case(
+        hl.MaskedDepthwiseConv2D, {"kernel_size": (2, 3), "depth_multiplier": 2}, IMAGE
+    ),
+    "MaskedSeparableConv1D": Case(
+        hl.MaskedSeparableConv1D, {"filters": 3, "kernel_size": 2, "depth_multiplier": 2}
+    ),
+    "MaskedSeparableConv2D": Case(
+        hl.MaskedSeparableConv2D,
+        {"filters": 3, "kernel_size": (2, 3), "depth_multiplier": 2},
+        IMAGE,
+    ),
+    "MaskedReversibleEmbedding": Case(
+        hl.MaskedReversibleEmbedding, {"input_dim": 6, "output_dim": 3}, (4,), integers=True
+    ),
     "PartialAreaConv2D": Case(hl.PartialAreaConv2D, {"filters": 3, "kernel_size": (2, 3)}, IMAGE),
     "MaskedEmbedding": Case(
         hl.MaskedEmbedding, {"input_dim": 6, "output_dim": 3}, (4,), integers=True

@@ -1,0 +1,168 @@
+"""Writers and readers whose neurons are an axis of one kernel: dense layers and convolutions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from hlstm_tf.transforms.editing import Edited, Workshop, apply, zero
+from hlstm_tf.transforms.groups import Writer, merged
+
+
+class KernelWriter(Writer):
+    """Neurons that are an axis of a kernel.
+
+    Args:
+        edited: The layer.
+        argument: Which of its arguments says how many they are.
+        activation: What is applied to them.
+        kernel: The kernel's name.
+        axis: The axis.
+    """
+
+    def __init__(
+        self,
+        edited: Edited,
+        argument: str,
+        activation: Callable[[Any], Any],
+        kernel: str = "kernel",
+        axis: int = -1,
+    ) -> None:
+        self._edited, self._argument, self._activation = edited, argument, activation
+        self._kernel, self._axis = kernel, axis
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The layer that the neurons belong to."""
+        return self._edited.layer
+
+    @property
+    def width(self) -> int:
+        return int(self._edited.arrays[self._kernel].shape[self._axis])
+
+    def constants(self) -> np.ndarray:
+        bias = self._edited.arrays.get("bias", np.zeros(self.width))
+        depends = (self._by_neuron() != 0).reshape(self.width, -1).any(axis=1)
+        return apply(self._activation, np.where(depends, np.nan, bias))
+
+    def incoming(self) -> np.ndarray:
+        return np.asarray(self._by_neuron().reshape(self.width, -1).sum(axis=1))
+
+    def silence(self, dead: np.ndarray) -> bool:
+        changed = zero(self._by_neuron(), dead)
+        if "bias" in self._edited.arrays:
+            changed |= zero(self._edited.arrays["bias"], dead)
+        return changed
+
+    def keep(self, indices: np.ndarray) -> None:
+        self._edited.select(self._kernel, self._axis, indices)
+        self._edited.select("bias", -1, indices)
+        self._edited.arguments[self._argument] = len(indices)
+
+    def _by_neuron(self) -> np.ndarray:
+        return np.moveaxis(self._edited.arrays[self._kernel], self._axis, 0)
+
+
+class MatrixWriter(KernelWriter):
+    """The units of a dense layer, or the filters of a convolution: the kernel's last axis."""
+
+
+class KernelReader:
+    """Inputs that are an axis of a kernel.
+
+    Args:
+        edited: The layer.
+        axis: The axis.
+        varies: Whether a constant input is no constant in all positions of the output.
+    """
+
+    def __init__(self, edited: Edited, axis: int = -2, varies: bool = False) -> None:
+        self._edited, self._axis = edited, axis
+        self._varies = varies or pads(edited.layer)
+
+    @property
+    def layer(self) -> keras.Layer:
+        """The layer that reads."""
+        return self._edited.layer
+
+    @property
+    def rows(self) -> int:
+        return int(self._edited.arrays["kernel"].shape[self._axis])
+
+    def reads(self) -> np.ndarray:
+        return np.asarray((self._by_row() != 0).reshape(self.rows, -1).any(axis=1))
+
+    def outgoing(self) -> np.ndarray:
+        return np.asarray(self._by_row().reshape(self.rows, -1).sum(axis=1))
+
+    def absorb(self, values: np.ndarray) -> bool:
+        constant = np.isfinite(values) & self.reads()
+        if self._varies:
+            constant &= values == 0
+        if not constant.any():
+            return False
+        rows = self._by_row()
+        # Of each constant row the window is summed up; outputs are the last axis.
+        share = rows[constant].sum(axis=tuple(range(1, rows.ndim - 1)))
+        add_to_bias(self._edited, values[constant] @ share)
+        rows[constant] = 0
+        return True
+
+    def keep(self, indices: np.ndarray, width: int) -> None:
+        self._edited.select("kernel", self._axis, merged(indices, width, self.rows))
+
+    def _by_row(self) -> np.ndarray:
+        return np.moveaxis(self._edited.arrays["kernel"], self._axis, 0)
+
+
+class MatrixReader(KernelReader):
+    """The inputs of a dense layer, or the input channels of a convolution."""
+
+
+class AreaWriter(MatrixWriter):
+    """The filters of a partial-area convolution."""
+
+    def keep(self, indices: np.ndarray) -> None:
+        super().keep(indices)
+        self._edited.select("area", -1, indices)
+
+
+class AreaReader(MatrixReader):
+    """The input channels of a partial-area convolution."""
+
+    def absorb(self, values: np.ndarray) -> bool:
+        # A constant that is used in a part of the picture is no constant of the whole.
+        whole = (self._edited.arrays["area"] != 0).all(axis=(0, 1))
+        unread = (self._edited.arrays["kernel"] == 0).all(axis=(0, 1))
+        constant = (whole | unread).all(axis=1)
+        return super().absorb(np.where(constant | (values == 0), values, np.nan))
+
+    def keep(self, indices: np.ndarray, width: int) -> None:
+        self._edited.select("area", -2, merged(indices, width, self.rows))
+        super().keep(indices, width)
+
+
+def opened_area(layer: keras.Layer, workshop: Workshop) -> Edited:
+    """Returns the working copy of a partial-area convolution."""
+    edited = workshop.open(layer, "kernel", "bias", "area")
+    # A slice of the kernel that is used nowhere might as well be zero.
+    unused = (edited.arrays["area"] == 0).all(axis=(0, 1))
+    edited.arrays["kernel"][:, :, unused] = 0
+    return edited
+
+
+def pads(layer: Any) -> bool:
+    """Whether a convolution reads zeros around the picture: a constant is none at the border."""
+    window = getattr(layer, "kernel_size", (1,))
+    return getattr(layer, "padding", "valid") != "valid" and max(window) > 1
+
+
+def add_to_bias(edited: Edited, share: np.ndarray) -> None:
+    """Adds the share of constant inputs to a layer's bias, and gives it one where it has none."""
+    if not share.any():
+        return
+    if "bias" not in edited.arrays:
+        edited.arrays["bias"] = np.zeros_like(share)
+        edited.arguments["use_bias"] = True
+    edited.arrays["bias"] += share
