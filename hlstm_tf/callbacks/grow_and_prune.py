@@ -23,6 +23,7 @@ from .run_checks import (
     restore_logs,
     scalars,
     scoring_data,
+    warn_of_order,
 )
 from .run_log import RunLog, as_csv
 from .stage import Stage
@@ -177,6 +178,7 @@ class GrowAndPrune(MaskCallback):
         check_fit(self.model, self.plan, self.params["epochs"])
         if self.directory is not None:
             self._directory_use.claim(self, self.directory)
+            warn_of_order(self.train)
         super().on_train_begin(logs)
         pruning = self.plan.pruning
         self._log = RunLog(self.monitor, pruning.budget if pruning else None)

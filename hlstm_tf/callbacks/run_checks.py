@@ -1,10 +1,12 @@
 """What `GrowAndPrune` asks of `fit`, and what it gives back to it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from hlstm_tf.sparsity import NEED_DATA
 
@@ -95,6 +97,18 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
         plan.pruning.budget.measure(model)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
+
+
+def warn_of_order(train: Any) -> None:
+    """Warns where `fit` draws the order of the training set, so that a restart draws another."""
+    if train is None or isinstance(train, tf.data.Dataset):
+        return
+    warnings.warn(
+        "directory: fit shuffles arrays and a PyDataset in an order that is another after a "
+        "restart, so a resumed run goes on, but not bit for bit. For that give fit shuffle=False, "
+        "or an EpochData, whose order is a function of the epoch.",
+        stacklevel=2,
+    )
 
 
 def scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
