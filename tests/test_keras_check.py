@@ -32,6 +32,15 @@ own.compile("sgd", "mse")
 def fit(callback):
     return lambda: model.fit(x, y, callbacks=[callback], verbose=0)
 
+callbacks = [
+    hl.MagnitudePruning(0.5),
+    hl.GradientGrowth((x, y)),
+    hl.GrowAndPrune((x, y)),
+    hl.NeuronGrowth((x, y)),
+    hl.AreaPruning(0.5, (x, y)),
+    hl.ActivationShift(),
+    hl.SparsityBoard("never"),
+]
 calls = {{
     "sparsify": lambda: hl.sparsify(model),
     "strip": lambda: hl.strip(model),
@@ -45,6 +54,7 @@ calls = {{
     "layer": lambda: hl.MaskedDense(3)(sequence),
     "recurrent layer": lambda: hl.HLSTM(3)(sequence),
     "twin": lambda: hl.MaskedLSTM(3)(sequence),
+    **{{type(callback).__name__: fit(callback) for callback in callbacks}},
     "own": lambda: own.fit(x, y, callbacks=[hl.MagnitudePruning(0.5)], verbose=0),
 }}
 said = {{}}

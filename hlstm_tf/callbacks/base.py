@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.keras_check import check_keras
+
 from .end_of_fit import EndOfFit
 
 # What a copy of a callback has in common with it: data, and what belongs to a model.
@@ -21,6 +23,7 @@ class CopiedWithoutData(keras.callbacks.Callback):
     """
 
     def set_model(self, model: keras.Model) -> None:
+        check_keras(model, keras.Model, f"the model that {type(self).__name__} trains with")
         # What is there before the first `fit` are choices; what comes later belongs to a `fit`.
         self.__dict__.setdefault("_choices", tuple(vars(self)))
         super().set_model(model)
