@@ -243,8 +243,9 @@ def _add_export(
         default="none",
         help="of the TFLite file: none (float32), float16 weights, dynamic (int8 weights), int8 "
         "(weights and activations; needs --representative), sparse (dynamic, with matrices pruned "
-        "in 1x16 blocks stored and multiplied block by block), sparse_float32 (the same in float32 "
-        "with 1x4 blocks), best (tries all and keeps the best --for this machine). Default: none",
+        "in 1x16 blocks stored and multiplied block by block; slower than dynamic where a layer "
+        "has few inputs), sparse_float32 (the same in float32 with 1x4 blocks), best (makes all, "
+        "measures each and keeps the best --for this machine). Default: none",
     )
     export.add_argument(
         "--for",
@@ -256,9 +257,10 @@ def _add_export(
     export.add_argument(
         "--form",
         choices=("sequence", "step"),
-        help="of the TFLite file: sequence (one call for a whole input; the default), or step, the "
-        "fastest for recurrent models: the program that uses the file runs the loop over time, as "
-        "hlstm_tf.StepRunner does",
+        help="of the TFLite file: sequence (one call for a whole input; the default), or step: the "
+        "program that uses the file runs the loop over time, as hlstm_tf.StepRunner does. Which is "
+        "faster depends on the model, its length and the machine: measure both "
+        "(benchmarks/small_models.py does)",
     )
     export.add_argument(
         "--representative",

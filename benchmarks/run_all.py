@@ -22,6 +22,7 @@ EXPECTED = {
     "sequence_latency": (60, 300),
     "sparse_step": (60, 180),
     "sizes": (30, 60),
+    "small_models": (60, 120),
     SWEEP: (50, 240),
 }
 """Seconds that each benchmark takes about, short and full: what the time left is reckoned by."""

@@ -175,8 +175,10 @@ class _Step:
             name: np.zeros((steps, *output.shape), output.dtype)
             for name, output in self._outputs.items()
         }
-        for name, view in (*self._states.items(), *self._fixed.items()):
-            view[...] = {**states, **fixed}[name]
+        for name, view in self._states.items():
+            view[...] = states[name]
+        for name, view in self._fixed.items():
+            view[...] = fixed[name]
         reads = [
             (view, _pieces(frames[name].swapaxes(0, 1), len(view)))
             for name, view in self._frames.items()
@@ -212,6 +214,8 @@ def _bytes(array: np.ndarray) -> memoryview:
 def _pieces(array: np.ndarray, size: int) -> list[memoryview]:
     """The bytes of an array, in pieces of that many."""
     content = _bytes(array)
+    if len(content) == size:
+        return [content]
     return [content[i : i + size] for i in range(0, len(content), size)] if size else []
 
 

@@ -27,8 +27,9 @@ class Latency:
     calls, in which the engine plans its memory, do not count.
 
     Args:
-        form: "step" (default), the form that compact recurrent models run fastest in, the loop over
-            time included; or "sequence", which any model has.
+        form: "step" (default), the loop over time included; or "sequence", which any model has.
+            Which is faster depends on the model and its length: measure both, and deploy the form
+            that you measure.
         quantization: As `export_tflite` takes it, but "int8" and "best", which need samples or try
             several; "dynamic" by default, 8-bit weights.
         inputs: The sample to run on, in the model's structure. Default `None`: a random one, which
