@@ -1,6 +1,7 @@
 """What is kept in saved_models/ runs, and does what its card says."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import tensorflow as tf
 
 from apps.digits.batches import scaled
+from apps.digits.card import card as digits_card
 from apps.digits.classifier import load
+from apps.digits.export import Exported
 from apps.digits.image import normalize
 from apps.speech import espeak
 from apps.speech.audio import resample
@@ -130,6 +133,21 @@ def test_a_network_for_digits_is_small_and_its_card_says_how_small(name: str) ->
     values = [stored.get_tensor(name) for name in stored.get_variable_to_shape_map()]
     weights = [value for value in values if getattr(value, "dtype", None) == np.float32]
     assert sum(map(np.count_nonzero, weights)) == result["parameters"]
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
+def test_the_card_of_a_network_for_digits_is_what_its_command_writes(name: str) -> None:
+    folder = FOLDER / name
+    kept = (folder / "README.md").read_text(encoding="utf-8")
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    # What only the Keras model could tell again, which is not kept.
+    lite, saved = (float(found) for found in re.findall(r"\| (\d\.\de[+-]\d\d) \|", kept))
+    read = re.search(r"looks at (\d+) of the 784 pixels", kept)
+    counts = (np.arange(784) < int(read[1])).astype(int) if read else None
+    size = sum(path.stat().st_size for path in (folder / "1").rglob("*") if path.is_file())
+    file = folder / "model.tflite"
+    exported = Exported(file, file.stat().st_size, lite, folder / "1", size, saved)
+    assert digits_card(record, exported, name, counts, mnist=True) == kept
 
 
 @pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import zipfile
 from collections.abc import Iterator
@@ -87,6 +88,35 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     check_model(path)
     with one_line_errors(path, "loaded as a .keras file"):
         return keras.models.load_model(path, compile=False)
+
+
+def load_saved_model(folder: str | os.PathLike[str]) -> Any:
+    """Load a SavedModel that has the signature `serve`.
+
+    Raises:
+        InputError: It is damaged, or has no such signature.
+    """
+    import tensorflow as tf
+
+    with one_line_errors(folder, "loaded as a SavedModel with the signature serve"), _no_log():
+        model = tf.saved_model.load(str(folder))
+        model.signatures["serve"]
+    return model
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    """TensorFlow logs a traceback of a damaged fingerprint, and loads the model."""
+    logger = logging.getLogger("absl")
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 def _check_archive(path: Path) -> None:

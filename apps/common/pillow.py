@@ -20,8 +20,8 @@ except ImportError as missing:
 
 __all__ = ["Image", "opened_image"]
 
-PIXELS = 40_000_000
-"""Pixels of the largest image; four bytes each, and as many again while the mode is changed."""
+PIXELS = 25_000_000
+"""Pixels of the largest image; up to twenty bytes each while WebP is decoded and converted."""
 BYTES = 100_000_000
 """Of the largest image file; some decoders read all of it."""
 DAMAGES = (
@@ -44,8 +44,8 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     """
     try:
         check_size(path, BYTES, "an image")
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # of damages that leave something to look at
+        # Warnings are of damages that leave something to look at.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             if image.width * image.height > PIXELS:
                 raise InputError(
                     f"{path}: {image.width:,} x {image.height:,} pixels; expected an image of at"

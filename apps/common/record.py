@@ -5,8 +5,10 @@ One small JSON file, from which tables and plots are made.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,3 +48,33 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(record, dict) or "epochs" not in record:
         raise InputError(f"{path}: no run record; expected one that `train` wrote")
     return record
+
+
+@contextlib.contextmanager
+def record_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what a record with missing or wrong values makes its readers raise into one line.
+
+    Args:
+        path: The record, or the folder of one or more.
+
+    Raises:
+        InputError: A value was missing, or of another kind.
+
+    Example:
+
+    >>> with record_errors("runs/one"):
+    ...     {}["epochs"]
+    Traceback (most recent call last):
+    ...
+    apps.common.errors.InputError: runs/one: damaged run record (KeyError: 'epochs'); train again \
+into another folder
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged run record ({type(error).__name__}: {str(error)[:200]}); train again"
+            " into another folder"
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def write_model(
         counts = pixel_weights(load_keras(run / COMPACT))
         plot_pixels(counts, folder / PIXELS)
     with written_beside(folder / CARD) as temporary:
-        temporary.write_text(card(record, exported, folder.name, counts), encoding="utf-8")
+        text = card(record, exported, folder.name, counts, is_mnist(splits))
+        temporary.write_text(text, encoding="utf-8")
     files = [folder / CARD, folder / NAME, exported.tflite, exported.saved_model]
     return files + ([] if counts is None else [folder / PIXELS])
 
@@ -92,8 +94,29 @@ python -m apps.digits evaluate --model saved_models/{name}/{TFLITE} --data-dir M
 ```"""
 
 
-def card(record: dict[str, Any], exported: Exported, name: str, counts: np.ndarray | None) -> str:
-    """Return the text of a model card."""
+MNIST_LABELS = 3_121_080_559
+"""CRC-32 of the labels in MNIST's training file."""
+
+
+def is_mnist(splits: Splits) -> bool:
+    """Whether the training digits are MNIST's: other data sets have files of the same names."""
+    labels = np.concatenate([splits.train.labels, splits.valid.labels]).astype(np.uint8)
+    return zlib.crc32(labels.tobytes()) == MNIST_LABELS
+
+
+def card(
+    record: dict[str, Any], exported: Exported, name: str, counts: np.ndarray | None, mnist: bool
+) -> str:
+    """Return the text of a model card.
+
+    Args:
+        record: Of the training.
+        exported: What the export wrote.
+        name: Of the model's folder.
+        counts: How many weights read each pixel; None where every pixel is read.
+        mnist: Whether it was trained on MNIST; else on other files of that kind.
+    """
+    data = "MNIST's handwritten digits" if mnist else "the ten classes of its training files"
     recipe, result = record["recipe"], record["result"]
     arch, rate = recipe["arch"], Rate(**result["valid"])
     parameters, flops = DENSE[arch]
@@ -103,14 +126,21 @@ def card(record: dict[str, Any], exported: Exported, name: str, counts: np.ndarr
     if counts is not None:
         pixels = f"It looks at {np.count_nonzero(counts)} of the {counts.size} pixels:\n\n"
         pixels += f"![how many weights read each pixel]({PIXELS})\n\n"
+    shape = (
+        "one bright image on black at a time. Anything\nelse it takes for one of the classes, too."
+    )
+    if mnist:
+        shape = (
+            "single, bright on black, in\na box of 20 x 20 that is centered by mass (`classify`"
+            " brings any image there). Anything else it\ntakes for a digit, too."
+        )
     dense = ""
     if "dense" in record:
         whole = Rate(**record["dense"]["valid"])
         dense = f" The dense network of the same training made {whole.errors}."
     return f"""# {WHAT[arch]}, grown and pruned
 
-Recognises 28 x 28 images of the ten classes it was trained on (MNIST's: handwritten digits), in
-{result["parameters"]:,} parameters.
+Recognises 28 x 28 images of {data}, in {result["parameters"]:,} parameters.
 Seed {recipe["seed"]} of the recipe, which is in `record.json`.
 
 | file | bytes | logits against the Keras model's, largest difference as a share of their range |
@@ -138,11 +168,11 @@ python -m apps.digits card RUN --data-dir MNIST --out saved_models/{name}
 
 Parameters: weights and biases that are not zero. FLOPs: 2 for each weight at each place where it is
 applied. All figures are printed by `train` and `evaluate`, the bytes by `export`.{dense} The
-validation digits, the last 5,000 of MNIST's training files, chose the recipe and the best epoch of
+validation digits, the last {rate.total:,} of the training files, chose the recipe and the best \
+epoch of
 each retraining. Test digits decided nothing.{tested}
 
-{pixels}**Made for** single digits, bright on black, in a box of 20 x 20 that is centered by mass
-(`classify` brings any image there). Anything else it takes for a digit, too.
+{pixels}**Made for** {data}, the data it was trained on: {shape}
 """
 
 

@@ -11,7 +11,13 @@ import numpy as np
 
 import hlstm_tf as hl
 from apps.common.errors import InputError
-from apps.common.models import FORMATS, check_model, load_keras, one_line_errors
+from apps.common.models import (
+    FORMATS,
+    check_model,
+    load_keras,
+    load_saved_model,
+    one_line_errors,
+)
 
 # Registers a layer that files may hold.
 from apps.digits.gathered import GatheredDense  # noqa: F401
@@ -61,7 +67,7 @@ def _load(path: Path) -> Callable[[np.ndarray], Any]:
 def _saved_model(path: Path) -> Callable[[np.ndarray], Any]:
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(path))
+    loaded = load_saved_model(path)
     serve = loaded.signatures["serve"]
     names = list(serve.structured_input_signature[1])
 

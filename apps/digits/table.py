@@ -13,7 +13,7 @@ from apps.common.files import write_json, written_beside
 from apps.common.plots import new_figure
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
-from apps.common.record import NAME, read_record
+from apps.common.record import NAME, read_record, record_errors
 from apps.common.tables import markdown
 from apps.common.text import parse_json, read_text
 
@@ -70,8 +70,10 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
         "comparison": comparison,
         "seeds": seeds,
     }
-    write_parts(readme, {mark: make(records) for mark, make in parts.items()})
-    plot = plot_seeds(records, results / PLOT)
+    with record_errors(results):
+        made = {mark: make(records) for mark, make in parts.items()}
+        plot = plot_seeds(records, results / PLOT)
+    write_parts(readme, made)
     return [readme, *([plot] if plot else [])]
 
 

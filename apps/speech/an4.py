@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apps.common.errors import InputError
-from apps.common.text import read_text
+from apps.common.text import read_lines
 from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.utterance import Corpus, Utterance
 
@@ -20,6 +20,7 @@ codes (women first, no one whose code differs from another's by a 2): 10 speaker
 
 PARTS = ("train", "test")
 LISTS = ("fileids", "transcription")
+LIST = "a file of AN4's official layout"
 SUFFIXES = (".sph", ".raw", ".wav", ".flac")
 _LINE = re.compile(r"^\s*(?:<s>)?\s*(?P<text>.*?)\s*(?:</s>)?\s*\((?P<id>[^()\s]+)\)\s*$")
 
@@ -92,7 +93,7 @@ def read_an4(
     return Corpus("an4", train, valid, tuple(test))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Line:
     number: int
     text: str
@@ -104,7 +105,7 @@ def _read_list(directory: Path, split: str, alphabet: Alphabet) -> list[Utteranc
     texts = _read_transcription(texts_path)
     utterances: list[Utterance] = []
     seen: set[str] = set()
-    for number, line in enumerate(_read_lines(ids_path), 1):
+    for number, line in enumerate(read_lines(ids_path, LIST), 1):
         fileid = line.strip()
         if not fileid:
             continue
@@ -144,7 +145,7 @@ def _check_pairs(path: Path, texts: dict[str, _Line], seen: set[str], ids_path: 
 
 def _read_transcription(path: Path) -> dict[str, _Line]:
     lines: dict[str, _Line] = {}
-    for number, line in enumerate(_read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, LIST), 1):
         if not line.strip():
             continue
         match = _LINE.match(line)
@@ -159,10 +160,6 @@ def _read_transcription(path: Path) -> dict[str, _Line]:
             )
         lines[match["id"]] = _Line(number, match["text"])
     return lines
-
-
-def _read_lines(path: Path) -> list[str]:
-    return read_text(path, "a file of AN4's official layout").splitlines()
 
 
 def _audio_file(wav: Path, fileid: str) -> Path:

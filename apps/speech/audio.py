@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.speech.containers import stated_end
+from apps.speech.containers import damaged_packet, stated_end
 
 SAMPLE_RATE = 16000
 MIN_SECONDS = 0.05
@@ -173,6 +173,10 @@ def _raw(path: Path) -> Iterator[_Source]:
 @contextlib.contextmanager
 def _decoded(path: Path) -> Iterator[_Source]:
     soundfile = _soundfile()
+    if place := damaged_packet(path):
+        raise InputError(
+            f"{path}: damaged at byte {place:,}: no packet begins there; copy it again"
+        )
     try:
         with soundfile.SoundFile(path) as file:
             size, end = path.stat().st_size, stated_end(path)

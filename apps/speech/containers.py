@@ -16,6 +16,10 @@ MOST_CHUNKS = 1000
 """Chunks that are looked at before the sound; files have a dozen."""
 
 
+SAMPLE_DUMP, DUMP_HEAD, DUMP_PACKET = b"\xf0\x7e", 21, 127
+"""How a MIDI sample dump and each packet of it begin; bytes of its header and of a packet."""
+
+
 class _Fields:
     """Numbers and names at places of a file; a place past its end reads as zeros."""
 
@@ -114,6 +118,12 @@ def _psion(fields: _Fields, length: int) -> int:
     return 32 + fields.number(18, 4)
 
 
+def _sample_dump(fields: _Fields, length: int) -> int:
+    bits, *lengths = (fields.number(place, 1) for place in (6, 10, 11, 12))
+    words = sum(part << 7 * place for place, part in enumerate(lengths))
+    return DUMP_HEAD + -(-words // (60 if bits <= 14 else 40 if bits <= 21 else 30)) * DUMP_PACKET
+
+
 def _voc(fields: _Fields, length: int) -> int:
     first = fields.number(20, 2, "little")
     return _Chunks(first, 1, 3, "little", (b"\1", b"\x09")).end(fields, length)
@@ -155,6 +165,7 @@ _BEGINNINGS: dict[bytes, Callable[[_Fields, int], int]] = {
     b"dns.": _sun("little"),
     b"NIST_1A": _sphere,
     b"Creative Voice File": _voc,
+    SAMPLE_DUMP: _sample_dump,
     b"2BIT": _avr,
     b"\x01\x04": _mpc,
     b"ALawSoundFile": _psion,
@@ -191,3 +202,21 @@ def stated_end(path: str | os.PathLike[str]) -> int:
             if head.startswith(beginning):
                 return end(fields, length)
     return 0
+
+
+def damaged_packet(path: str | os.PathLike[str]) -> int | None:
+    """Return the place of the first packet of a MIDI sample dump that does not begin as one; None
+    where there is none, or where the file is something else.
+
+    libsndfile goes on at such a packet, and prints remarks of its own on standard output.
+
+    Args:
+        path: A file that exists.
+    """
+    with Path(path).open("rb") as file:
+        if not file.read(DUMP_HEAD).startswith(SAMPLE_DUMP):
+            return None
+        while packet := file.read(DUMP_PACKET):
+            if not packet.startswith(SAMPLE_DUMP):
+                return file.tell() - len(packet)
+    return None

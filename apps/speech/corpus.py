@@ -127,16 +127,14 @@ def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
     manifest = _read_manifest(directory)
     try:
         splits = {
-            split: tuple(
-                Utterance(item["id"], item["speaker"], item["text"], directory / item["file"])
-                for item in manifest["utterances"][split]
-            )
+            split: tuple(_utterance(directory, item) for item in manifest["utterances"][split])
             for split in SPLITS
         }
         sample_rate = int(manifest["parameters"]["sample_rate"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{directory / MANIFEST}: damaged (no {error}); delete the folder and prepare it again"
+            f"{directory / MANIFEST}: damaged ({type(error).__name__}: {error}); delete the folder"
+            " and prepare it again"
         ) from error
     missing = [u for split in SPLITS for u in splits[split] if not u.audio.is_file()]
     if missing:
@@ -145,6 +143,16 @@ def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
             f" {directory}; delete the folder and prepare it again"
         )
     return Corpus("synthesised", **splits, sample_rate=sample_rate)
+
+
+def _utterance(directory: Path, item: dict[str, str]) -> Utterance:
+    """An entry of a manifest; KeyError or TypeError where it is none."""
+    texts = [item[name] for name in ("id", "speaker", "text", "file")]
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"got {text!r}, expected a text")
+    name, speaker, text, file = texts
+    return Utterance(name, speaker, text, directory / file)
 
 
 def _check(

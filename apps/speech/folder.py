@@ -10,7 +10,7 @@ import numpy as np
 
 from apps.common.errors import InputError
 from apps.common.files import check_size
-from apps.common.text import LARGEST
+from apps.common.text import LARGEST, check_lines
 from apps.speech.alphabet import ENGLISH, Alphabet
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
@@ -89,7 +89,10 @@ def _read_rows(path: Path, alphabet: Alphabet) -> list[_Row]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             _check_columns(path, reader.fieldnames or [])
-            rows = [_row(path, reader.line_num, row, alphabet) for row in reader]
+            rows = []
+            for number, row in enumerate(reader, 1):
+                check_lines(path, number)
+                rows.append(_row(path, reader.line_num, row, alphabet))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected a CSV") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -15,7 +15,7 @@ import numpy as np
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.rate import Rate
-from apps.common.record import NAME, read_record
+from apps.common.record import NAME, read_record, record_errors
 from apps.common.tables import markdown
 from apps.speech.ablations.fronts import front_of
 from apps.speech.ablations.plots import plot_fronts
@@ -89,21 +89,24 @@ def write_model(
     record = read_record(run)
     if "result" not in record:
         raise InputError(f"{run}: its training is not finished; train on")
-    if record["corpus"] != corpus.summary():
+    if record.get("corpus") != corpus.summary():
         raise InputError(
-            f"{run}: was trained on {record['corpus']}, got {corpus.summary()}; give the --data-dir"
-            " of the training"
+            f"{run}: was trained on {record.get('corpus')}, got {corpus.summary()}; give the"
+            " --data-dir of the training"
         )
+    with record_errors(run):
+        recipe = Recipe.from_json(record["recipe"])
+        front = front_of(record)
     if model is None:
-        model = product(run, Recipe.from_json(record["recipe"])).name
+        model = product(run, recipe).name
     export_recognizer(run / model, folder)
     network = compact(load_keras(run / model))
     with written_beside(folder / KERAS) as temporary:
         network.save(temporary)
     measured = _measure(network, folder, corpus, cache)
     shutil.copyfile(run / NAME, folder / NAME)
-    plot_training({folder.name: record}, folder / CURVES)
-    front = front_of(record)
+    with record_errors(run):
+        plot_training({folder.name: record}, folder / CURVES)
     if front:
         plot_fronts({f"{run.name}, from grown to its last iteration": [front]}, folder / FRONT)
     with written_beside(folder / CARD) as temporary:

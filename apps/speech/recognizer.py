@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.common.models import FORMATS, check_model, one_line_errors
+from apps.common.models import FORMATS, check_model, load_saved_model, one_line_errors
 from apps.common.models import load_keras as load_model
 from apps.speech import card as cards
 from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
@@ -147,13 +147,10 @@ class _KerasRecognizer(Recognizer):
 
 class _SavedModelRecognizer(Recognizer):
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf
-
         folder = _version_folder(path)
         super().__init__(path, cards.read_from_saved_model(folder))
-        with one_line_errors(folder, "loaded as a SavedModel with the signature serve"):
-            self._model = tf.saved_model.load(str(folder))
-            self._serve = self._model.signatures["serve"]
+        self._model = load_saved_model(folder)
+        self._serve = self._model.signatures["serve"]
 
     def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         import tensorflow as tf

@@ -9,7 +9,7 @@ from typing import Any
 
 from apps.common.files import written_beside
 from apps.common.plots import new_figure
-from apps.common.record import read_record
+from apps.common.record import read_record, record_errors
 from apps.common.tables import markdown
 
 TABLE, CURVES = "report.md", "training.png"
@@ -30,14 +30,20 @@ def write_report(
     Raises:
         InputError: A folder has no record; matplotlib is missing.
     """
-    records = {Path(run).name: read_record(run) for run in runs}
+    records, rows = {}, {}
+    for run in runs:
+        name = Path(run).name
+        records[name] = read_record(run)
+        with record_errors(run):
+            rows[name] = training_row(name, records[name])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / TABLE
-    rows = [training_row(name, record) for name, record in records.items()]
     with written_beside(table) as temporary:
-        temporary.write_text(markdown(TRAINING_COLUMNS, rows), encoding="utf-8")
-    return [table, plot_training(records, folder / CURVES)]
+        temporary.write_text(markdown(TRAINING_COLUMNS, list(rows.values())), encoding="utf-8")
+    with record_errors(", ".join(map(str, runs))):
+        plot = plot_training(records, folder / CURVES)
+    return [table, plot]
 
 
 TRAINING_COLUMNS = (

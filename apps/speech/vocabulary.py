@@ -16,6 +16,9 @@ from apps.speech.decode import check_width, checked, log_softmax
 WIDTH = 100
 """Default width of the beam."""
 
+LARGEST = 4_000_000
+"""Bytes of a list of words; 300,000 words of English have three million."""
+
 NEVER = -1e4
 """Log probability of what must not be; finite, as the decoder adds it up."""
 
@@ -108,6 +111,6 @@ def read_words(path: str | os.PathLike[str]) -> list[str]:
     """Return the words of a text file, such as a vocabulary or transcripts.
 
     Raises:
-        InputError: No such file, or no text in UTF-8.
+        InputError: No such file, larger than `LARGEST`, or no text in UTF-8.
     """
-    return read_text(path, "a text file of words").split()
+    return read_text(path, "a text file of words", LARGEST).split()

@@ -10,7 +10,7 @@ from typing import Any
 
 from apps.common.errors import InputError
 from apps.common.files import write_json
-from apps.common.record import NAME, read_record
+from apps.common.record import NAME, read_record, record_errors
 from apps.common.text import parse_json, read_text
 
 DIGITS = 4
@@ -43,8 +43,11 @@ def add_records(runs: Sequence[str | os.PathLike[str]], results: Path) -> list[P
                 " a folder in it"
             )
         for folder, record in found:
-            target = results / f"{folder.resolve().name}.json"
-            write_json(target, small(folder.resolve().name, record))
+            name = folder.resolve().name
+            with record_errors(folder):
+                kept = small(name, record)
+            target = results / f"{name}.json"
+            write_json(target, kept)
             added.append(target)
     return added
 

@@ -10,7 +10,7 @@ from typing import Any
 from apps.common.errors import InputError
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
-from apps.common.record import read_record
+from apps.common.record import read_record, record_errors
 from apps.common.tables import markdown
 from apps.speech.ablations import fronts
 from apps.speech.ablations.plots import plot_fronts
@@ -45,7 +45,9 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
     records = read_results(results)
     if not records:
         raise InputError(f"{results}: no records; give the folder of `ablate`'s runs")
-    write_parts(readme, {mark: make(records) for mark, make in PARTS.items()})
+    with record_errors(results):
+        made = {mark: make(records) for mark, make in PARTS.items()}
+    write_parts(readme, made)
     plots = [
         plot_fronts(_fronts("growth", records), results / "fronts.png"),
         plot_fronts(_fronts("latency", records, "ms"), results / "latency.png", "milliseconds"),

@@ -41,6 +41,18 @@ def test_a_trained_model_is_evaluated_on_the_test_split(run, mnist, capsys):
     assert figures["interval"][0] <= figures["error"] <= figures["interval"][1]
 
 
+def test_the_test_files_alone_are_enough_to_evaluate_on_them(run, mnist, tmp_path, capsys):
+    for path in mnist.glob("t10k-*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    given = ["evaluate", "--model", str(run / "compact.keras"), "--data-dir", str(tmp_path)]
+    assert main(given) == 0
+    assert "/40), 95 % interval" in capsys.readouterr().out
+    assert main([*given, "--split", "valid"]) == 2
+    err = capsys.readouterr().err
+    assert "no valid split: expected train-images-idx3-ubyte[.gz]" in err
+    assert err.count("\n") == 1
+
+
 def test_an_exported_model_classifies_a_drawing(run, tmp_path, capsys):
     assert main(["export", "--model", str(run / "compact.keras"), "--out", str(tmp_path)]) == 0
     assert "SavedModel" in capsys.readouterr().out
@@ -72,6 +84,8 @@ def test_a_card_states_the_figures_and_the_files_are_beside_it(run, mnist, tmp_p
     result = json.loads((folder / "record.json").read_text())["result"]
     assert f"{result['parameters']:,} parameters" in text
     assert f"({result['valid']['errors']} of 20)" in text
+    assert "**Made for** the ten classes of its training files, the data it was trained on" in text
+    assert "handwritten" not in text
     assert f"{(folder / 'model.tflite').stat().st_size:,}" in text
     assert "![how many weights read each pixel](pixels.png)" in text
 

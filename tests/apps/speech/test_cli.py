@@ -63,6 +63,36 @@ def test_evaluate_states_counts_and_writes_texts(exported, toy_folder, cache, tm
     assert rates["words"]["total"] == sum(len(row["reference"].split()) for row in rows)
 
 
+@pytest.mark.parametrize("layout", ["csv", "an4"])
+def test_evaluate_scores_a_folder_that_has_the_test_recordings_alone(
+    layout, exported, toy_corpus, cache, tmp_path, capsys
+):
+    (tmp_path / "etc").mkdir()
+    rows, names, texts = [["path", "text", "speaker", "split"]], [], []
+    for place, utterance in enumerate(toy_corpus.test):
+        audio = tmp_path / "wav" / "set" / "bbbb" / f"{place}.wav"
+        audio.parent.mkdir(parents=True, exist_ok=True)
+        audio.write_bytes(utterance.audio.read_bytes())
+        rows.append([str(audio.relative_to(tmp_path)), utterance.text, "bbbb", "test"])
+        names.append(f"set/bbbb/{place}\n")
+        texts.append(f"{utterance.text} ({place})\n")
+    if layout == "csv":
+        with (tmp_path / "rows.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    else:
+        (tmp_path / "etc" / "an4_test.fileids").write_text("".join(names))
+        (tmp_path / "etc" / "an4_test.transcription").write_text("".join(texts))
+    given = ("--model", exported.tflite, "--data-dir", tmp_path, "--cache-dir", cache)
+    status, out, _ = run(capsys, "evaluate", *given, "--json")
+    assert status == 0
+    words = sum(len(utterance.text.split()) for utterance in toy_corpus.test)
+    assert json.loads(out)["words"]["total"] == words
+    status, out, err = run(capsys, "evaluate", *given, "--split", "valid")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "the valid split is empty; expected one of test" in err
+
+
 def test_transcribe_reads_what_it_can_and_names_what_it_cannot(
     gp_run, toy_corpus, tmp_path, capsys
 ):
