@@ -54,8 +54,10 @@ def warn_at_save(model: keras.Model, made: Described) -> None:
 
 def _takes(own: tuple | None, given: tuple | None) -> bool:
     """Whether a layer that the constructor made takes the weights of the one that is there."""
+    if own is None or given is None:
+        return False
     # A masked twin, which is a subclass, loads what its Keras layer saved.
-    return bool(own and given) and issubclass(own[1], given[1]) and own[2] == given[2]
+    return issubclass(own[1], given[1]) and own[2] == given[2]
 
 
 def _configuration(layer: keras.Layer) -> Any:
