@@ -214,7 +214,13 @@ class HostLoop:
         return {_single(name): value for name, value in self._call("project", known).items()}
 
     def step(self, frames: Arrays, states: Arrays, known: Arrays) -> tuple[Arrays, Arrays]:
-        """The outputs for frames of the step, and the states after."""
+        """The outputs for frames of the step, and the states after.
+
+        Raises:
+            ValueError: The states have other names than `initial_states` gives them.
+        """
+        if states.keys() != self._states:
+            raise ValueError(f"the states are {sorted(self._states)}; got {sorted(states)}.")
         names = self._names["step"]["inputs"]
         fixed = {n: known[n] for n in names if n not in states and n not in frames}
         return self._engine.loop("step", frames, states, None, fixed)
