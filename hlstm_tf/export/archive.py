@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hlstm_tf.export.layout import InputLayout, named_outputs
+from hlstm_tf.export.carried_states import forward_pass
+from hlstm_tf.export.layout import InputLayout
 
 Traced = dict[str, tf.types.experimental.ConcreteFunction]
 
@@ -31,19 +32,15 @@ class Endpoint:
 def serve_endpoint(
     model: keras.Model, layout: InputLayout, batch_size: int | None, name: str = "serve"
 ) -> Endpoint:
-    """The model's forward pass, with its outputs by name.
+    """The model's forward pass, with its outputs by name; a stateful model's states beside them.
 
     Args:
         model: The model.
-        layout: Its inputs.
+        layout: Its inputs and states.
         batch_size: Size of the batch axis; `None` leaves it open.
         name: Name of the signature.
     """
-    return Endpoint(
-        name,
-        lambda inputs: named_outputs(model(inputs, training=False)),
-        layout.with_batch(batch_size),
-    )
+    return Endpoint(name, forward_pass(model, layout), layout.with_batch(batch_size))
 
 
 def trace(endpoints: list[Endpoint]) -> Traced:

@@ -6,14 +6,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hlstm_tf.export.archive import serve_endpoint, trace, write_archive
+from hlstm_tf.export.archive import Traced, serve_endpoint, trace, write_archive
 from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, recorded_calls
 from hlstm_tf.export.calibration_worker import Calls
+from hlstm_tf.export.carried_states import cannot_carry, with_states
 from hlstm_tf.export.checksum import with_checksum
 from hlstm_tf.export.conversion import SPARSE, convert, sparsified
 from hlstm_tf.export.files import WeighedFile, file_size
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.preparation import HALF_DTYPES, full_precision, plain_model
+from hlstm_tf.export.recurrences import NotSteppableError
 from hlstm_tf.export.step_form import step_form
 from hlstm_tf.export.step_runner import load_tflite
 from hlstm_tf.export.verification import (
@@ -168,8 +170,11 @@ def source_of(
     Raises:
         ValueError: The model has no such form, or no finite outputs.
     """
-    expected = reference_outputs(model, layout, inputs)
     plain = full_precision(plain_model(model, unroll=True))
+    if form == "sequence":
+        layout = with_states(layout, model, plain)
+        inputs = layout.with_some_states(inputs)
+    expected = reference_outputs(model, layout, inputs)
     exact = expected
     if any(layer.compute_dtype in HALF_DTYPES for layer in model._flatten_layers()):
         exact = reference_outputs(full_precision(model), layout, inputs)
@@ -179,8 +184,8 @@ def source_of(
         calls = recorded_calls(traced, samples) if samples else []
         trial = list({signature: (signature, inputs) for signature, inputs in calls}.values())
     else:
-        traced = trace([serve_endpoint(plain, layout, batch_size)])
-        calls = [("serve", sample) for sample in samples]
+        traced = _serving(plain, layout, batch_size)
+        calls = [("serve", layout.with_some_states(sample)) for sample in samples]
         trial = [("serve", piece) for piece in pieces_of(inputs, batch_size)]
     write_archive(plain, traced, folder)
     return Source(
@@ -195,3 +200,17 @@ def source_of(
         compute_tolerance=compute_tolerance(model),
         tolerance=tolerance,
     )
+
+
+def _serving(plain: keras.Model, layout: InputLayout, batch_size: int) -> Traced:
+    try:
+        return trace([serve_endpoint(plain, layout, batch_size)])
+    except NotSteppableError as error:
+        raise cannot_carry(error, plain.name) from error
+    except Exception as error:  # whatever a layer makes of another batch than its own
+        if layout.batch_size in (None, batch_size):
+            raise
+        raise ValueError(
+            f"model {plain.name!r} fixes its batch at {layout.batch_size}, and a layer of it takes "
+            f"no other; got batch_size={batch_size}. Give batch_size={layout.batch_size}."
+        ) from error

@@ -102,7 +102,7 @@ def trace_bucket(
         for choice in ((False, True) if jit_compile is None else (jit_compile,))
     }
     sample = {key: tf.constant(value) for key, value in fixed.random(samples=1).items()}
-    packed = fixed.pack(sample)
+    packed = fixed.argument(sample)
     if True in forms:
         refusal = _refusal(forms[True][name], packed)
         if refusal and jit_compile:

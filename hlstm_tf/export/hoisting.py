@@ -12,13 +12,9 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint, Traced, serve_endpoint, trace
-from hlstm_tf.export.layout import InputLayout, named_outputs
-from hlstm_tf.export.recurrences import (
-    NotSteppableError,
-    Recurrence,
-    recurrences_of,
-    replaced_loops,
-)
+from hlstm_tf.export.carried_states import cannot_carry, forward_pass
+from hlstm_tf.export.layout import InputLayout
+from hlstm_tf.export.recurrences import NotSteppableError, Recurrence
 from hlstm_tf.layers import HLSTM
 from hlstm_tf.layers.cells import form_of
 from hlstm_tf.layers.scan import scan
@@ -42,26 +38,24 @@ def trace_serving(
 
     Args:
         model: A Sequential or functional model without masks.
-        layout: Its inputs.
+        layout: Its inputs and states.
         name: The signature's name.
         jit_compile: Whether XLA compiles it when it is called, once for each batch size.
     """
-    recurrences = [
-        each
-        for each in recurrences_of(model)
-        if type(each.layer) in _LAYERS and form_of(each.layer.cell) is not None
-    ]
-
-    def serve(inputs: Any) -> dict[str, Any]:
-        with replaced_loops(recurrences, hoisted_loop):
-            return named_outputs(model(inputs, training=False))
-
+    serve = forward_pass(model, layout, hoisted_loop, _can_be_hoisted)
     signature = layout.with_batch(None)
     try:
         return trace([Endpoint(name, _compiled(serve, jit_compile), signature)])
     except NotSteppableError:
         plain = serve_endpoint(model, layout, None, name)
+    try:
         return trace([Endpoint(name, _compiled(plain.function, jit_compile), signature)])
+    except NotSteppableError as error:
+        raise cannot_carry(error, model.name) from error
+
+
+def _can_be_hoisted(recurrence: Recurrence) -> bool:
+    return type(recurrence.layer) in _LAYERS and form_of(recurrence.layer.cell) is not None
 
 
 def hoisted_loop(

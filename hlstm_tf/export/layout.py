@@ -1,8 +1,9 @@
 """A model's inputs and outputs by name: what signatures, samples and comparisons agree on."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -21,22 +22,52 @@ class InputLayout:
         structure: What the model is called with, a `tf.TensorSpec` in each place: one, a list, or a
             dictionary. The specs' names are unique.
         id_limit: One more than the largest id that every `Embedding` of the model knows, or `None`.
+        batch_size: The samples that the model takes at a time, where its inputs fix that.
+        states: Spec of each state, by name, that a signature takes beside the inputs and returns
+            beside the outputs; of a stateful model.
     """
 
     structure: Any
     id_limit: int | None = None
+    batch_size: int | None = None
+    states: dict[str, tf.TensorSpec] = field(default_factory=dict)
 
     @property
     def specs(self) -> dict[str, tf.TensorSpec]:
-        """The specs by name, in the model's order."""
-        return {spec.name: spec for spec in keras.tree.flatten(self.structure)}
+        """The inputs' specs by name, in the model's order, and behind them the states'."""
+        return {spec.name: spec for spec in keras.tree.flatten(self.structure)} | self.states
 
     def with_batch(self, batch_size: int | None) -> Any:
-        """The structure with every batch axis set to `batch_size`."""
+        """What a signature takes, with every batch axis set to `batch_size`.
+
+        The structure; where there are states, a dictionary of everything by name.
+        """
         return keras.tree.map_structure(
             lambda spec: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, spec.name),
-            self.structure,
+            self.specs if self.states else self.structure,
         )
+
+    def argument(self, named: Mapping[str, Any]) -> Any:
+        """What a signature's function is called with, in the structure of `with_batch`."""
+        return {name: named[name] for name in self.specs} if self.states else self.pack(named)
+
+    def without_states(self) -> "InputLayout":
+        """The inputs alone."""
+        return dataclasses.replace(self, states={})
+
+    def with_some_states(self, named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A batch with states that are not zero, so that a comparison sees what becomes of them."""
+        samples = len(next(iter(named.values())))
+        rng = np.random.default_rng(1)
+        return {
+            **{
+                name: rng.uniform(-0.5, 0.5, (samples, *spec.shape[1:])).astype(
+                    spec.dtype.as_numpy_dtype
+                )
+                for name, spec in self.states.items()
+            },
+            **named,
+        }
 
     def pack(self, named: Mapping[str, Any]) -> Any:
         """The model's argument from its parts by name."""
@@ -52,7 +83,7 @@ class InputLayout:
         Raises:
             ValueError: A part is missing, or has a shape or dtype that the model does not take.
         """
-        specs = self.specs
+        specs = self.without_states().specs
         by_name = isinstance(values, Mapping) and set(values) == set(specs)
         parts = dict(values) if by_name else _parts(self.structure, values)
         if parts is None:
@@ -76,9 +107,14 @@ class InputLayout:
 
         Axes of unknown length get `steps` entries. Integers of one axis are taken for lengths, of
         the whole sequence; others are ids below `id_limit`, or ones where no limit is known.
+        Strings are letters.
         """
         rng = np.random.default_rng(seed)
-        return {name: self._random(rng, spec, samples, steps) for name, spec in self.specs.items()}
+        inputs = {
+            name: self._random(rng, spec, samples, steps)
+            for name, spec in self.without_states().specs.items()
+        }
+        return self.with_some_states(inputs)
 
     def _random(
         self, rng: np.random.Generator, spec: tf.TensorSpec, samples: int, steps: int
@@ -89,6 +125,10 @@ class InputLayout:
             return rng.normal(size=shape).astype(dtype)
         if spec.dtype == tf.bool:
             return rng.random(shape) < 0.5
+        if spec.dtype == tf.string:
+            return rng.choice(np.array([b"a", b"b", b"c"], object), shape)
+        if spec.dtype.is_complex:
+            return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
         if len(shape) == 1:
             return np.full(shape, self._steps(steps), dtype)
         if self.id_limit is None or self.id_limit < 2:
@@ -126,7 +166,10 @@ def input_layout(model: keras.Model) -> InputLayout:
         return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
 
     flat = [spec(path, tensor) for path, tensor in keras.tree.flatten_with_path(structure)]
-    return InputLayout(keras.tree.pack_sequence_as(structure, flat), _id_limit(model))
+    fixed = {tensor.shape[0] for tensor in keras.tree.flatten(structure)} - {None}
+    return InputLayout(
+        keras.tree.pack_sequence_as(structure, flat), _id_limit(model), min(fixed, default=None)
+    )
 
 
 def named_outputs(outputs: Any) -> dict[str, Any]:

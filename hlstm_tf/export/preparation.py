@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.export.recurrences import recurrent_layers
 from hlstm_tf.export.time_distributed import ReshapedTimeDistributed
 from hlstm_tf.layers import MaskedLayer, masked_kernels
 from hlstm_tf.transforms import strip
@@ -85,12 +86,12 @@ def _known_length(layer: keras.layers.RNN) -> bool:
 
 
 def _check_states(model: keras.Model) -> None:
+    reachable = {id(layer) for layer, _ in recurrent_layers(model)}
     for layer in model._flatten_layers():
-        if keeps_state(layer):
+        if keeps_state(layer) and id(layer) not in reachable:
             raise ValueError(
-                f"layer {layer.name!r} is stateful=True, and an exported file is a pure function. "
-                "Build the model with stateful=False; the `step` signature of export_saved_model "
-                "takes the state and returns it."
+                f"layer {layer.name!r} is stateful=True inside another layer, from where its "
+                "states cannot be taken in and given out. Build that layer with stateful=False."
             )
 
 
@@ -102,8 +103,16 @@ def full_precision(model: keras.Model) -> keras.Model:
             weights (`mixed_bfloat16`, `mixed_float16`) are copied.
 
     Raises:
-        ValueError: A layer has its weights themselves in half precision.
+        ValueError: A layer has its weights themselves in half precision, or computes in float64.
     """
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float64" and not isinstance(
+            layer, (keras.Model, keras.layers.InputLayer)
+        ):
+            raise ValueError(
+                f"layer {layer.name!r} computes in float64, and a TFLite file computes in float32. "
+                "Build the model with the policy 'float32' and give it the same weights."
+            )
     halves = [layer for layer in model._flatten_layers() if layer.compute_dtype in HALF_DTYPES]
     if not halves:
         return model

@@ -20,6 +20,7 @@ from hlstm_tf.export.buckets import (
     verified_bucket,
 )
 from hlstm_tf.export.calibration import batches
+from hlstm_tf.export.carried_states import from_zero_states, with_states
 from hlstm_tf.export.files import check_free, replaced_folder
 from hlstm_tf.export.hoisting import trace_serving
 from hlstm_tf.export.layout import InputLayout, input_layout
@@ -92,6 +93,10 @@ def export_saved_model(
       counts: implicit masks have no effect on it.
     * `initial_state`, with it: takes `batch_size`, an int32, and returns the states before the
       first frame.
+
+    A file keeps nothing between calls. Of a model with `stateful=True` layers `serve` and
+    `serve_LENGTH` take their states beside the inputs and return those they end in under the same
+    names, as `step` does: zeros begin a sequence.
 
     A bidirectional model, or one with convolutions over time, cannot step: it has no `step`, and
     the log says why. In all signatures what a recurrent layer can compute for all frames at once is
@@ -181,16 +186,19 @@ def export_saved_model(
             f"signatures XLA compiles; got jit_compile={jit_compile!r}, lengths={lengths}."
         )
     inputs = (
-        layout.random(samples=2)
+        layout.random(samples=layout.batch_size or 2)
         if verify_with is None
         else layout.named(verify_with, "verify_with")
     )
     warmups = _warmup_inputs(layout, warmup, inputs)
     assets = checked_assets(extra_assets or {})
-    expected = reference_outputs(model, layout, inputs)
     limit = compute_tolerance(model) if tolerance is None else tolerance
 
     plain = plain_model(model)
+    layout = with_states(layout, model, plain)
+    inputs = layout.with_some_states(inputs)
+    warmups = [layout.with_some_states(batch) for batch in warmups]
+    expected = reference_outputs(model, layout, inputs)
     served = trace_serving(plain, layout)
     stepping, form = _traced_step(plain, layout, step, served["serve"], limit)
     buckets, fixed = _traced_buckets(plain, layout, lengths, jit_compile)
@@ -218,14 +226,16 @@ def _traced_step(
     if step is False or (step is None and not is_recurrent(model)):
         return {}, None
     try:
-        form = step_model(model, layout)
+        inputs_only = layout.without_states()
+        form = step_model(model, inputs_only)
         stepping = trace(form.endpoints())
-        check_step(serve, stepping["step"], form, layout, tolerance)
+        whole = from_zero_states(serve, layout)
+        check_step(whole, stepping["step"], form, inputs_only, tolerance)
     except NotSteppableError as reason:
         message = f"model {model.name!r} cannot run step by step: {reason}."
         if step:
             raise ValueError(message) from reason
-        _log.info("%s The SavedModel has no signature 'step'.", message)
+        _log.warning("%s The SavedModel has no signature 'step'.", message)
         return {}, None
     return stepping, form
 

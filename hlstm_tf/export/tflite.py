@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from hlstm_tf.export.attempts import source_of
 from hlstm_tf.export.calibration import Pieces, pieces_of, representative_batches
@@ -74,6 +75,11 @@ def export_tflite(
     `outputs` where it names none), and there are builtin operations only, so that the file runs on
     every build of LiteRT. The length of a sequence stays open. The file is loaded again, run and
     compared, and only then renamed to `path`.
+
+    A file keeps nothing between calls. Of a model with `stateful=True` layers `serve` takes their
+    states beside the inputs, `LAYER_h` and `LAYER_c` of any batch size, and returns those it ends
+    in under the same names: zeros begin a sequence, and what comes out of a call goes into the next
+    one. The step form has the states of every recurrent layer anyway.
 
     In the form `sequence` the file has one signature, `serve`, with a loop over time inside where
     the model is recurrent; `TFLiteModel` calls it. LiteRT's loop costs more than the steps of a
@@ -191,6 +197,7 @@ def export_tflite(
     _check_form(form)
     check_tolerance(tolerance)
     layout = input_layout(model)
+    _check_inputs(layout)
     samples = _calibration_samples(layout, representative, quantization)
     inputs = _verification_inputs(layout, verify_with, samples, batch_size)
     _warn_of_unrolled(model)
@@ -219,6 +226,21 @@ def export_tflite(
         signatures=tuple(source.signatures),
         candidates=candidates,
     )
+
+
+def _check_inputs(layout: InputLayout) -> None:
+    for name, spec in layout.specs.items():
+        if spec.dtype == tf.string:
+            raise ValueError(
+                f"input {name!r} is of strings, which no builtin operation of TFLite looks up. "
+                "Export the part of the model behind its StringLookup, TextVectorization or "
+                "Hashing layer, and give the file the ids."
+            )
+        if spec.dtype.is_complex:
+            raise ValueError(
+                f"input {name!r} is of type {spec.dtype.name}, which a TFLite file of builtin "
+                "operations does not take. Give the real and the imaginary part as float32."
+            )
 
 
 def _calibration_samples(layout: InputLayout, representative: Any, quantization: Any) -> Pieces:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.export.carried_states import carried_variables
 from hlstm_tf.export.layout import InputLayout, named_outputs
 from hlstm_tf.transforms.kept_states import restored
 
@@ -50,18 +51,40 @@ def reference_outputs(
 ) -> dict[str, np.ndarray]:
     """What the model gives for `inputs`, by output name.
 
-    A stateful layer begins at zero, and the model is left as it was found.
+    A stateful layer begins with the states in `inputs`, or at zero, and the model is left as it was
+    found. Where its inputs fix the size of a batch, the samples are given in such batches, the last
+    one filled up.
+
+    Args:
+        model: The model.
+        layout: Its inputs; with states, what they end in is among the outputs.
+        inputs: Any number of samples.
 
     Raises:
         ValueError: The model cannot take the inputs, or its outputs are not finite.
     """
     # Traced, because a loop over time that runs eagerly takes seconds for a long sequence.
     forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
-    with restored(model):
-        outputs = forward(layout.pack(inputs))
-    named = {
-        name: keras.ops.convert_to_numpy(value) for name, value in named_outputs(outputs).items()
-    }
+    samples = len(next(iter(inputs.values())))
+    size = layout.batch_size or samples
+    variables = {}
+    if layout.states:
+        variables = dict(zip(layout.states, carried_variables(model), strict=True))
+    pieces = []
+    for start in range(0, samples, size):
+        chosen = np.arange(start, start + size) % samples
+        piece = {name: value[chosen] for name, value in inputs.items()}
+        with restored(model):
+            for name, variable in variables.items():
+                variable.assign(piece[name])
+            outputs = {**named_outputs(forward(layout.pack(piece))), **variables}
+            pieces.append({k: keras.ops.convert_to_numpy(v) for k, v in outputs.items()})
+    named = pieces[0]
+    if len(pieces) > 1 or size > samples:
+        named = {
+            name: np.concatenate([each[name] for each in pieces])[:samples] if value.ndim else value
+            for name, value in named.items()
+        }
     for name, value in named.items():
         if not np.all(np.isfinite(np.asarray(value, np.float64))):
             raise ValueError(

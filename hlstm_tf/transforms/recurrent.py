@@ -116,10 +116,10 @@ def cell_reader(cell: keras.Layer, workshop: Workshop) -> Reader | None:
 def state_writer_of(layer: Any, workshop: Workshop) -> Writer | None:
     """Returns the units of a recurrent layer, or of a bidirectional one's two directions.
 
-    `None` where they cannot be taken out: the state is handed over (`return_state`, `stateful`),
+    `None` where they cannot be taken out: the state is handed over (`return_state`),
     the cell has no form, an activation mixes units, or the two directions are not put side by side.
     """
-    if layer.return_state or layer.stateful:
+    if layer.return_state:
         return None
     if isinstance(layer, keras.layers.Bidirectional):
         if layer.merge_mode != "concat":

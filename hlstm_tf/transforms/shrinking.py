@@ -26,9 +26,10 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     output reaches only dense layers, convolutions and recurrent layers, on the way through
     activations, dropout, pooling, padding, cropping, upsampling, Flatten, Reshape, batch
     normalization and depthwise convolutions with a multiplier of 1; in Sequential and functional
-    models and in those nested in them. A unit of a state is dead if only dead units read it. States
-    that are handed over (`stateful`, `return_state`, `initial_state`) keep their width, and the two
-    directions of a bidirectional layer stay equally wide. A custom layer is passed through if it
+    models and in those nested in them. A unit of a state is dead if only dead units read it; a
+    `stateful` layer of the new model begins at zero. States that are handed over (`return_state`,
+    `initial_state`) keep their width, and the two directions of a bidirectional layer stay equally
+    wide. A custom layer is passed through if it
     has the attribute `neuronwise = True`, by which it states that it treats every feature of the
     last axis by itself, gives zero for zero and has no weights. The output of the model, of a layer
     called several times and of any other layer keeps its width, and every layer keeps at least one

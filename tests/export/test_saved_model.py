@@ -283,3 +283,20 @@ def test_a_folder_that_tf_serving_would_not_see_is_warned_of(
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"must be a keras.Model; got HLSTM"):
         export_saved_model(hl.HLSTM(3), tmp_path / "1")
+
+
+def test_a_model_that_cannot_step_is_told_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = keras.layers.Bidirectional(keras.layers.GRU(2), name="both")
+    model = keras.Sequential([keras.Input((None, 2)), both], name="toy")
+    result = export_saved_model(model, tmp_path / "toy" / "1", warmup=False)
+    assert result.signatures == ("serve",)
+    (warning,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warning == (
+        "model 'toy' cannot run step by step: its layer 'both' is bidirectional. The SavedModel "
+        "has no signature 'step'."
+    )
+    caplog.clear()
+    export_saved_model(model, tmp_path / "toy" / "2", warmup=False, step=False)
+    assert not caplog.records

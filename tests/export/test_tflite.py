@@ -302,12 +302,67 @@ def test_an_operation_without_a_builtin_form_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_layer_that_keeps_its_state_between_calls_is_refused(tmp_path: Path) -> None:
+def test_a_stateful_layer_inside_another_is_refused(tmp_path: Path) -> None:
+    inner = keras.layers.LSTM(2, stateful=True, name="memory")
     model = keras.Sequential(
-        [keras.Input(batch_shape=(1, 3, 2)), keras.layers.LSTM(2, stateful=True, name="memory")]
+        [keras.Input(batch_shape=(1, 2, 3, 2)), keras.layers.TimeDistributed(inner)]
     )
-    with pytest.raises(ValueError, match="layer 'memory' is stateful=True"):
-        export_tflite(model, tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match="layer 'memory' is stateful=True inside another layer"):
+        export_tflite(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "policy", "message"),
+    [
+        ("string", "float32", "input 'given' is of strings"),
+        ("complex64", "float32", "input 'given' is of type complex64"),
+        ("float64", "float64", "layer 'last' computes in float64"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_one_clear_line(
+    dtype: str, policy: str, message: str, tmp_path: Path
+) -> None:
+    given = keras.Input((3,), dtype=dtype, name="given")
+    x = given
+    if dtype == "string":
+        x = keras.layers.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot")(x)
+    if dtype == "complex64":
+        x = keras.ops.real(x)
+    model = keras.Model(given, keras.layers.Dense(2, dtype=policy, name="last")(x))
+    with pytest.raises(ValueError, match=message) as error:
+        export_tflite(model, tmp_path / "model.tflite")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool"]
+)
+def test_every_numeric_input_is_tried_in_its_own_type(dtype: str, tmp_path: Path) -> None:
+    given = keras.Input((3,), dtype=dtype, name="given")
+    x = keras.ops.cast(given, "float32")
+    model = keras.Model(given, keras.layers.Dense(2)(x))
+    assert export_tflite(model, tmp_path / "model.tflite").error <= 1e-4
+    assert TFLiteModel(tmp_path / "model.tflite").inputs["given"].dtype == dtype
+
+
+def _of_fixed_batch() -> keras.Model:
+    given = keras.Input(batch_shape=(4, 3, 2))
+    return keras.Model(given, keras.layers.Dense(2)(keras.ops.reshape(given, (4, 6))))
+
+
+def test_samples_respect_a_batch_that_the_model_fixes(tmp_path: Path) -> None:
+    model = _of_fixed_batch()
+    seven = np.random.default_rng(0).normal(size=(8, 3, 2)).astype("float32")
+    for verify_with in (None, seven):
+        result = export_tflite(
+            model, tmp_path / "model.tflite", batch_size=4, verify_with=verify_with
+        )
+        assert result.error <= 1e-4
+    with pytest.raises(ValueError, match=r"fixes its batch at 4.* Give batch_size=4") as error:
+        export_tflite(model, tmp_path / "model.tflite")
+    assert "\n" not in str(error.value)
+    assert hl.export_saved_model(model, tmp_path / "toy" / "1", warmup=False).error <= 1e-4
 
 
 def test_half_precision_layers_are_exported(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_an_open_length_is_exported_in_every_form(name: str, form: str, tmp_path
         rng = np.random.default_rng(1)
         run = hl.TFLiteModel(tmp_path / "model.tflite")
         ((key, spec),) = run.inputs.items()
-        batch = rng.integers(1, 9, (2, 11, *spec.shape[2:])).astype(spec.dtype.as_numpy_dtype)
+        batch = rng.integers(1, 9, (2, 11, *spec.shape[2:])).astype(spec.dtype)
         np.testing.assert_allclose(run({key: batch}), model(batch), rtol=1e-3, atol=1e-5)
 
 

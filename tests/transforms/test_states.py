@@ -98,16 +98,35 @@ def test_a_unit_that_a_living_one_reads_stays() -> None:
     assert check_shrunk(model, frames()).layers[0].units == 4
 
 
-@pytest.mark.parametrize("arguments", [{"stateful": True}, {"return_state": True}])
-def test_states_that_are_handed_over_keep_their_width(arguments: dict[str, bool]) -> None:
-    inputs = keras.Input((None, 3), batch_size=2)
-    outputs = layers.LSTM(4, **arguments)(inputs)
-    outputs = keras.tree.flatten(outputs)[0]
+def test_a_state_that_is_handed_over_keeps_its_width() -> None:
+    inputs = keras.Input((None, 3))
+    outputs, _, _ = layers.LSTM(4, return_state=True)(inputs)
     model = randomize(keras.Model(inputs, layers.Dense(2)(outputs)))
     leave_unread(model.layers[1].cell, [3])
     zero(model.layers[-1].kernel, [3])
-    # Not `check_shrunk`: a stateful model gives other outputs at each call.
-    assert hl.shrink(model).layers[1].units == 4
+    assert check_shrunk(model, frames()).layers[1].units == 4
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "HLSTM"])
+def test_dead_units_of_a_stateful_layer_go(kind: str) -> None:
+    layer = {
+        "LSTM": layers.LSTM,
+        "GRU": layers.GRU,
+        "SimpleRNN": layers.SimpleRNN,
+        "HLSTM": hl.HLSTM,
+    }[kind](4, stateful=True)
+    batch = frames()
+    inputs = keras.Input(batch_shape=batch.shape)
+    model = randomize(keras.Model(inputs, layers.Dense(2)(layer(inputs))))
+    leave_unread(layer.cell, [3])
+    zero(model.layers[-1].kernel, [3])
+    model(batch)  # not `check_shrunk`: each call gives something else
+    small = hl.shrink(model, verify_with=batch)
+    assert small.layers[1].units == 3
+    assert small.layers[1].stateful
+    layer.reset_state()
+    for _ in range(3):  # call after call, each from where the last one ended
+        np.testing.assert_allclose(small(batch), model(batch), rtol=1e-4, atol=1e-5)
 
 
 def test_a_layer_that_is_given_its_first_state_keeps_its_width() -> None:
