@@ -1,5 +1,6 @@
 """The gradient that growth goes by, for nothing: summed up by the training steps themselves."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers.cell_layer import CellLayer
+from hlstm_tf.layers.effective import Watch
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, watch_gradient
 from hlstm_tf.sparsity import held_optimizers
 
@@ -23,6 +25,9 @@ class EpochGradients:
     beside training, but the gradient is not quite that of `DenseGradients`: the weights move from
     step to step, dropout and augmentation act, and every batch counts the same.
 
+    Every backward pass of a step adds to the sum. So there may be one only: where a step has two
+    (sharpness-aware minimization, a gradient penalty), what the optimizer is given is not the sum.
+
     Args:
         model: A compiled, built model with masked kernels.
 
@@ -38,6 +43,7 @@ class EpochGradients:
         _check_loops(model)
         _check_optimizers(model)
         self._steps = 0
+        self._passes = BackwardPasses()
         with model.distribute_strategy.scope():
             self._sums = [
                 tf.Variable(
@@ -53,7 +59,7 @@ class EpochGradients:
     def start(self) -> None:
         """Makes training steps collect, from the next one on."""
         for kernel, total in zip(self.kernels, self._sums, strict=True):
-            watch_gradient(kernel, self._adder(total))
+            watch_gradient(kernel, self._passes.watch(kernel.path, self._adder(total)))
         trace_again(self.model)
 
     def stop(self) -> None:
@@ -69,8 +75,18 @@ class EpochGradients:
             total.assign(tf.zeros(total.shape))
 
     def count(self, batch: int) -> None:
-        """Takes note of the number of the step just done, from 0 in each epoch."""
+        """Takes note of the number of the step just done, from 0 in each epoch.
+
+        Raises:
+            ValueError: It had several backward passes.
+        """
         self._steps = batch + 1
+        several = self._passes.end_step()
+        if several:
+            raise ValueError(
+                "during='epoch' adds up all backward passes of a step, but a step of model "
+                f"'{self.model.name}' has several through kernel '{several}'; use during='pass'."
+            )
 
     def mean(self, where: str) -> dict[MaskedKernel, np.ndarray]:
         """The mean gradient of each kernel since `begin_epoch`, float32, of the kernel's shape.
@@ -103,6 +119,49 @@ class EpochGradients:
             total.assign_add(gradient)
 
         return add
+
+
+class BackwardPasses:
+    """Finds steps with several backward passes through a kernel.
+
+    One pass goes back through every call of a layer in the step, each once, and after the last of
+    them. A second pass goes through the same call again, or through a call that was made after the
+    first pass.
+    """
+
+    def __init__(self) -> None:
+        self._done: set[tuple[str, Any]] = set()
+        self._several = ""
+
+    def watch(self, path: str, add: Callable[[tf.Tensor], None]) -> Watch:
+        """Returns what `watch_gradient` takes.
+
+        Args:
+            path: Names the kernel.
+            add: Called with each gradient.
+        """
+
+        def forward() -> Callable[[tf.Tensor], None]:
+            # Replicas are traced one after the other.
+            here = (path, tf.distribute.get_replica_context())
+            again = here in self._done
+
+            def backward(gradient: tf.Tensor) -> None:
+                nonlocal again
+                if again:
+                    self._several = path
+                again = True
+                self._done.add(here)
+                add(gradient)
+
+            return backward
+
+        return forward
+
+    def end_step(self) -> str:
+        """Ends a step; returns the path of a kernel with several passes, or an empty string."""
+        self._done.clear()
+        return self._several
 
 
 def _check_optimizers(model: keras.Model) -> None:

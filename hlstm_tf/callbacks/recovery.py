@@ -9,7 +9,7 @@ from hlstm_tf.sparsity import edit_masks, held_optimizers, recover
 from .architecture import ScoreSource
 from .dead_neurons import without_dead_neurons
 from .growth_score import require_masked_kernels
-from .snapshot import Snapshot, state_variables
+from .snapshot import Snapshot, model_variables
 
 
 def recover_connections(source: ScoreSource, before: Snapshot, share: float, where: str) -> int:
@@ -27,7 +27,8 @@ def recover_connections(source: ScoreSource, before: Snapshot, share: float, whe
     Returns:
         How many came back.
     """
-    then = dict(zip(map(id, state_variables(source.model)), before.arrays, strict=True))
+    # The arrays of the optimizers follow those of the model.
+    then = dict(zip(map(id, model_variables(source.model)), before.arrays, strict=False))
     gradients = source.gradients(where)
     masks, values = {}, {}
     for kernel in require_masked_kernels(source.model):

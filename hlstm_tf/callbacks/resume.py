@@ -9,8 +9,10 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from hlstm_tf.sparsity import held_optimizers
+
 from .run_directory import RunDirectory, as_dtype
-from .snapshot import Snapshot, layout
+from .snapshot import OptimizerPart, Snapshot, layout
 
 
 class RunState:
@@ -27,7 +29,8 @@ class RunState:
     ) -> None:
         self.files = None if directory is None else RunDirectory(directory)
         self._layout = layout(model)
-        self._choices = {**choices, "optimizer": type(model.optimizer).__name__}
+        optimizers = ", ".join(type(each).__name__ for each in held_optimizers(model))
+        self._choices = {**choices, "optimizer": optimizers}
 
     def load(self) -> tuple[dict[str, Any], dict[str, Snapshot]] | None:
         """Returns what was last saved, or `None`; clears away what a kill left half-written.
@@ -48,7 +51,7 @@ class RunState:
         typed: dict[str, Snapshot] = {}
         for role, snapshot in snapshots.items():
             same = next((s for s in typed.values() if s.name == snapshot.name), None)
-            typed[role] = same or self._with_dtypes(snapshot)
+            typed[role] = same or _described(snapshot, facts["snapshots"][snapshot.name])
         return facts, typed
 
     def save(
@@ -67,12 +70,9 @@ class RunState:
             "progress": progress,
             "random": random_state(),
             "history": history,
+            "snapshots": {s.name: _description(s) for s in snapshots.values()},
         }
         self.files.save(facts, snapshots)
-
-    def _with_dtypes(self, snapshot: Snapshot) -> Snapshot:
-        arrays = zip(snapshot.arrays, self._layout, strict=True)
-        return Snapshot(snapshot.name, tuple(as_dtype(a, dtype) for a, (_, dtype) in arrays))
 
     def _check(self, facts: dict[str, Any]) -> None:
         assert self.files is not None
@@ -113,6 +113,25 @@ class DirectoryUse:
                 f"such as {os.path.join(os.fspath(directory), 'trial-0')}."
             )
         self._user = weakref.ref(callback)
+
+
+def _description(snapshot: Snapshot) -> dict[str, Any]:
+    """What JSON has to tell of a snapshot beside its arrays."""
+    return {
+        "dtypes": [str(array.dtype) for array in snapshot.arrays],
+        "optimizers": [[part.size, part.trains] for part in snapshot.optimizers],
+    }
+
+
+def _described(snapshot: Snapshot, description: dict[str, Any]) -> Snapshot:
+    """Undoes what arrays go through on their way to a file and back."""
+    pairs = zip(snapshot.arrays, description["dtypes"], strict=True)
+    parts = [
+        OptimizerPart(size, None if trains is None else tuple(trains))
+        for size, trains in description["optimizers"]
+    ]
+    arrays = tuple(as_dtype(array, dtype) for array, dtype in pairs)
+    return Snapshot(snapshot.name, arrays, tuple(parts))
 
 
 def random_state() -> dict[str, Any]:

@@ -25,7 +25,7 @@ from .snapshot import Snapshot
 
 _STATE = "state.json"
 _TEMPORARY = ".partial"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class RunDirectory:

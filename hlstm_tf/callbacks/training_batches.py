@@ -1,13 +1,16 @@
 """The batches of a training set, in whatever form the user keeps it."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from .epoch_length import one_epoch
+from .epoch_length import batches_in, one_epoch
+
+_MANY_BATCHES = 10_000  # more than a pass over nearly every training set has
 
 
 def check_data(data: Any, name: str) -> Any:
@@ -91,6 +94,9 @@ def training_batches(data: Any, batch_size: int = 32, share: float = 1.0) -> Ite
         batch_size: How arrays are batched; the others say it themselves.
         share: Share of the batches to yield: every third for a third.
 
+    Warns:
+        UserWarning: A dataset that does not tell its length has given 10,000 batches.
+
     Raises:
         ValueError: The data has no end; see `one_epoch`.
 
@@ -101,7 +107,15 @@ def training_batches(data: Any, batch_size: int = 32, share: float = 1.0) -> Ite
     """
     share = check_share(share)
     data = one_epoch(data, "the training data")
+    unknown = isinstance(data, tf.data.Dataset) and batches_in(data) is None
     for number, batch in enumerate(_all_batches(data, batch_size)):
+        if unknown and number == _MANY_BATCHES:
+            warnings.warn(
+                f"a pass over the training data has taken {number} batches of a dataset that does "
+                "not tell its length. If it has no end, stop here and give steps_per_epoch to fit, "
+                "or dataset.take(100).",
+                stacklevel=2,
+            )
         if math.ceil((number + 1) * share) > math.ceil(number * share):
             yield batch
 

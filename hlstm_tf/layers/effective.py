@@ -10,7 +10,8 @@ from keras import ops
 
 from hlstm_tf.layers.scoped import Scoped
 
-Watch = Callable[[Any], Any]
+Watch = Callable[[], Callable[[Any], Any]]
+"""Called in a forward pass; what it returns is called with the gradient in each backward one."""
 
 
 _kernels = Scoped({})  # effective kernels by `id` of the layer and kernel name
@@ -72,7 +73,8 @@ def effective_weight(mask: keras.Variable, value: Any, watch: Watch | None = Non
     Args:
         mask: The kernel's mask.
         value: The kernel.
-        watch: In a backward pass, called with the gradient of every place, dormant ones included.
+        watch: What it returns is called, in a backward pass, with the gradient of every place,
+            dormant ones included.
     """
     if _dense.value:
         # w - w is exactly zero at dormant places, w - 0 exactly w at the others.
@@ -80,11 +82,12 @@ def effective_weight(mask: keras.Variable, value: Any, watch: Watch | None = Non
     if watch is None:
         return apply_mask(mask, value)
     exists = ops.convert_to_tensor(mask)
+    note = watch()
 
     @tf.custom_gradient
-    def watched(weight: Any) -> tuple[Any, Watch]:
+    def watched(weight: Any) -> tuple[Any, Callable[[Any], Any]]:
         def grad(gradient: Any) -> Any:
-            watch(gradient)
+            note(gradient)
             return apply_mask(exists, gradient)
 
         return apply_mask(exists, weight), grad

@@ -66,12 +66,13 @@ class DormantStayZero(keras.constraints.Constraint):
 
 
 def watch_gradient(kernel: MaskedKernel, watch: Watch | None) -> None:
-    """Lets every backward pass through a kernel call `watch`, from the next tracing on.
+    """Lets every pass through a kernel call `watch`, from the next tracing on.
 
     Args:
         kernel: The kernel.
-        watch: Called with the gradient with respect to the effective weight, of the kernel's
-            shape, dormant places included; `None` ends it.
+        watch: Called in every forward pass. What it returns is called in the backward pass, with
+            the gradient with respect to the effective weight, of the kernel's shape, dormant
+            places included. `None` ends it.
     """
     watches = dict(kernel.layer.__dict__.get("_watches", {}))
     watches.pop(kernel.name, None)

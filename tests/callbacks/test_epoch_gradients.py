@@ -214,3 +214,123 @@ def test_what_does_not_go_together_is_refused(arguments: dict, message: str) -> 
         hl.Growth(**arguments)
     with pytest.raises(ValueError, match=message):
         hl.GradientGrowth((X, Y), **arguments)
+
+
+class OwnSteps(keras.Model):
+    """Trains by one optimizer and a step that `kind` names."""
+
+    kind = "plain"
+
+    def loss_of(self, x, y):
+        return tf.reduce_mean(tf.square(self(x, training=True) - y))
+
+    def gradient_of(self, x, y):
+        with tf.GradientTape() as tape:
+            loss = self.loss_of(x, y)
+        return tape.gradient(loss, self.trainable_weights), loss
+
+    def train_step(self, data):
+        gradients, loss = getattr(self, self.kind)(*data)
+        self.optimizer.apply(gradients, self.trainable_weights)
+        return {"loss": loss}
+
+    def plain(self, x, y):
+        return self.gradient_of(x, y)
+
+    def siamese(self, x, y):
+        with tf.GradientTape() as tape:
+            loss = self.loss_of(x, y) + self.loss_of(-x, y)
+        return tape.gradient(loss, self.trainable_weights), loss
+
+    def measured(self, x, y):
+        gradients, loss = self.gradient_of(x, y)
+        return gradients, loss + 0 * self.loss_of(x, y)  # a forward pass alone
+
+    def sharpness_aware(self, x, y):
+        gradients, _ = self.gradient_of(x, y)
+        steps = [0.05 * g / (tf.norm(g) + 1e-9) for g in gradients]
+        for weight, step in zip(self.trainable_weights, steps, strict=True):
+            weight.assign_add(step)
+        result = self.gradient_of(x, y)
+        for weight, step in zip(self.trainable_weights, steps, strict=True):
+            weight.assign_sub(step)
+        return result
+
+    def gradient_penalty(self, x, y):
+        with tf.GradientTape() as tape:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                loss = self.loss_of(x, y)
+            loss += tf.reduce_mean(tf.square(inner.gradient(loss, x)))
+        return tape.gradient(loss, self.trainable_weights), loss
+
+    def adversarial(self, x, y):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = self.loss_of(x, y)
+        return self.gradient_of(x + 0.01 * tf.sign(tape.gradient(loss, x)), y)
+
+    def persistent(self, x, y):
+        with tf.GradientTape(persistent=True) as tape:
+            loss = self.loss_of(x, y)
+        gradients = tape.gradient(loss, self.trainable_weights)
+        assert tape.gradient(loss, self.trainable_weights) is not None
+        return gradients, loss
+
+
+def own_steps(kind: str, **compiled) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((6,))
+    model = OwnSteps(inputs, hl.MaskedDense(3)(hl.MaskedDense(4, activation="tanh")(inputs)))
+    model.kind = kind
+    for number, kernel in enumerate(hl.masked_kernels(model)):
+        rng = np.random.default_rng(number)
+        hl.edit_masks({kernel: rng.random(kernel.variable.shape) < 0.5})
+    model.compile(**{"optimizer": keras.optimizers.SGD(0.0)} | compiled)
+    return model
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["sharpness_aware", "gradient_penalty", "adversarial", "persistent"]
+)
+def test_steps_with_several_backward_passes_are_refused_in_one_line(kind, eager) -> None:
+    model = own_steps(kind, run_eagerly=eager)
+    growth = hl.GradientGrowth((X[:, 0], Y), during="epoch", verbose=0)
+    with pytest.raises(ValueError, match=r"has several through kernel .*; use during='pass'") as no:
+        model.fit(X[:, 0], Y, batch_size=8, verbose=0, callbacks=[growth])
+    assert "\n" not in str(no.value)
+    during_pass = hl.GradientGrowth((X[:, 0], Y), during="pass", epochs=1, ratio=0.5, verbose=0)
+    before = sum(kernel.mask.numpy().sum() for kernel in hl.masked_kernels(model))
+    model.fit(X[:, 0], Y, batch_size=8, verbose=0, callbacks=[during_pass])
+    assert sum(kernel.mask.numpy().sum() for kernel in hl.masked_kernels(model)) > before
+
+
+@pytest.mark.parametrize("compiled", [{}, {"run_eagerly": True}, {"steps_per_execution": 3}])
+@pytest.mark.parametrize("kind", ["plain", "siamese", "measured"])
+def test_steps_with_one_backward_pass_collect_what_a_pass_gives(kind, compiled) -> None:
+    model = own_steps(kind, **compiled)
+    expected = list(DenseGradients(model).mean((X[:, 0], Y), batch_size=8).values())
+    collect = Collect()
+    # The last batch is smaller, which traces the step once more.
+    x, y = np.concatenate([X[:, 0], X[:4, 0]]), np.concatenate([Y, Y[:4]])
+    model.fit(x, y, batch_size=8, epochs=1, callbacks=[collect], verbose=0, shuffle=False)
+    model.fit(X[:, 0], Y, batch_size=8, callbacks=[collect], verbose=0, shuffle=False)
+    for actual, wanted in zip(collect.mean, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_gradient_penalty_in_compute_loss_is_refused() -> None:
+    class Penalized(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                out = self(x)
+            return tf.reduce_mean(out**2) + tf.reduce_mean(tape.gradient(out, x) ** 2)
+
+    inputs = keras.Input((6,))
+    model = Penalized(inputs, hl.MaskedDense(3)(inputs))
+    model.compile("sgd")
+    growth = hl.GradientGrowth((X[:, 0], Y), during="epoch", verbose=0)
+    with pytest.raises(ValueError, match="several through kernel"):
+        model.fit(X[:, 0], Y, verbose=0, callbacks=[growth])

@@ -1,3 +1,6 @@
+import itertools
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -69,3 +72,18 @@ def test_a_list_of_several_inputs_is_cut_input_by_input():
     data = ([np.ones((5, 7, 8)), np.ones((5, 4))], np.zeros(5))
     shapes = [[tuple(a.shape) for a in x] for x, _ in training_batches(data, 2)]
     assert shapes == [[(2, 7, 8), (2, 4)], [(2, 7, 8), (2, 4)], [(1, 7, 8), (1, 4)]]
+
+
+def test_data_that_does_not_tell_its_length_is_named_where_a_pass_grows_long(monkeypatch) -> None:
+    monkeypatch.setattr("hlstm_tf.callbacks.training_batches._MANY_BATCHES", 20)
+    endless = tf.data.Dataset.range(3).repeat().filter(lambda number: number < 9)
+    with pytest.warns(UserWarning, match="20 batches of a dataset that does not tell its length"):
+        list(itertools.islice(training_batches(endless), 30))
+
+
+def test_a_long_pass_over_data_that_tells_its_length_is_no_news(monkeypatch) -> None:
+    monkeypatch.setattr("hlstm_tf.callbacks.training_batches._MANY_BATCHES", 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(training_batches(tf.data.Dataset.range(40)))) == 40
+        assert len(list(training_batches(tf.data.Dataset.range(15).filter(lambda x: x >= 0)))) == 15
