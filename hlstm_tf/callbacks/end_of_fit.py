@@ -17,7 +17,7 @@ from hlstm_tf.sparsity.changes import (
     set_and_note,
 )
 
-from .snapshot import Snapshot, is_structure, put, state_variables, take
+from .snapshot import Snapshot, is_structure, model_variables, put, take
 
 
 class EndOfFit:
@@ -110,7 +110,7 @@ class EndOfFit:
         return "The last masks are in force again, on the weights that were put back."
 
     def _has_last_masks(self, snapshot: Snapshot) -> bool:
-        then = dict(zip(map(id, state_variables(self.model)), snapshot.arrays, strict=True))
+        then = dict(zip(map(id, model_variables(self.model)), snapshot.arrays, strict=False))
         return all(
             (then[id(self._structure[number])] == mask).all()
             for number, mask in noted(self._structure).items()

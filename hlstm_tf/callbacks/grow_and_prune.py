@@ -43,7 +43,7 @@ class GrowAndPrune(MaskCallback):
     3. *Training* of what has grown: `train_epochs`, and on until the threshold is met.
     4. *Pruning iterations*: remove `pruning.step` of the existing connections, retrain
        `pruning.retrain_epochs`, check the threshold. Met: that is a complete iteration, and the
-       next begins. Not met: weights, masks and optimizer go back together to the last complete
+       next begins. Not met: weights, masks and optimizers go back together to the last complete
        iteration, and half the step is tried, down to `pruning.min_step`.
     5. The end: the last complete iteration is in the model, and training stops.
 

@@ -43,7 +43,8 @@ class GradientGrowth(MaskCallback):
         during: "pass": the gradient is that of a pass of its own over `data`, weights fixed; of a
             model with its own `train_step`, that which its steps give to the optimizers.
             "epoch": that of the epoch's own training steps, added up as they go: at no cost but a
-            matrix's memory, with weights that move and dropout acting (`EpochGradients`).
+            matrix's memory, with weights that move and dropout acting (`EpochGradients`). A step
+            may have one backward pass then.
         training: The `training` argument of the scoring pass; see `DenseGradients`.
         share: Share of the batches that the score is averaged over, evenly spread; all by default.
         batch_size: How arrays are batched for scoring.

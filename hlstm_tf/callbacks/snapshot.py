@@ -7,7 +7,7 @@ from itertools import islice, zip_longest
 import keras
 import numpy as np
 
-from hlstm_tf.sparsity import held_optimizers
+from hlstm_tf.sparsity import held_optimizers, reset_slots
 from hlstm_tf.sparsity.changes import set_and_note
 
 
@@ -149,11 +149,23 @@ def _just_built(
     optimizer: keras.optimizers.Optimizer, unbuilt: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """What an optimizer with these values holds when it is built on the weights as they are."""
-    twin = type(optimizer).from_config(optimizer.get_config())
+    try:
+        twin = type(optimizer).from_config(optimizer.get_config())
+    except (TypeError, ValueError, NotImplementedError):
+        return _cleared(optimizer)  # a class or schedule that its config does not make again
     if unbuilt:
         _assign(twin.variables, unbuilt)
     twin.build(list(optimizer._trainable_variables))
     return list(_values(twin.variables))
+
+
+def _cleared(optimizer: keras.optimizers.Optimizer) -> list[np.ndarray]:
+    """Gives step count and slots of an optimizer their initial value; returns all it holds."""
+    optimizer.iterations.assign(0)
+    for variable in optimizer._trainable_variables:
+        weights = np.array(keras.ops.convert_to_numpy(variable))
+        reset_slots(optimizer, variable, np.ones(weights.shape, bool), weights)
+    return list(_values(optimizer.variables))
 
 
 def _assign(variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:

@@ -94,7 +94,7 @@ class Stage:
         self.source.forget_trace()
 
     def put(self, snapshot: Snapshot | None) -> None:
-        """Puts a state back into the model: weights, masks and optimizer together."""
+        """Puts a state back into the model: weights, masks and optimizers together."""
         assert snapshot is not None
         put(self.model, snapshot)
         self.current = snapshot
