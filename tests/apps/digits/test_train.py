@@ -1,6 +1,9 @@
 """Trainings of seconds on tiny digits."""
 
+import contextlib
+import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -49,8 +52,31 @@ TINY = Recipe(
 
 
 @pytest.fixture(scope="module")
-def trained(splits, tmp_path_factory):
-    return train(TINY, splits, tmp_path_factory.mktemp("run") / "tiny")
+def told(splits, tmp_path_factory):
+    stream = io.StringIO()
+    with contextlib.redirect_stderr(stream):
+        done = train(TINY, splits, tmp_path_factory.mktemp("run") / "tiny")
+    return done, stream.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module")
+def trained(told):
+    return told[0]
+
+
+def test_progress_names_the_stages_why_each_ended_and_the_time_left_of_all(told):
+    line = re.compile(
+        r"lenet-300-100: stage (\d)/3, (\w+): (epoch \d+/\d+, validation error \d+\.\d\d %"
+        r"(?:, [\d,]+ connections)?, at most (?:\d+ min )?\d+ s left of all|ended(?:: .+)?)"
+    )
+    found = [line.fullmatch(text) for text in told[1]]
+    assert all(found), told[1]
+    stages = list(dict.fromkeys((match[1], match[2]) for match in found))
+    assert stages == [("1", "dense"), ("2", "grow"), ("3", "prune")]
+    ends = [match[3] for match in found if match[3].startswith("ended")]
+    assert ends[0] == "ended"
+    assert [len(end) > len("ended: ") for end in ends] == [False, True, True]
+    assert "2 iterations" in ends[2] or "max_iterations" in ends[2], ends
 
 
 def test_a_training_leaves_a_compact_model_and_a_record(trained, splits):
