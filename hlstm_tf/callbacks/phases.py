@@ -10,7 +10,7 @@ the actions to do in order; nothing here knows Keras.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -105,6 +105,7 @@ class Progress:
         cost: What the pruning's budget limits, of the model as it is; `None` while unknown.
         complete_cost: That of the last complete iteration.
         turn: How many prunings there were, those that were rolled back included.
+        tried: What the prunings since the last complete iteration led to: a checksum of the masks.
         reason: Why the run finished.
     """
 
@@ -118,6 +119,7 @@ class Progress:
     cost: float | None = None
     complete_cost: float | None = None
     turn: int = 0
+    tried: list[int] = field(default_factory=list)
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -227,6 +229,7 @@ def _end_of_retraining_epoch(
         return _finer_step(pruning, progress)
     actions += [*_back_to_best(actions), Action.COMPLETE]
     progress.iteration += 1
+    progress.tried = []
     progress.complete, progress.complete_cost = progress.best, progress.cost
     budget = pruning.budget
     if budget is not None and progress.cost is not None and budget.met(progress.cost):

@@ -129,7 +129,8 @@ class Pruning:
             (NeST, arXiv 1711.02017). Default `None`: in the first 3.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range, or `target_sparsity` less than a pattern's
+            least.
 
     >>> Pruning(step=0.4).finest_step
     0.05
@@ -177,8 +178,14 @@ class Pruning:
             )
         if self.structure == ():
             raise ValueError("`structure` is an empty tuple; give at least one structure")
-        self.rules()
+        self._check_target()
         self._check_recovery()
+
+    def _check_target(self) -> None:
+        rules = self.rules()
+        if self.target_sparsity is not None:
+            for rule in rules:
+                rule.structure.check_sparsity(self.target_sparsity, "target_sparsity")
 
     def _check_recovery(self) -> None:
         if self.recover_iterations is not None:

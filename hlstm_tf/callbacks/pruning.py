@@ -65,8 +65,9 @@ class MagnitudePruning(MaskCallback):
             `connections`, `sparsity`.
 
     Raises:
-        ValueError: An argument is out of its range; at training, the model has no masked kernel, or
-            the score needs `data`, which has no end, and `fit` has no `steps_per_epoch`.
+        ValueError: An argument is out of its range, or the sparsity less than a pattern's least;
+            at training, the model has no masked kernel, or the score needs `data`, which has no
+            end, and `fit` has no `steps_per_epoch`.
 
     Example:
 
@@ -107,6 +108,8 @@ class MagnitudePruning(MaskCallback):
             if self._is_number
             else as_schedule(schedule)
         )
+        if self._is_number:
+            self.rule.structure.check_sparsity(float(schedule), "schedule")
         if self._is_number and end is not None:
             Polynomial(0.0, float(schedule), begin, end, frequency=frequency)  # checks the window
         self.begin, self.end, self.frequency = begin, end, frequency

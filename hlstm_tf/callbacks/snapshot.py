@@ -1,5 +1,6 @@
 """The whole state of a model in training, as arrays: taken, put back, bit for bit."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -7,6 +8,7 @@ from itertools import islice, zip_longest
 import keras
 import numpy as np
 
+from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import held_optimizers, reset_slots
 from hlstm_tf.sparsity.changes import set_and_note
 
@@ -113,6 +115,14 @@ def same_weights(model: keras.Model, snapshot: Snapshot) -> bool:
 def is_structure(variable: keras.Variable) -> bool:
     """Whether a variable says what exists: a mask, or the area of a partial-area convolution."""
     return str(variable.dtype) == "bool"
+
+
+def checksum(kernels: Sequence[MaskedKernel]) -> int:
+    """Returns a number of 32 bits by which the masks of the same kernels are told apart."""
+    total = 0
+    for kernel in kernels:
+        total = zlib.crc32(np.packbits(np.array(kernel.mask, dtype=bool)).tobytes(), total)
+    return total
 
 
 def layout(model: keras.Model) -> list[list]:

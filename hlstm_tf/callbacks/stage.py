@@ -15,8 +15,9 @@ from .phases import Action, Phase, Plan, Progress, end_before_pruning
 from .plan import Pruning
 from .recovery import recover_connections
 from .rule import Rule
-from .snapshot import Snapshot, put, same_weights, take
+from .snapshot import Snapshot, checksum, put, same_weights, take
 from .whole_neurons import has_wholes
+from .widths import widths_that_stay
 
 
 class Stage:
@@ -56,11 +57,18 @@ class Stage:
         return 1 - connections / places
 
     def missed_budget(self) -> str:
-        """By how much the last complete iteration misses the pruning's budget; empty if not."""
+        """By how much the model, the last complete iteration, misses the pruning's budget.
+
+        With the widths that cannot fall further; empty where it does not miss it.
+        """
         pruning = self.plan.pruning
         if pruning is None or pruning.budget is None:
             return ""
-        return pruning.budget.missed(self.progress.complete_cost)
+        missed = pruning.budget.missed(self.progress.complete_cost)
+        structures = [rule.structure for rule in pruning.rules()]
+        wholes = [each for each in structures if isinstance(each, Whole)]
+        stay = widths_that_stay(self.model, wholes) if missed else []
+        return "; ".join([missed, *stay])
 
     def do(self, actions: list[Action]) -> list[str]:
         """Does the actions in order; returns the names of those that are events of the run."""
@@ -147,21 +155,22 @@ class Stage:
         if budget is not None and progress.cost is not None and budget.met(progress.cost):
             self._end(f"within the budget already: {budget.says(progress.cost)}")
             return
-        idle = []
+        idle, again = [], []
         for rule in self._candidates(pruning):
             if not self._prune_by(rule, pruning):
                 continue
-            if self._moves_budget(budget):
+            result = checksum(self._kernels)
+            if result in progress.tried:
+                again.append(str(rule.structure))
+            elif self._moves_budget(budget):
                 progress.turn += 1
+                progress.tried.append(result)
                 self.current = self.best = None
                 return
-            idle.append(str(rule.structure))
+            else:
+                idle.append(str(rule.structure))
             self.put(self.complete)
-        step = f"a step of {progress.step:.1%}"
-        if idle:
-            self._end(f"{step} by {' or '.join(idle)} does not lower what the budget limits")
-        else:
-            self._end(f"nothing is left that {step} could remove")
+        self._end(_why_not(f"a step of {progress.step:.1%}", idle, again))
 
     def _candidates(self, pruning: Pruning) -> list[Rule]:
         rules = pruning.rules(self.progress.iteration, self.progress.turn)
@@ -220,3 +229,13 @@ class Stage:
         pruning, progress = self.plan.pruning, self.progress
         if pruning is not None and pruning.budget is not None and progress.cost is None:
             progress.cost = progress.complete_cost = pruning.budget.measure(self.model)
+
+
+def _why_not(step: str, idle: list[str], again: list[str]) -> str:
+    """Why no structure was pruned: some lower no cost, some led to what missed the threshold."""
+    reasons = []
+    if again:
+        reasons.append(f"{step} by {' or '.join(again)} removes what missed the threshold before")
+    if idle:
+        reasons.append(f"{step} by {' or '.join(idle)} does not lower what the budget limits")
+    return "; ".join(reasons) or f"nothing is left that {step} could remove"

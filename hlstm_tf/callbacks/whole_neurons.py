@@ -13,6 +13,7 @@ from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
+GateWidths = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[int]]
 
 
 def prune_wholes(
@@ -28,7 +29,8 @@ def prune_wholes(
 
     A neuron counts by the sum of the scores of its existing connections, before it and after it, or
     by its own.
-    Where a layer writes or reads neurons through a kernel without a mask, they stay.
+    Where a layer writes or reads neurons through a kernel without a mask, they stay. Where `ratio`
+    rounds to nothing in every layer, each loses one multiple as long as its minimum allows.
 
     Args:
         model: The model that the kernels belong to.
@@ -46,6 +48,38 @@ def prune_wholes(
     Raises:
         ValueError: The model has no such neurons.
     """
+    rounds = functools.partial(structure.left, ratio=ratio, sparsity=sparsity)
+    by_gate = functools.partial(_widths_left, structure, ratio, sparsity)
+    pruned = _without_weakest(model, masks, scores, structure, rounds, by_gate, own)
+    if ratio and all((pruned[kernel] == (mask != 0)).all() for kernel, mask in masks.items()):
+        return _without_weakest(
+            model,
+            masks,
+            scores,
+            structure,
+            lambda alive, size: structure.one_multiple_less(alive),
+            functools.partial(_one_multiple_less, structure),
+            own,
+        )
+    return pruned
+
+
+def _without_weakest(
+    model: keras.Model,
+    masks: Arrays,
+    scores: Arrays,
+    structure: Whole,
+    left: Callable[[int, int], int],
+    widths: GateWidths,
+    own: bool,
+) -> dict[MaskedKernel, np.ndarray]:
+    """Returns the masks without the weakest neurons.
+
+    Args:
+        model, masks, scores, structure, own: As in `prune_wholes`.
+        left: How many stay in a layer, as in `_prune_layers`.
+        widths: How many stay in the gates of a layer, as in `_prune_gates`.
+    """
     # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
     exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
     counts, found = Workshop(in_place_of(exists)), False
@@ -55,10 +89,8 @@ def prune_wholes(
         return Workshop(in_place_of(worth))
 
     if not isinstance(structure, Neuron) or structure.of != "gates":
-        left = functools.partial(structure.left, ratio=ratio, sparsity=sparsity)
         found = _prune_layers(model, counts, strengths(), structure.name == "unit", left, own)
     if isinstance(structure, Neuron) and structure.of != "layers":
-        widths = functools.partial(_widths_left, structure, ratio, sparsity)
         found |= _prune_gates(model, counts, strengths(), widths, own)
     if not found:
         raise _no_wholes(model, structure)
@@ -71,14 +103,12 @@ def has_wholes(model: keras.Model, structure: Whole) -> bool:
     store = Workshop(in_place_of(masks))
     if isinstance(structure, Neuron) and structure.of != "layers":
         cells = hidden_layers(model, store)
-        gates = any(
-            not _is_fixed(group) for cell in cells for each in cell.groups for group in each
-        )
+        gates = any(not is_fixed(group) for cell in cells for each in cell.groups for group in each)
         if gates or structure.of == "gates":
             return gates
     groups = layer_groups(model, store)
     states = structure.name == "unit"
-    return any(group.writer.is_state == states and not _is_fixed(group) for group in groups)
+    return any(group.writer.is_state == states and not is_fixed(group) for group in groups)
 
 
 def check_wholes(model: keras.Model, structure: Structure) -> None:
@@ -95,7 +125,7 @@ def _no_wholes(model: keras.Model, structure: Whole) -> ValueError:
     )
 
 
-def _is_fixed(group: NeuronGroup) -> bool:
+def is_fixed(group: NeuronGroup) -> bool:
     """Whether a kernel without a mask writes or reads the neurons."""
     return bool(np.isnan(group.strength()).any())
 
@@ -129,7 +159,7 @@ def _prune_layers(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
     ):
         connections = group.strength()
-        if group.writer.is_state != states or _is_fixed(group):
+        if group.writer.is_state != states or is_fixed(group):
             continue
         found = True
         group.remove(_weakest(group, _strength(scored, own), connections > 0, left))
@@ -140,7 +170,7 @@ def _prune_gates(
     model: keras.Model,
     counts: Workshop,
     strengths: Workshop,
-    widths: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[int]],
+    widths: GateWidths,
     own: bool,
 ) -> bool:
     """Removes hidden neurons of gates; tells whether there were any that could go.
@@ -154,7 +184,7 @@ def _prune_gates(
         hidden_layers(model, counts), hidden_layers(model, strengths), strict=True
     ):
         for gates, their_scores in zip(cell.groups, scored.groups, strict=True):
-            if any(map(_is_fixed, gates)):
+            if any(map(is_fixed, gates)):
                 continue
             found = True
             alive = [group.strength() > 0 for group in gates]
@@ -198,6 +228,14 @@ def _widths_left(
     strongest = np.argsort(-np.concatenate(ranked), kind="stable")[:stay]
     wanted = np.bincount(gate_of[strongest], minlength=len(sizes))
     return [structure.rounded(int(w), size) for w, size in zip(wanted, sizes, strict=True)]
+
+
+def _one_multiple_less(
+    structure: Neuron, strengths: Sequence[np.ndarray], alive: Sequence[np.ndarray]
+) -> list[int]:
+    """How many neurons each gate of a hidden layer keeps where it loses one multiple."""
+    left = [structure.one_multiple_less(int(each.sum())) for each in alive]
+    return [max(left)] * len(left) if structure.equal else left
 
 
 def _strength(scored: NeuronGroup, own: bool) -> np.ndarray:

@@ -14,6 +14,9 @@ from .structures import Structure
 
 __all__ = ["Neuron", "Unit", "Whole"]
 
+_FEW = 4
+"""How many multiples a layer is to be wide for its widths to go by them."""
+
 
 @dataclass(frozen=True)
 class Whole(Structure):
@@ -25,7 +28,8 @@ class Whole(Structure):
     Args:
         multiple: A layer's width is rounded to the nearest multiple of it; 8 by default, the lanes
             of a vector register of float32: one neuron more costs as much as eight
-            (`benchmarks/width_sweep.py` shows it for your machine).
+            (`benchmarks/width_sweep.py` shows it for your machine). In a layer narrower than four
+            multiples half of it counts, and so on, or a small step would round to nothing.
         minimum: Width that stays at least; 8 by default.
     """
 
@@ -59,6 +63,30 @@ class Whole(Structure):
         """Return how many of `width` neurons stay when the part `ratio` goes."""
         return self.rounded(width * (1 - ratio), width)
 
+    def rounded(self, wanted: float, most: int) -> int:
+        """Return how many of `most` neurons stay where `wanted` would do.
+
+        >>> Neuron().rounded(51.2, 64), Neuron().rounded(12.8, 16), Neuron().rounded(3, 16)
+        (48, 12, 8)
+        """
+        multiple = self._multiple_of(most)
+        return min(most, max(multiple * round(wanted / multiple), self.minimum))
+
+    def one_multiple_less(self, alive: int) -> int:
+        """Return the next width below `alive` neurons, or `alive` at the minimum.
+
+        >>> [Neuron().one_multiple_less(alive) for alive in (96, 9, 8)]
+        [88, 8, 8]
+        """
+        multiple = self._multiple_of(alive)
+        return min(alive, max(multiple * ((alive - 1) // multiple), self.minimum))
+
+    def _multiple_of(self, width: int) -> int:
+        multiple = self.multiple
+        while multiple > 1 and width < _FEW * multiple:
+            multiple //= 2
+        return multiple
+
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(
             f"structure '{self}' spans several matrices: it is for pruning whole models. To grow, "
@@ -76,7 +104,8 @@ class Neuron(Whole):
     counts by the sum of its connections' scores, or by its own where a score has one ("output").
 
     Args:
-        multiple: A layer's width is rounded to the nearest multiple of it; 8 by default.
+        multiple: A layer's width is rounded to the nearest multiple of it, in a layer narrower than
+            four of them to half of it, and so on; 8 by default.
         minimum: Width that stays at least; 8 by default.
         equal: Whether the four gates of an H-LSTM layer keep equally many (a gate that is narrower
             keeps all it has). Otherwise the weakest neurons of all four go, and each gate's width
@@ -111,7 +140,8 @@ class Unit(Whole):
     layers with masks only. The two directions of a bidirectional layer stay equally wide.
 
     Args:
-        multiple: A layer's width is rounded to the nearest multiple of it; 8 by default.
+        multiple: A layer's width is rounded to the nearest multiple of it, in a layer narrower than
+            four of them to half of it, and so on; 8 by default.
         minimum: Width that stays at least; 8 by default.
 
     >>> str(Unit()), Unit(minimum=32).narrowed(64, 0.9)

@@ -101,6 +101,10 @@ class EmbeddingWriter(Writer):
         self._edited = edited
 
     @property
+    def layer(self) -> keras.Layer:
+        return self._edited.layer
+
+    @property
     def width(self) -> int:
         return self._edited.arrays["embeddings"].shape[1]
 

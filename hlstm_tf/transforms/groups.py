@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import keras
 import numpy as np
 
 
@@ -30,6 +31,11 @@ class Writer(abc.ABC):
 
     is_state: bool = False
     """Whether the neurons are the units of a recurrent layer's state."""
+
+    @property
+    @abc.abstractmethod
+    def layer(self) -> keras.Layer:
+        """The layer, or the cell, whose neurons they are; of two directions the first one's."""
 
     @property
     @abc.abstractmethod

@@ -151,6 +151,10 @@ class GateWriter(Writer):
         self._bias = f"{layer.bias}_{name}"
 
     @property
+    def layer(self) -> keras.Layer:
+        return self._opened.layer
+
+    @property
     def width(self) -> int:
         return self._feeding()[0].shape[-1]
 
@@ -237,6 +241,10 @@ class StateWriter(Writer):
         [self._recurrent] = self._form.layers[0].reading(STATE)
 
     @property
+    def layer(self) -> keras.Layer:
+        return self._opened.layer
+
+    @property
     def width(self) -> int:
         return self._opened.units
 
@@ -301,6 +309,10 @@ class BothDirections(Writer):
 
     def __init__(self, sides: Sequence[Writer]) -> None:
         self._sides = sides
+
+    @property
+    def layer(self) -> keras.Layer:
+        return self._sides[0].layer
 
     @property
     def width(self) -> int:

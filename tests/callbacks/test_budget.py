@@ -180,3 +180,60 @@ def test_the_bytes_of_the_file_are_a_budget() -> None:
     callback = run(net, hl.Budget(hl.FileSize(quantization=None), 0.7 * whole))
     assert callback.history[-1]["cost"] <= 0.7 * whole
     assert "bytes in the file of" in callback.progress.reason
+
+
+def test_a_small_step_on_a_narrow_model_narrows_it_all_the_same() -> None:
+    net = gated(16, 16)
+    before = hl.Budget("bytes", 1).measure(net)
+    callback = run(net, hl.Budget("bytes", 0.6 * before), step=0.2)
+    assert callback.progress.reason.startswith("within the budget: ")
+    assert widths(net)[0] < 16
+
+
+def test_a_step_that_rounds_to_nothing_takes_one_multiple() -> None:
+    net = gated(64, 64)
+    run(net, hl.Budget("bytes", 1), "unit", step=0.01, max_iterations=1)
+    assert widths(net) == (56, 64)
+
+
+def test_a_miss_names_the_widths_that_cannot_fall_further() -> None:
+    net = gated(16, 16)
+    with pytest.warns(UserWarning, match="the budget is missed by") as caught:
+        run(net, hl.Budget("bytes", 100), step=0.5)
+    [said] = [str(each.message) for each in caught if "is missed" in str(each.message)]
+    assert "units of 'hlstm' stay at 8 (minimum 8)" in said
+    assert "hidden neurons of 'hlstm' stay at 8 (minimum 8)" in said
+
+
+def test_a_miss_names_what_a_layer_without_masks_holds_in_place() -> None:
+    first, middle = hl.MaskedDense(16, name="first"), hl.MaskedDense(16, name="middle")
+    net = keras.Sequential([keras.Input((4,)), first, middle, keras.layers.Dense(2)])
+    with pytest.warns(UserWarning, match="neurons of 'middle' stay .a kernel without a mask"):
+        run(net, hl.Budget("bytes", 10), "neuron", step=0.5)
+
+
+def test_what_missed_the_threshold_is_not_tried_again_with_a_finer_step() -> None:
+    net = gated(64, 64)
+    with pytest.warns(UserWarning, match="removes what missed the threshold before"):
+        callback = run(net, hl.Budget("bytes", 1), "unit", step=0.02, threshold=-1.0)
+    assert len(callback.history) == 1
+    assert widths(net) == (64, 64)
+
+
+def test_half_of_the_measured_latency_is_a_budget() -> None:
+    net = gated(32, 64)
+    latency = hl.Latency()
+    whole = hl.Budget(latency, 1).measure(net)
+    callback = run(net, hl.Budget(latency, whole / 2), max_iterations=2)
+    assert callback.progress.reason
+    assert all(record["cost"] > 0 and record["budget"] == whole / 2 for record in callback.history)
+
+
+def test_a_sparsity_below_a_pattern_s_least_is_refused() -> None:
+    message = "must be at least 0.5 with structure='2:4', whose masks are never denser"
+    with pytest.raises(ValueError, match=f"`schedule` {message}"):
+        hl.MagnitudePruning(0, structure="2:4")
+    with pytest.raises(ValueError, match=f"`target_sparsity` {message}"):
+        hl.Pruning(target_sparsity=0.3, structure="2:4")
+    hl.MagnitudePruning(0.5, structure="2:4")
+    hl.Pruning(target_sparsity=0.5, structure="2:4")

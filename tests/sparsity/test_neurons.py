@@ -111,6 +111,8 @@ def test_connecting_needs_a_score_or_a_generator():
         (Neuron(), 6, 0.5, 6),  # narrower than the minimum already
         (Neuron(multiple=16, minimum=32), 64, 0.9, 32),
         (Neuron(multiple=1, minimum=1), 5, 0.5, 2),
+        (Neuron(), 16, 0.2, 12),  # narrower than four multiples: half of one
+        (Neuron(), 12, 0.2, 10),
         (Neuron(), 61, 0.0, 61),  # 64 would be more than there are
     ],
 )
