@@ -1,14 +1,20 @@
 """A recurrent model that runs forward in time as one step, whatever its first states come from."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint
-from hlstm_tf.export.layout import InputLayout, named_outputs
-from hlstm_tf.export.recurrences import NotSteppableError, Recurrence, replaced_loops
+from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
+from hlstm_tf.export.recurrences import (
+    NotSteppableError,
+    Recurrence,
+    any_length,
+    replaced_loops,
+)
 from hlstm_tf.export.stages import (
     BATCH_SIZE,
     Cut,
@@ -22,7 +28,6 @@ from hlstm_tf.export.stages import (
     one_frame,
     zero_state,
 )
-from hlstm_tf.export.step import check_forward
 
 
 def forward_endpoints(model: keras.Model, layout: InputLayout, batch_size: int) -> list[Endpoint]:
@@ -41,27 +46,77 @@ def forward_endpoints(model: keras.Model, layout: InputLayout, batch_size: int) 
             on more than one frame.
     """
     cut = Cut(model, layout, batch_size)
-    first = _encoders(cut)
-    stages = list(cut.stages(first)) if first else []
-    known = stages[-1].known if stages else cut.inputs
-    resolved = frozenset(first)
-    stepped = [each for each in cut.recurrences if each.name not in resolved]
-    check_forward(stepped)
-    trial = cut.trial(known, resolved)
-    ready = [each for each in stepped if trial.can_run(each)]
-    wanted = [n for each in ready for n in trial.names(each) if n not in each.states]
-    project = cut.endpoint("project", trial, wanted, resolved)
+    parts = split(cut)
+    wanted = [n for each in parts.ready for n in parts.trial.names(each) if n not in each.states]
+    step = OneStep(cut, parts, _single_frames(cut, parts.trial, wanted))
+    for name in output_names(model):
+        if name not in step.sequences:
+            raise NotSteppableError(f"its output {name!r} is no sequence")
     return [
-        *(endpoint for stage in stages for endpoint in stage.endpoints(batch_size)),
-        project,
-        _Step(cut, stepped, trial, wanted).endpoint(),
-        _initial_state(cut, stepped, trial, resolved),
+        *(endpoint for stage in parts.stages for endpoint in stage.endpoints(batch_size)),
+        cut.endpoint("project", parts.trial, wanted, parts.resolved),
+        step.endpoint(),
+        initial_state(cut, parts),
     ]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A model in two parts: what runs before the first step, and the step.
+
+    Attributes:
+        stages: Of the encoders; empty where there are none.
+        resolved: The encoders' names.
+        stepped: The recurrences of the step.
+        ready: Those of them that need no other's results for their frames.
+        trial: The model as traced once the encoders have run.
+    """
+
+    stages: list[Stage]
+    resolved: frozenset[str]
+    stepped: list[Recurrence]
+    ready: list[Recurrence]
+    trial: Trial
+
+
+def split(cut: Cut) -> Parts:
+    """Tells encoders from the recurrences of the step.
+
+    Raises:
+        NotSteppableError: There is no recurrence, or one of the step does not run forward.
+    """
+    first = _encoders(cut)
+    stages = list(cut.stages(first)) if first else []
+    stepped = [each for each in cut.recurrences if each.name not in first]
+    check_forward(stepped)
+    trial = cut.trial(stages[-1].known if stages else cut.inputs, frozenset(first))
+    ready = [each for each in stepped if trial.can_run(each)]
+    return Parts(stages, frozenset(first), stepped, ready, trial)
+
+
+def check_forward(recurrences: list[Recurrence]) -> None:
+    """Raises a `NotSteppableError` where a recurrence needs the end first."""
+    for recurrence in recurrences:
+        if recurrence.wrapper:
+            raise NotSteppableError(f"its layer {recurrence.wrapper!r} is bidirectional")
+        if recurrence.layer.go_backwards:
+            raise NotSteppableError(f"its layer {recurrence.layer.name!r} runs backwards")
+
+
 def _encoders(cut: Cut) -> set[str]:
-    """The names of the recurrences whose results others start from, and of all before those."""
-    if not any(cut.trial(cut.inputs, frozenset()).states(each) for each in cut.recurrences):
+    """The names of the recurrences that have to end before others begin, and of all before those:
+    others start from their results, or get their last outputs or states as frames."""
+    summed_up = {
+        name
+        for each in cut.recurrences
+        for name in (
+            *each.states,
+            *([] if each.layer.return_sequences else [f"outputs_{each.name}"]),
+        )
+    }
+    whole = all(each.layer.return_sequences for each in cut.recurrences[:-1])
+    states = any(each.layer.return_state for each in cut.recurrences)
+    if whole and not states and not _states_given(cut):
         return set()
     stages: list[Stage] = list(cut.stages())
     results = {
@@ -69,9 +124,10 @@ def _encoders(cut: Cut) -> set[str]:
         for each in cut.recurrences
         for name in (f"outputs_{each.name}", *each.states)
     }
-    waiting = [name for stage in stages for names in stage.for_states.values() for name in names]
     before = {name: names for stage in stages for name, names in stage.for_frames.items()}
     starts = {name: names for stage in stages for name, names in stage.for_states.items()}
+    waiting = [name for names in starts.values() for name in names]
+    waiting += [name for names in before.values() for name in names & summed_up]
     found: set[str] = set()
     while waiting:
         each = results.get(waiting.pop())
@@ -81,16 +137,35 @@ def _encoders(cut: Cut) -> set[str]:
     return found
 
 
-def _initial_state(
-    cut: Cut, stepped: list[Recurrence], trial: Trial, resolved: frozenset[str]
-) -> Endpoint:
+def _states_given(cut: Cut) -> bool:
+    trial = cut.trial(cut.inputs, frozenset())
+    return any(trial.states(each) for each in cut.recurrences)
+
+
+def _single_frames(cut: Cut, trial: Trial, wanted: list[str]) -> Specs:
+    """What the step takes for one frame of what was projected."""
+    frames: Specs = {}
+    for name in wanted:
+        kind, _, layer = name.partition("_")
+        single = f"{'frame' if kind == 'frames' else kind}_{layer}"
+        tensor = trial.reached[name]
+        spec = tf.TensorSpec((cut.batch_size, *tensor.shape[1:]), tensor.dtype)
+        frames[single] = one_frame(spec, single)
+    return frames
+
+
+def initial_state(cut: Cut, parts: Parts) -> Endpoint:
     """The states before the first frame, from whatever the model makes them of."""
+    stepped, trial = parts.stepped, parts.trial
     zeros, held = zero_state(stepped), held_outputs(stepped, trial)
     given = [name for each in stepped for name in each.states if name in trial.reached]
-    inner = cut.endpoint("initial_state", trial, given, resolved) if given else None
+    inner = cut.endpoint("initial_state", trial, given, parts.resolved) if given else None
 
     def states(inputs: Mapping[str, Any]) -> Tensors:
-        outputs = {name: tf.zeros(spec.shape, spec.dtype) for name, spec in held.items()}
+        size = inputs["batch_size"] if cut.batch_size is None else cut.batch_size
+        outputs = {
+            name: tf.zeros([size, *spec.shape[1:]], spec.dtype) for name, spec in held.items()
+        }
         made = inner.function(inputs) if inner else {}
         return {**zeros.function(inputs), **outputs, **made}
 
@@ -99,45 +174,51 @@ def _initial_state(
     )
 
 
-class _Step:
-    """One frame through a model from its first stepped recurrence on."""
+class OneStep:
+    """One frame through a model.
 
-    def __init__(
-        self, cut: Cut, stepped: list[Recurrence], trial: Trial, wanted: list[str]
-    ) -> None:
-        self._cut, self._stepped, self._known = cut, stepped, trial.known
-        self._names = {each.name for each in stepped}
-        self._frames: Specs = {}
-        for name in wanted:
-            kind, _, layer = name.partition("_")
-            single = f"{'frame' if kind == 'frames' else kind}_{layer}"
-            tensor = trial.reached[name]
-            spec = tf.TensorSpec((cut.batch_size, *tensor.shape[1:]), tensor.dtype)
-            self._frames[single] = one_frame(spec, single)
-        states = {k: v for each in stepped for k, v in each.states_of(cut.batch_size).items()}
-        self._states = states | held_outputs(stepped, trial)
+    Args:
+        cut: The model.
+        parts: Its encoders and its step.
+        frames: Spec of each frame by name: projected ones as `frame_LAYER`, with `mask_LAYER`; or
+            those of the model's inputs by their names, `(batch, ...)`.
+
+    Attributes:
+        states: Spec of each state that a step changes.
+        context: Spec of what else it needs by name: inputs of the model, results of the encoders.
+        sequences: Names of the outputs that have one entry for each frame.
+    """
+
+    def __init__(self, cut: Cut, parts: Parts, frames: Specs) -> None:
+        self._cut, self._parts, self._frames = cut, parts, frames
+        self._names = {each.name for each in parts.stepped}
+        states = {k: v for r in parts.stepped for k, v in r.states_of(cut.batch_size).items()}
+        self.states = states | held_outputs(parts.stepped, parts.trial)
+        self.sequences: set[str] = set()
+        self.context = self._needed()
 
     def endpoint(self) -> Endpoint:
         """The signature, with those of the inputs that it needs besides frames and states."""
-        specs = {**self._known, **self._frames, **self._states}
+        return Endpoint("step", self.run, {**self.context, **self._frames, **self.states})
+
+    def _needed(self) -> Specs:
+        """What of all that is known before the step the outputs and new states depend on."""
+        specs = {**self._parts.trial.known, **self._frames, **self.states}
         ends: Tensors = {}
 
         def look(inputs: Mapping[str, Any]) -> list[Any]:
-            ends.update(self._through(inputs))
+            ends.update(self.run(inputs))
             return list(ends.values())
 
         traced = tf.function(look, input_signature=[specs], autograph=False)
         graph = traced.get_concrete_function().graph
         placeholders = dict(zip(sorted(specs), graph.inputs, strict=False))
-        context = needed(ends.values(), placeholders, specs)
-        kept = {k: v for k, v in context.items() if k in self._known and k not in self._states}
+        used = needed(ends.values(), placeholders, specs)
+        return {k: v for k, v in used.items() if k not in self._frames and k not in self.states}
 
-        def step(inputs: Mapping[str, Any]) -> Tensors:
-            return self._through({**absent(self._known), **inputs})
-
-        return Endpoint("step", step, {**kept, **self._frames, **self._states})
-
-    def _through(self, inputs: Mapping[str, Any]) -> Tensors:
+    def run(self, inputs: Mapping[str, Any]) -> Tensors:
+        """One step: the outputs, and the new states under the names they came in with."""
+        inputs = {**absent(self._parts.trial.known), **inputs}
         new_states: Tensors = {}
         masks: list[tuple[Any, Any]] = []
 
@@ -150,14 +231,7 @@ class _Step:
             old = each.pack(inputs)
             output, states = each.cell.step(frame, old)
             if mask is not None:
-                valid = inputs.get(f"mask_{each.name}")
-                if valid is None:
-                    valid = next((kept for other, kept in masks if other is mask), None)
-                if valid is None or _held(each) not in inputs:
-                    raise NotSteppableError(
-                        f"its layer {each.layer.name!r} has a mask that is made behind the first "
-                        "recurrent layer"
-                    )
+                valid = self._valid(each, inputs, mask, masks)
                 masks.append((mask, valid))
                 output, states = keras.tree.map_structure(
                     lambda new, kept: tf.where(valid[:, None], new, kept),
@@ -170,14 +244,36 @@ class _Step:
             new_states.update(each.named(states))
             return output, output[:, None], states
 
-        with replaced_loops(self._cut.recurrences, loop):
-            outputs = self._cut.model(self._cut.layout.pack(inputs), training=False)
-        whole = named_outputs(keras.tree.pack_sequence_as(outputs, self._cut.model.outputs))
+        model, layout = self._cut.model, self._cut.layout
+        whole = {k: inputs[k][:, None] if k in self._frames else inputs[k] for k in layout.specs}
+        with replaced_loops(self._cut.recurrences, loop), any_length(model):
+            outputs = model(layout.pack(whole), training=False)
+        return {**self._single(outputs), **new_states}
+
+    def _valid(
+        self, each: Recurrence, inputs: Mapping[str, Any], mask: Any, masks: list[tuple[Any, Any]]
+    ) -> Any:
+        """A recurrence's mask for the frame."""
+        if _held(each) in inputs:
+            if f"mask_{each.name}" in inputs:
+                return inputs[f"mask_{each.name}"]
+            for other, kept in masks:
+                if other is mask:
+                    return kept
+            if self._frames.keys() <= self._cut.layout.specs.keys():
+                return mask[:, 0]
+        raise NotSteppableError(
+            f"its layer {each.layer.name!r} has a mask that is made behind the first recurrent "
+            "layer"
+        )
+
+    def _single(self, outputs: Any) -> Tensors:
+        """The outputs for one frame by name, without an axis of time."""
+        flat = keras.tree.flatten(self._cut.model.outputs)
+        whole = named_outputs(keras.tree.pack_sequence_as(outputs, flat))
         named = named_outputs(outputs)
-        for name, value in named.items():
-            if not _is_sequence(whole[name].shape, value.shape):
-                raise NotSteppableError(f"its output {name!r} is no sequence")
-        return {**{k: keras.ops.squeeze(v, 1) for k, v in named.items()}, **new_states}
+        self.sequences = {k for k, v in named.items() if _is_sequence(whole[k].shape, v.shape)}
+        return {k: v[:, 0] if k in self.sequences else v for k, v in named.items()}
 
 
 def held_outputs(stepped: list[Recurrence], trial: Trial) -> Specs:

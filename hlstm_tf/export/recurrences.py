@@ -124,6 +124,17 @@ def replaced_loops(recurrences: list[Recurrence], loop: Loop) -> Iterator[None]:
             raise
 
 
+@contextlib.contextmanager
+def any_length(model: keras.Model) -> Iterator[None]:
+    """While it is open, the model and those in it do not check the shapes of their inputs, so that
+    one built for 50 frames takes a single one."""
+    with contextlib.ExitStack() as stack:
+        for each in model._flatten_layers():
+            if isinstance(each, keras.Model):
+                stack.enter_context(_attribute(each, "_manual_input_spec", None))
+        yield
+
+
 class _OwnStates:
     """The initial states that a layer made itself, to tell them from those it is given."""
 
@@ -154,7 +165,12 @@ def _run(
 ) -> tuple[Any, Any, Any]:
     name = recurrence.layer.name
     if recurrence.name in used:
-        refused.append(NotSteppableError(f"its layer {name!r} is used more than once"))
+        refused.append(
+            NotSteppableError(
+                f"its layer {name!r} is used more than once; call a layer of its own at each place "
+                "(set_weights copies the weights)"
+            )
+        )
     if refused:
         raise refused[0]
     used.add(recurrence.name)

@@ -89,19 +89,25 @@ def export_saved_model(
       number of steps is known, and XLA may compile the signature (see below).
     * `step`, for a model that runs forward in time: takes one frame `(batch, ...)` under the
       input's name and every state, `LAYER_h` and `LAYER_c`; returns the outputs for that frame and
-      the new states under the same names. Frame by frame it gives what `serve` gives. Every frame
-      counts: implicit masks have no effect on it.
-    * `initial_state`, with it: takes `batch_size`, an int32, and returns the states before the
-      first frame.
+      the new states under the same names. Frame by frame it gives what `serve` gives. A layer with
+      a mask has a further state, `held_LAYER`: its last output, which masked frames repeat.
+    * `initial_state`, with it: takes `batch_size`, an int32, and the inputs that are needed whole,
+      such as an image or the sentence to translate; returns the states before the first frame. What
+      a step needs besides, such as an encoder's outputs to attend to, is among these states and
+      comes out of `step` as it went in.
 
     A file keeps nothing between calls. Of a model with `stateful=True` layers `serve` and
     `serve_LENGTH` take their states beside the inputs and return those they end in under the same
     names, as `step` does: zeros begin a sequence.
 
-    A bidirectional model, or one with convolutions over time, cannot step: it has no `step`, and
-    the log says why. In all signatures what a recurrent layer can compute for all frames at once is
-    taken out of its loop. The folder is written beside `path`, loaded again, compared with the
-    Keras model and only then renamed.
+    Layers whose results others start from, or get repeated by `RepeatVector`, are encoders: they
+    run in `initial_state`, and may be bidirectional. A decoder behind `RepeatVector` takes no frame
+    at all, only its states.
+
+    Any other bidirectional model, or one with convolutions over time, cannot step: it has no
+    `step`, and the log says why. In all signatures what a recurrent layer can compute for all
+    frames at once is taken out of its loop. The folder is written beside `path`, loaded again,
+    compared with the Keras model and only then renamed.
 
     A client picks the shortest `serve_LENGTH` that its sequence fits into, and fills the sequence
     up with zeros at the end:
@@ -213,7 +219,8 @@ def export_saved_model(
         ]
         write_assets(folder, assets)
         if warmups:
-            requests = warmup_requests(warmups, form, buckets, layout)
+            begin = stepping.get("initial_state")
+            requests = warmup_requests(warmups, form, begin, buckets, layout)
             write_warmup(folder, requests, path.resolve().parent.name)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     states = () if form is None else tuple(form.states)
@@ -230,7 +237,8 @@ def _traced_step(
         form = step_model(model, inputs_only)
         stepping = trace(form.endpoints())
         whole = from_zero_states(serve, layout)
-        check_step(whole, stepping["step"], form, inputs_only, tolerance)
+        first = stepping["initial_state"]
+        check_step(whole, stepping["step"], first, form, inputs_only, tolerance)
     except NotSteppableError as reason:
         message = f"model {model.name!r} cannot run step by step: {reason}."
         if step:

@@ -92,7 +92,7 @@ class Cut:
     than through it is computed again, except for a mask that several of them share.
     """
 
-    def __init__(self, model: keras.Model, layout: InputLayout, batch_size: int) -> None:
+    def __init__(self, model: keras.Model, layout: InputLayout, batch_size: int | None) -> None:
         self.model, self.layout, self.batch_size = model, layout, batch_size
         self.inputs: Specs = {
             spec.name: spec for spec in keras.tree.flatten(layout.with_batch(batch_size))
@@ -178,10 +178,17 @@ class Cut:
 
         def compute(inputs: Mapping[str, Any]) -> Tensors:
             reached, outputs = self.compute({**absent(trial.known), **inputs}, resolved, {})
-            zeros = {k: v for r in self.recurrences for k, v in r.zeros(self.batch_size).items()}
-            return {each: {**zeros, **reached}[each] for each in wanted} or outputs
+            zeros: Tensors = {}
+            for each in self.recurrences:
+                if f"frames_{each.name}" in reached:
+                    zeros |= each.zeros(self.samples(reached[f"frames_{each.name}"]))
+            return {name: {**zeros, **reached}[name] for name in wanted} or outputs
 
         return Endpoint(name, compute, trial.needed(ends if wanted else trial.outputs.values()))
+
+    def samples(self, values: Any) -> Any:
+        """The batch size: that of `values` where any may come."""
+        return tf.shape(values)[0] if self.batch_size is None else self.batch_size
 
     def trial(self, known: Specs, resolved: frozenset[str]) -> "Trial":
         """Traces the model as far as the recurrences that have been run allow."""
@@ -230,7 +237,8 @@ class Cut:
             if mask is not None:
                 known = next((valid for other, valid in reversed(masks) if other is mask), mask)
                 reached[f"mask_{each.name}"] = turn(known)
-            output, states = each.cell.step(frames[:, 0], each.pack(each.zeros(self.batch_size)))
+            zeros = each.zeros(self.samples(frames))
+            output, states = each.cell.step(frames[:, 0], each.pack(zeros))
             time = frames.shape[1]
             outputs = tf.repeat(output[:, None], time or 1, axis=1)
             outputs = _unknown(outputs, (output.shape[0], time, *output.shape[1:]))

@@ -1,10 +1,12 @@
-"""A recurrent model as one step: a frame and the states go in, the output and the states come out.
+"""The signatures `step` and `initial_state` of a SavedModel, for a batch of any size.
 
-Only a model that looks at one frame at a time beside its states has that form. Which models do is
-found out by their numbers: the step is run frame by frame and compared with the whole sequence.
+A step takes one frame as the model does, before any projection. Whatever else it needs, such as
+what an encoder made of a sentence, is among the states and comes out as it went in. Which models
+have that form is found out by their numbers: the step is run frame by frame and compared with the
+whole sequence.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.archive import Endpoint, trace
-from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
-from hlstm_tf.export.recurrences import (
-    NotSteppableError,
-    Recurrence,
-    recurrences_of,
-    refusing_a_frame,
-    replaced_loops,
-)
+from hlstm_tf.export.archive import Endpoint
+from hlstm_tf.export.forward import OneStep, Parts, initial_state, split
+from hlstm_tf.export.layout import InputLayout, output_names
+from hlstm_tf.export.recurrences import NotSteppableError, refusing_a_frame
+from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors
 from hlstm_tf.export.verification import largest_error
+from hlstm_tf.layers.scan import scan
 
 _CHECKED_STEPS = 6
 
@@ -31,84 +30,125 @@ class StepModel:
     """A model that takes one frame at a time.
 
     Attributes:
-        frame: Spec of one frame, `(batch, ...)`.
-        states: Spec of each state by name, `(batch, ...)`.
-        function: Takes a dictionary of the frame and the states, returns one of the outputs and the
-            new states, these under the names they came in with.
+        frames: Spec of one frame of each input that has time, `(batch, ...)`.
+        length: How many frames the model takes; `None` for any number.
+        states: Spec of each state by name, `(batch, ...)`; those that a step changes come first.
+        step: The signature: the frames and the states to the outputs and the new states, these
+            under the names they came in with.
+        initial_state: The signature: `batch_size` and the inputs that are needed whole to the
+            states before the first frame.
     """
 
-    frame: tf.TensorSpec
-    states: dict[str, tf.TensorSpec]
-    function: Callable[[Mapping[str, Any]], dict[str, Any]]
-
-    def zeros(self, batch_size: Any) -> dict[str, tf.Tensor]:
-        """The states before the first frame."""
-        return {
-            name: tf.zeros([batch_size, *spec.shape[1:]], spec.dtype)
-            for name, spec in self.states.items()
-        }
+    frames: Specs
+    length: int | None
+    states: Specs
+    step: Endpoint
+    initial_state: Endpoint
 
     def endpoints(self) -> list[Endpoint]:
-        """The signatures `step` and `initial_state`."""
-        specs = {self.frame.name: self.frame, **self.states}
-        batch_size = tf.TensorSpec((), tf.int32, "batch_size")
-        return [
-            Endpoint("step", self.function, specs),
-            Endpoint("initial_state", self.zeros, batch_size),
-        ]
+        """Both signatures."""
+        return [self.step, self.initial_state]
+
+    def start(self, inputs: Mapping[str, Any]) -> Tensors:
+        """What `initial_state` takes, from a batch of the model's inputs."""
+        size = np.array(len(next(iter(inputs.values()))), np.int32)
+        names = self.initial_state.signature
+        return {n: size if n == BATCH_SIZE.name else inputs[n] for n in names}
+
+    def frame(self, inputs: Mapping[str, Any], time: int) -> Tensors:
+        """The frames that `step` takes at a time, from a batch of the model's inputs."""
+        return {name: inputs[name][:, time] for name in self.frames}
 
 
 def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
     """Makes the step form of a model, whose layers and weights it shares.
 
     Args:
-        model: A Sequential or functional model without masks.
+        model: A Sequential or functional model without masked kernels.
         layout: Its inputs.
 
     Raises:
-        NotSteppableError: The model has no recurrent layer, several inputs, a layer that runs
-            backwards, or layers in between that look at more than one frame.
+        NotSteppableError: The model has no recurrent layer, or one that runs backwards and is no
+            encoder, or layers in between that look at more than one frame.
     """
-    sequence = _only_sequence(layout)
-    frame = tf.TensorSpec((None, *sequence.shape[2:]), sequence.dtype, sequence.name)
-    recurrences = recurrences_of(model, {sequence.name, "batch_size", *output_names(model)})
-    check_forward(recurrences)
-    single = _for_one_frame(model, sequence)
-    keep_time = [
-        not _is_time_axis(sequence, whole.shape, one.shape)
-        for whole, one in zip(_outputs(model), _outputs(single), strict=True)
-    ]
-    states = {name: spec for each in recurrences for name, spec in each.states.items()}
+    with refusing_a_frame():
+        cut = Cut(model, layout, None)
+        parts = split(cut)
+        length = parts.trial.reached[f"frames_{parts.ready[0].name}"].shape[1]
+        frames = _frames(cut, parts, length)
+        step = OneStep(cut, parts, frames)
+    changed, context = step.states, step.context
+    clash = set(context) & {*output_names(model), BATCH_SIZE.name}
+    if clash:
+        raise NotSteppableError(f"its input {min(clash)!r} is named like another part of its step")
 
-    def step(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        new_states: dict[str, Any] = {}
+    def keeping(inputs: Mapping[str, Any]) -> Tensors:
+        return {**step.run(inputs), **{name: tf.identity(inputs[name]) for name in context}}
 
-        def loop(
-            recurrence: Recurrence, frames: Any, mask: Any, given: Any
-        ) -> tuple[Any, Any, Any]:
-            if given is not None:
-                raise NotSteppableError(
-                    f"its layer {recurrence.layer.name!r} gets its state from another layer"
-                )
-            projected = recurrence.cell.project(frames)[:, 0]
-            output, new = recurrence.cell.step(projected, recurrence.pack(inputs))
-            new_states.update(recurrence.named(new))
-            return output, output[:, None], new
+    first = initial_state(cut, parts)
 
-        with replaced_loops(recurrences, loop):
-            outputs = single(layout.pack({frame.name: inputs[frame.name][:, None]}), training=False)
-        flat = keras.tree.flatten(outputs)
-        flat = [y if keep else y[:, 0] for y, keep in zip(flat, keep_time, strict=True)]
-        return {**named_outputs(keras.tree.pack_sequence_as(outputs, flat)), **new_states}
+    def begin(inputs: Mapping[str, Any]) -> Tensors:
+        known = dict(_encoded(parts, inputs))
+        made = first.function({name: known[name] for name in first.signature})
+        return {**made, **{name: tf.identity(known[name]) for name in context}}
 
-    form = StepModel(frame, states, step)
-    trace(form.endpoints()[:1])  # finds layers that are used twice or start from another's state
-    return form
+    states = {**changed, **context}
+    return StepModel(
+        frames,
+        length,
+        states,
+        Endpoint("step", keeping, {**frames, **states}),
+        Endpoint("initial_state", begin, _begun_from(cut, parts, {*first.signature, *context})),
+    )
+
+
+def _frames(cut: Cut, parts: Parts, length: int | None) -> Specs:
+    """One frame of each input that has an entry for each frame of the first stepped layers."""
+    trial = parts.trial
+    ends = [tensor for each in parts.ready for tensor in trial.frames(each)]
+    found = trial.needed(ends)
+    frames: Specs = {}
+    for name, spec in cut.inputs.items():
+        if name in found and spec.shape.rank > 1 and spec.shape[1] == length:
+            frames[name] = tf.TensorSpec((None, *spec.shape[2:]), spec.dtype, name)
+    if not frames and length is None:
+        raise NotSteppableError("none of its inputs has an entry for each frame")
+    return frames
+
+
+def _begun_from(cut: Cut, parts: Parts, wanted: set[str]) -> Specs:
+    """What `initial_state` takes: the inputs of the encoders, and those wanted as they are."""
+    names = wanted | {name for stage in parts.stages for name in stage.endpoint.signature}
+    return {
+        BATCH_SIZE.name: BATCH_SIZE,
+        **{name: spec for name, spec in cut.inputs.items() if name in names},
+    }
+
+
+def _encoded(parts: Parts, inputs: Mapping[str, Any]) -> Tensors:
+    """What is known once the encoders have run over their whole sequences."""
+    known = dict(inputs)
+    for stage in parts.stages:
+        endpoint = stage.endpoint
+        reached = endpoint.function({name: known[name] for name in endpoint.signature})
+        for each in stage.recurrences:
+            mask = reached.get(f"mask_{each.name}")
+            _, outputs, states = scan(
+                each.cell.prepare(),
+                reached[f"frames_{each.name}"],
+                [reached[name] for name in each.states],
+                mask,
+            )
+            known |= {f"outputs_{each.name}": outputs, **each.named(states)}
+            if mask is not None:
+                known[f"mask_{each.name}"] = mask
+    return known
 
 
 def check_step(
     serve: Callable[..., Any],
     step: Callable[..., Any],
+    initial_state: Callable[..., Any],
     form: StepModel,
     layout: InputLayout,
     tolerance: float,
@@ -118,7 +158,8 @@ def check_step(
     Args:
         serve: The traced function of the whole sequence.
         step: The traced function of one step.
-        form: What it was traced from.
+        initial_state: That of the states before the first.
+        form: What they were traced from.
         layout: The model's inputs.
         tolerance: Largest error allowed, as a fraction of the output's range.
 
@@ -128,15 +169,15 @@ def check_step(
     Raises:
         NotSteppableError: They differ.
     """
-    name = form.frame.name
-    sequence = layout.random(samples=2, steps=_CHECKED_STEPS)[name]
-    expected = {key: value.numpy() for key, value in serve(tf.constant(sequence)).items()}
-    states: dict[str, Any] = form.zeros(len(sequence))
-    frames: list[dict[str, np.ndarray]] = []
-    for t in range(sequence.shape[1]):
-        results = step({name: tf.constant(sequence[:, t]), **states})
-        states = {key: results[key] for key in form.states}
-        frames.append({key: results[key].numpy() for key in expected})
+    inputs = _tried(layout)
+    whole = serve(layout.pack({name: tf.constant(value) for name, value in inputs.items()}))
+    expected = {name: value.numpy() for name, value in whole.items()}
+    start = form.start(inputs)
+    states = initial_state({name: tf.constant(value) for name, value in start.items()})
+    frames = [
+        {key: results[key].numpy() for key in expected}
+        for results in _steps(step, form, inputs, states)
+    ]
     actual = {
         key: np.stack([frame[key] for frame in frames], axis=1)
         if value.ndim > frames[0][key].ndim
@@ -152,50 +193,27 @@ def check_step(
     return error
 
 
-def check_forward(recurrences: list[Recurrence]) -> None:
-    """Raises a `NotSteppableError` where there is no recurrence or one needs the end first."""
-    if not recurrences:
-        raise NotSteppableError("it has no recurrent layer")
-    for recurrence in recurrences:
-        if recurrence.wrapper:
-            raise NotSteppableError(f"its layer {recurrence.wrapper!r} is bidirectional")
-        if recurrence.layer.go_backwards:
-            raise NotSteppableError(f"its layer {recurrence.layer.name!r} runs backwards")
+def _tried(layout: InputLayout) -> dict[str, np.ndarray]:
+    """Random inputs; lengths, one of which ends early, since a step knows of no end."""
+    inputs = layout.random(samples=2, steps=_CHECKED_STEPS)
+    for name, value in inputs.items():
+        if value.ndim == 1 and np.issubdtype(value.dtype, np.integer):
+            inputs[name] = value // np.array([1, 2], value.dtype)
+    return inputs
+
+
+def _steps(
+    step: Callable[..., Any], form: StepModel, inputs: Mapping[str, Any], states: Tensors
+) -> Iterator[Tensors]:
+    """The results of all steps, one after the other."""
+    lengths = [inputs[name].shape[1] for name in form.frames]
+    for time in range(lengths[0] if lengths else form.length or 0):
+        frame = {name: tf.constant(value) for name, value in form.frame(inputs, time).items()}
+        results = step({**frame, **states})
+        states = {name: results[name] for name in form.states}
+        yield results
 
 
 def is_recurrent(model: keras.Model) -> bool:
     """Whether a model has a recurrent layer anywhere."""
     return any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
-
-
-def _only_sequence(layout: InputLayout) -> tf.TensorSpec:
-    specs = list(layout.specs.values())
-    if len(specs) != 1:
-        raise NotSteppableError(f"it has several inputs ({', '.join(layout.specs)})")
-    if specs[0].shape.rank < 2:
-        raise NotSteppableError(f"its input {specs[0].name!r} has no time axis")
-    return specs[0]
-
-
-def _for_one_frame(model: keras.Model, sequence: tf.TensorSpec) -> keras.Model:
-    """The model's layers around an input of one frame."""
-    shape = (None, 1, *sequence.shape[2:])
-    tensor = keras.Input(batch_shape=shape, dtype=sequence.dtype.name, name=sequence.name)
-    inputs = (
-        tensor
-        if isinstance(model, keras.Sequential)
-        else keras.tree.map_structure(lambda _: tensor, model.input)
-    )
-    with refusing_a_frame():
-        return keras.models.clone_model(
-            model, input_tensors=inputs, clone_function=lambda layer: layer, recursive=True
-        )
-
-
-def _outputs(model: keras.Model) -> list[Any]:
-    return keras.tree.flatten(model.outputs)
-
-
-def _is_time_axis(sequence: tf.TensorSpec, whole: tuple[Any, ...], single: tuple[Any, ...]) -> bool:
-    same_rank = len(whole) == len(single) and len(whole) > 1
-    return same_rank and whole[1] == sequence.shape[1] and single[1] == 1

@@ -1,6 +1,6 @@
 """Warm-up records: requests that TF Serving plays before it lets the first client in."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def write_warmup(
 def warmup_requests(
     batches: Iterable[Mapping[str, np.ndarray]],
     form: StepModel | None,
+    begin: Callable[..., Any] | None,
     buckets: Sequence[Bucket],
     layout: InputLayout,
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -69,6 +70,7 @@ def warmup_requests(
     Args:
         batches: Inputs by name.
         form: The signatures `step` and `initial_state`, if there are any.
+        begin: The traced function of `initial_state`.
         buckets: The signatures of fixed length; the inputs are cut or repeated for them.
         layout: The model's inputs.
     """
@@ -80,12 +82,11 @@ def warmup_requests(
             if bucket.jit_compile:  # XLA compiles for each batch size by itself
                 yield bucket.signature, {name: value[:1] for name, value in whole.items()}
             yield bucket.signature, whole
-        if form is not None:
-            sequence = inputs[form.frame.name]
-            batch_size = np.array(len(sequence), np.int32)
-            states = {name: value.numpy() for name, value in form.zeros(batch_size).items()}
-            yield "initial_state", {"batch_size": batch_size}
-            yield "step", {form.frame.name: sequence[:, 0], **states}
+        if form is not None and begin is not None:
+            start = form.start(inputs)
+            states = begin({name: tf.constant(value) for name, value in start.items()})
+            yield "initial_state", start
+            yield "step", {**form.frame(inputs, 0), **{k: v.numpy() for k, v in states.items()}}
 
 
 def _proto(value: Any) -> Any:

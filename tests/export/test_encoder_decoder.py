@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.export import StepRunner, export_tflite
+from hlstm_tf.export import StepRunner, export_saved_model, export_tflite
 from hlstm_tf.export.layout import input_layout
 from tests.export import models
 
@@ -121,6 +122,34 @@ def test_states_that_come_from_elsewhere_run_in_steps(kind: str, tmp_path: Path)
         found = [stream(frames[:, a:b]) for a, b in ((0, 1), (1, 4), (4, 7))]
         expected = called(model, {**inputs, STREAMED[kind]: frames})
         np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted({*MODELS} - {"image_first"}))
+def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
+    kind: str, tmp_path: Path
+) -> None:
+    model = MODELS[kind]()
+    result = export_saved_model(model, tmp_path / "1", step=True, warmup=False)
+    signatures = tf.saved_model.load(str(result.path)).signatures
+    inputs = samples(model, 3)
+    frames = inputs.pop(STREAMED.get(kind, "target"), None)
+    given = {name: tf.constant(value) for name, value in inputs.items()}
+    states = signatures["initial_state"](batch_size=tf.constant(3), **given)
+    assert set(states) == set(result.states)
+    found = []
+    for t in range(5 if frames is None else 7):
+        frame = {} if frames is None else {STREAMED.get(kind, "target"): frames[:, t]}
+        fed = {name: tf.constant(value) for name, value in frame.items()}
+        results = signatures["step"](**fed, **states)
+        states = {name: results[name] for name in states}
+        found.append(results["outputs"].numpy())
+    whole = inputs if frames is None else {**inputs, STREAMED.get(kind, "target"): frames}
+    np.testing.assert_allclose(np.stack(found, axis=1), called(model, whole), atol=1e-5)
+
+
+def test_a_model_whose_context_is_its_first_frame_is_served_without_a_step(tmp_path: Path) -> None:
+    result = export_saved_model(captioner(first=True), tmp_path / "1", warmup=False)
+    assert result.signatures == ("serve",)
 
 
 def test_an_encoder_runs_before_the_step_and_its_results_make_the_first_state(

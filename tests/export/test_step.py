@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.export import export_saved_model
-from hlstm_tf.export.layout import input_layout
+from hlstm_tf.export.layout import input_layout, named_outputs
 from hlstm_tf.export.recurrences import NotSteppableError
 from hlstm_tf.export.step import check_step, step_model
+from tests.export import models
 
 layers = keras.layers
 
@@ -27,9 +28,9 @@ def sequential(*parts: keras.Layer, shape: tuple[int | None, ...] = (None, 4)) -
 def stepped(model: keras.Model, sequence: np.ndarray) -> tuple[list[dict], dict]:
     """The outputs of every step, and the last states."""
     form = step_model(model, input_layout(model))
-    states, outputs = form.zeros(len(sequence)), []
+    states, outputs = form.initial_state.function({"batch_size": len(sequence)}), []
     for t in range(sequence.shape[1]):
-        results = form.function({"x": tf.constant(sequence[:, t]), **states})
+        results = form.step.function({"x": tf.constant(sequence[:, t]), **states})
         states = {name: results[name] for name in form.states}
         outputs.append({n: v.numpy() for n, v in results.items() if n not in form.states})
     return outputs, states
@@ -164,33 +165,75 @@ def test_a_model_that_cannot_step_says_why(parts: list[keras.Layer], reason: str
     [
         [layers.Conv1D(4, 3, padding="causal"), layers.LSTM(2, return_sequences=True)],
         [layers.LSTM(2, return_sequences=True), layers.AveragePooling1D(2, 1, padding="same")],
-        [layers.LSTM(2), layers.RepeatVector(3), layers.LSTM(2)],
     ],
 )
 def test_a_layer_that_looks_at_several_frames_is_found_by_its_numbers(
     parts: list[keras.Layer],
 ) -> None:
-    model = sequential(*parts)
+    with pytest.raises(NotSteppableError, match="looks at more than one frame"):
+        checked(sequential(*parts))
+
+
+def checked(model: keras.Model) -> float:
     layout = input_layout(model)
     form = step_model(model, layout)
-    with pytest.raises(NotSteppableError, match="looks at more than one frame"):
-        check_step(lambda x: {"outputs": model(x)}, form.function, form, layout, 1e-4)
+    functions = form.step.function, form.initial_state.function
+    return check_step(lambda x: named_outputs(model(x)), *functions, form, layout, 1e-4)
 
 
-def test_a_layer_that_starts_from_anothers_state_cannot_step() -> None:
+def test_the_input_that_a_decoder_starts_from_may_be_its_frames_too() -> None:
     x = keras.Input((None, 4), name="x")
     _, h = layers.GRU(3, return_state=True)(x)
     model = keras.Model(x, layers.GRU(3, return_sequences=True, name="decoder")(x, initial_state=h))
-    with pytest.raises(NotSteppableError, match="'decoder' gets its state from another layer"):
+    form = step_model(model, input_layout(model))
+    assert set(form.initial_state.signature) == {"batch_size", "x"}
+    assert list(form.states) == ["decoder_h"]
+    assert checked(model) <= 1e-6
+
+
+def test_an_input_of_a_fixed_length_steps() -> None:
+    inner = keras.Sequential([keras.Input((5, 4)), layers.LSTM(3, return_sequences=True)])
+    model = sequential(inner, layers.Dense(2), shape=(5, 4))
+    outputs, _ = stepped(model, SEQUENCE)
+    actual = np.stack([output["outputs"] for output in outputs], axis=1)
+    np.testing.assert_allclose(actual, model(SEQUENCE, training=False), atol=1e-6)
+
+
+def test_masked_frames_change_no_state() -> None:
+    model = sequential(layers.Masking(), hl.HLSTM(3, return_sequences=True), layers.GRU(2))
+    sequence = SEQUENCE.copy()
+    sequence[0, 1:3] = 0
+    outputs, _ = stepped(model, sequence)
+    for t, output in enumerate(outputs):
+        expected = model(sequence[:, : t + 1], training=False)
+        np.testing.assert_allclose(output["outputs"], expected, atol=1e-6)
+
+
+def test_inputs_without_time_are_kept_among_the_states() -> None:
+    x, scale = keras.Input((None, 4), name="x"), keras.Input((2,), name="scale")
+    model = keras.Model([x, scale], layers.Multiply()([layers.LSTM(2, name="memory")(x), scale]))
+    assert list(step_model(model, input_layout(model)).states) == ["memory_h", "memory_c", "scale"]
+    assert checked(model) <= 1e-6
+
+
+def test_a_layer_that_is_called_twice_is_refused_with_a_way_out() -> None:
+    image, x = keras.Input((1, 4), name="image"), keras.Input((None, 4), name="x")
+    lstm = layers.LSTM(3, return_sequences=True, return_state=True, name="twice")
+    _, h, c = lstm(image)
+    outputs, *_ = lstm(x, initial_state=[h, c])
+    model = keras.Model([image, x], outputs)
+    with pytest.raises(
+        NotSteppableError, match=r"'twice' is used more than once; call a layer of its own at each"
+    ):
         step_model(model, input_layout(model))
 
 
-def test_a_model_of_several_inputs_cannot_step() -> None:
-    x, lengths = keras.Input((None, 4), name="x"), keras.Input((), name="lengths")
-    y = layers.LSTM(2)(x) * lengths[:, None]
-    model = keras.Model([x, lengths], y)
-    with pytest.raises(NotSteppableError, match=r"it has several inputs \(x, lengths\)"):
-        step_model(model, input_layout(model))
+def test_lengths_that_end_a_sequence_early_are_found_by_the_numbers() -> None:
+    x, lengths = keras.Input((None, 4), name="x"), keras.Input((), dtype="int32", name="lengths")
+    mask = models.LengthMask()(x, lengths)
+    model = keras.Model([x, lengths], layers.LSTM(2, return_sequences=True)(x, mask=mask))
+    with pytest.raises(NotSteppableError):
+        checked(model)
 
 
 def test_asking_for_a_step_that_cannot_be_is_an_error(
