@@ -49,8 +49,8 @@ class Recurrence:
     states: dict[str, tf.TensorSpec]
     wrapper: str | None = None
 
-    def states_of(self, batch_size: int) -> dict[str, tf.TensorSpec]:
-        """Spec of each state of so many samples by name, `(batch_size, ...)`."""
+    def states_of(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
+        """Spec of each state of so many samples by name, `(batch_size, ...)`; `None`: of any."""
         return {
             name: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype, name)
             for name, spec in self.states.items()
