@@ -199,7 +199,7 @@ def _prune_gates(
 
 
 def _widths_left(
-    structure: Neuron,
+    structure: Whole,
     ratio: float | None,
     sparsity: float | None,
     strengths: Sequence[np.ndarray],
@@ -214,7 +214,7 @@ def _widths_left(
         strengths: Of each gate's neurons.
         alive: Which of them are.
     """
-    if structure.equal:
+    if _keeps_gates_equal(structure):
         left = [structure.left(int(each.sum()), each.size, ratio, sparsity) for each in alive]
         return [max(left)] * len(left)
     if sparsity is None:
@@ -231,11 +231,15 @@ def _widths_left(
 
 
 def _one_multiple_less(
-    structure: Neuron, strengths: Sequence[np.ndarray], alive: Sequence[np.ndarray]
+    structure: Whole, strengths: Sequence[np.ndarray], alive: Sequence[np.ndarray]
 ) -> list[int]:
     """How many neurons each gate of a hidden layer keeps where it loses one multiple."""
     left = [structure.one_multiple_less(int(each.sum())) for each in alive]
-    return [max(left)] * len(left) if structure.equal else left
+    return [max(left)] * len(left) if _keeps_gates_equal(structure) else left
+
+
+def _keeps_gates_equal(structure: Whole) -> bool:
+    return not isinstance(structure, Neuron) or structure.equal
 
 
 def _strength(scored: NeuronGroup, own: bool) -> np.ndarray:
