@@ -7,15 +7,15 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.layers.masking import masked_kernels
-from hlstm_tf.sparsity import edit_masks, held_optimizers
-from hlstm_tf.sparsity.changes import (
+from hlstm_tf.layers.mask_notes import (
     changed_by_others,
     drop_notes,
     keep_notes,
     noted,
     set_and_note,
 )
+from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.sparsity import edit_masks, held_optimizers
 
 from .snapshot import Snapshot, is_structure, model_variables, put, take
 

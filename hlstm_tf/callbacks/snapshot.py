@@ -8,9 +8,9 @@ from itertools import islice, zip_longest
 import keras
 import numpy as np
 
+from hlstm_tf.layers.mask_notes import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import held_optimizers, reset_slots
-from hlstm_tf.sparsity.changes import set_and_note
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from hlstm_tf.layers.kernels import MaskedKernel
+from hlstm_tf.layers.mask_notes import set_and_note
 
-from .changes import set_and_note
 from .slots import Optimizers, reset_slots
 
 

@@ -44,14 +44,14 @@ def case(
     def draw(*shape: int) -> tf.Tensor:
         return tf.constant(0.5 * rng.standard_normal(shape), tf.float32)
 
-    first, *deeper = map(sum, widths)
+    first = sum(widths[0])
     networks = GateNetworks(
         recurrent=draw(UNITS, first),
         kernels=tuple(
             tuple(draw(n, m) for n, m in zip(fan_in, fan_out, strict=True))
             for fan_in, fan_out in pairwise(widths)
         ),
-        biases=tuple(draw(width) for width in deeper) if use_bias else (),
+        biases=tuple(tuple(map(draw, layer)) for layer in widths[1:]) if use_bias else (),
         dropped=tuple(
             tf.constant(1.25 * (rng.random((BATCH, sum(layer))) < 0.8), tf.float32)
             for layer in widths[:-1]
@@ -72,19 +72,19 @@ def plain_loop(
         values = projected[t] + h @ networks.recurrent
         gates = [values[:, a:b] for a, b in pairwise(places)]
         for layer, kernels in enumerate(networks.kernels):
-            ends_in, ends_out = (
-                np.cumsum([0, *networks.gate_widths[k]]) for k in (layer, layer + 1)
-            )
+            ends = np.cumsum([0, *networks.gate_widths[layer]])
             for gate, kernel in enumerate(kernels):
-                value = activations.hidden(gates[gate])
+                value = activations.hidden_activation(gates[gate])
                 if networks.dropped:
-                    value *= networks.dropped[layer][:, ends_in[gate] : ends_in[gate + 1]]
+                    value *= networks.dropped[layer][:, ends[gate] : ends[gate + 1]]
                 gates[gate] = value @ kernel
                 if networks.biases:
-                    gates[gate] += networks.biases[layer][ends_out[gate] : ends_out[gate + 1]]
+                    gates[gate] += networks.biases[layer][gate]
         i, f, g, o = gates
-        new_c = activations.gate(f) * c + activations.gate(i) * activations.state(g)
-        new_h = activations.gate(o) * activations.state(new_c)
+        new_c = activations.recurrent_activation(f) * c + activations.recurrent_activation(
+            i
+        ) * activations.activation(g)
+        new_h = activations.recurrent_activation(o) * activations.activation(new_c)
         here = np.ones((BATCH, 1), bool) if mask is None else mask[t]
         h, c = tf.where(here, new_h, h), tf.where(here, new_c, c)
         outputs.append(h)
