@@ -48,7 +48,7 @@ def one_epoch(data: Any, name: str, steps: int | None = None) -> Any:
 
     Example:
 
-    >>> one_epoch(tf.data.Dataset.range(3).repeat(), "data", steps=5).cardinality().numpy()
+    >>> int(one_epoch(tf.data.Dataset.range(3).repeat(), "data", steps=5).cardinality())
     5
     """
     count = batches_in(data)
