@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ __all__ = [
 
 Shapes = Sequence[Sequence[int]]
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -40,6 +43,15 @@ class Pool:
 
     indices: tuple[int, ...]
     sparsity: float
+
+    def pick(self, of_all: Sequence[Item]) -> list[Item]:
+        """Return what belongs to its matrices, of a list with an item a matrix."""
+        return [of_all[index] for index in self.indices]
+
+    def put(self, values: Sequence[Item], of_all: list[Item]) -> None:
+        """Put its matrices' values in their places in a list with an item a matrix."""
+        for index, value in zip(self.indices, values, strict=True):
+            of_all[index] = value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .checks import check_fraction, check_matrices
 from .counts import grow_to_together, prune_to_together
-from .distributions import PER_MATRIX, Distribution, Pool, Shapes
+from .distributions import PER_MATRIX, Distribution, Shapes
 from .rules import grow_together, prune_together
 from .structures import CONNECTION, Structure
 
@@ -56,8 +56,8 @@ def grow_all(
         return grow_all_to(masks, scores, target, structure, distribution, kernel_shapes)
     result = list(masks)
     for pool in distribution.pools(_shapes(masks, kernel_shapes), 0.0):
-        some_masks, some_scores = _pick(masks, scores, pool)
-        _put(result, pool, grow_together(some_masks, some_scores, ratio, structure))
+        some_masks, some_scores = pool.pick(masks), pool.pick(scores)
+        pool.put(grow_together(some_masks, some_scores, ratio, structure), result)
     return result
 
 
@@ -78,8 +78,8 @@ def grow_all_to(
     masks, scores = check_matrices(masks, scores)
     result = list(masks)
     for pool in distribution.pools(_shapes(masks, kernel_shapes), sparsity):
-        some_masks, some_scores = _pick(masks, scores, pool)
-        _put(result, pool, grow_to_together(some_masks, some_scores, pool.sparsity, structure))
+        some_masks, some_scores = pool.pick(masks), pool.pick(scores)
+        pool.put(grow_to_together(some_masks, some_scores, pool.sparsity, structure), result)
     return result
 
 
@@ -108,8 +108,8 @@ def prune_all(
         return prune_all_to(masks, scores, target, structure, distribution, kernel_shapes)
     result = list(masks)
     for pool in distribution.pools(_shapes(masks, kernel_shapes), 0.0):
-        some_masks, some_scores = _pick(masks, scores, pool)
-        _put(result, pool, prune_together(some_masks, some_scores, ratio, structure))
+        some_masks, some_scores = pool.pick(masks), pool.pick(scores)
+        pool.put(prune_together(some_masks, some_scores, ratio, structure), result)
     return result
 
 
@@ -132,8 +132,8 @@ def prune_all_to(
     masks, scores = check_matrices(masks, scores)
     result = list(masks)
     for pool in distribution.pools(_shapes(masks, kernel_shapes), sparsity):
-        some_masks, some_scores = _pick(masks, scores, pool)
-        _put(result, pool, prune_to_together(some_masks, some_scores, pool.sparsity, structure))
+        some_masks, some_scores = pool.pick(masks), pool.pick(scores)
+        pool.put(prune_to_together(some_masks, some_scores, pool.sparsity, structure), result)
     return result
 
 
@@ -152,14 +152,3 @@ def _shapes(masks: Sequence[np.ndarray], kernel_shapes: Shapes | None) -> Shapes
             f"{[mask.shape for mask in masks]}"
         )
     return kernel_shapes
-
-
-def _pick(
-    masks: Sequence[np.ndarray], scores: Sequence[np.ndarray], pool: Pool
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [masks[index] for index in pool.indices], [scores[index] for index in pool.indices]
-
-
-def _put(result: list[np.ndarray], pool: Pool, masks: Sequence[np.ndarray]) -> None:
-    for index, mask in zip(pool.indices, masks, strict=True):
-        result[index] = mask

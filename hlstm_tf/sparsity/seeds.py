@@ -89,10 +89,8 @@ def seed_masks(
     generator = check_rng(rng)
     result: list[np.ndarray] = [np.empty((0, 0), dtype=bool)] * len(shapes)
     for pool in distribution.pools(shapes if kernel_shapes is None else kernel_shapes, sparsity):
-        picked = [shapes[index] for index in pool.indices]
-        masks = _seed_together(picked, pool.sparsity, generator, structure)
-        for index, mask in zip(pool.indices, masks, strict=True):
-            result[index] = mask
+        masks = _seed_together(pool.pick(shapes), pool.sparsity, generator, structure)
+        pool.put(masks, result)
     return result
 
 
@@ -127,10 +125,7 @@ def best_masks(
     shapes = [score.shape for score in scores]
     result: list[np.ndarray] = [np.empty((0, 0), dtype=bool)] * len(shapes)
     for pool in distribution.pools(kernel_shapes or shapes, sparsity):
-        picked = [scores[index] for index in pool.indices]
-        masks = _best_together(picked, pool.sparsity, structure)
-        for index, mask in zip(pool.indices, masks, strict=True):
-            result[index] = mask
+        pool.put(_best_together(pool.pick(scores), pool.sparsity, structure), result)
     return result
 
 

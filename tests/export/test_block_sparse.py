@@ -104,7 +104,7 @@ def test_trap_6_the_version_of_the_dense_operator_gives_wrong_numbers(
         if (code.BuiltinCode(), code.Version()) == (FULLY_CONNECTED, 8):
             place = code._tab.Pos + code._tab.Offset(8)
             content[place : place + 4] = (12).to_bytes(4, "little")
-    (tmp_path / "m.tflite").write_bytes(content)
+    (tmp_path / "m.tflite").write_bytes(content[: content.rindex(b"\xffhlstm:")])  # no checksum
     expected = pruned(FRAMES).numpy()
     wrong = load_tflite(tmp_path / "m.tflite")(FRAMES)
     assert np.abs(wrong - expected).max() > 0.2 * np.ptp(expected)
