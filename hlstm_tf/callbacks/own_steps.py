@@ -39,7 +39,7 @@ def step_gradients(
     """Runs a model's `train_step` on a batch and returns the gradients its optimizers were given.
 
     The optimizers do nothing with them, so that weights and slots stay as they are. What else the
-    step changes, such as metrics, is changed.
+    step changes, such as metrics or what it records of the batches it sees, is changed.
 
     Args:
         model: A compiled, built model.
