@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.common.rate import Rate
 from apps.digits.batches import scaled
 from apps.digits.card import card as digits_card
 from apps.digits.classifier import load
@@ -17,6 +18,8 @@ from apps.speech import espeak
 from apps.speech.audio import resample
 from apps.speech.cost import cost_of
 from apps.speech.metrics import score
+from apps.speech.model_folder import EXPORTED, Measured
+from apps.speech.model_folder import card as speech_card
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.streaming import StreamingRecognizer
 
@@ -107,6 +110,36 @@ def test_every_file_of_a_network_for_an4_hears_the_same(name: str, differing: in
     assert found[0] == "ENTER FIVE SEVEN"
 
 
+@pytest.mark.parametrize("name", ["an4-accurate", "an4-compact", "an4-streaming"])
+def test_the_card_of_a_network_for_an4_is_what_its_command_writes(name: str) -> None:
+    folder = FOLDER / name
+    kept = (folder / "README.md").read_text(encoding="utf-8")
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    # What only the recordings and a clock could tell again.
+    counts = re.findall(r"% \((\d+)/774\)", kept)
+    rates = {file: Rate(int(n), 774) for file, n in zip(EXPORTED, counts, strict=True)}
+    heard = float(re.search(r"([\d.]+) s of speech, all files", kept)[1])
+    frames = round(heard / record["recipe"]["front_end"]["hop"])
+    times = re.findall(r"^\| (?:this model|5 x bi-LSTM (\d+)) +\| ([\d.]+) +\|", kept, re.M)
+    ms = {int(units) if units else "model.tflite": float(found) for units, found in times}
+    model = "{}/{}".format(*re.search(r"card RUNS/(\S+) --model (\S+)", kept).groups())
+    measured = Measured(
+        cost_of(load_keras(folder / "model.keras")),
+        rates,
+        {file: _bytes(folder / file) for file in EXPORTED},
+        frames,
+        ms,
+    )
+    assert speech_card(record, measured, name, model) == kept
+    assert rates["model.keras"].errors == record["result"]["words"]["errors"]
+
+
+def _bytes(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def test_the_streaming_network_writes_before_the_speaker_is_done() -> None:
     recognizer = StreamingRecognizer(FOLDER / "an4-streaming" / "model.tflite")
     for text in SAID:
@@ -126,7 +159,7 @@ def test_a_network_for_digits_is_small_and_its_card_says_how_small(name: str) ->
     assert f"{result['parameters']:,} parameters" in card
     assert f"({result['valid']['errors']} of {result['valid']['total']:,})" in card
     assert (folder / "model.tflite").stat().st_size < 100_000
-    size = sum(path.stat().st_size for path in (folder / "1").rglob("*") if path.is_file())
+    size = _bytes(folder / "1")
     assert size < 100_000
     assert f"{size:,}" in card
     stored = tf.train.load_checkpoint(str(folder / "1" / "variables" / "variables"))
@@ -144,7 +177,7 @@ def test_the_card_of_a_network_for_digits_is_what_its_command_writes(name: str) 
     lite, saved = (float(found) for found in re.findall(r"\| (\d\.\de[+-]\d\d) \|", kept))
     read = re.search(r"looks at (\d+) of the 784 pixels", kept)
     counts = (np.arange(784) < int(read[1])).astype(int) if read else None
-    size = sum(path.stat().st_size for path in (folder / "1").rglob("*") if path.is_file())
+    size = _bytes(folder / "1")
     file = folder / "model.tflite"
     exported = Exported(file, file.stat().st_size, lite, folder / "1", size, saved)
     assert digits_card(record, exported, name, counts, mnist=True) == kept

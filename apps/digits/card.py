@@ -117,11 +117,12 @@ def card(
         mnist: Whether it was trained on MNIST; else on other files of that kind.
     """
     data = "MNIST's handwritten digits" if mnist else "the ten classes of its training files"
+    folder = "MNIST" if mnist else "DATA"
     recipe, result = record["recipe"], record["result"]
     arch, rate = recipe["arch"], Rate(**result["valid"])
     parameters, flops = DENSE[arch]
     low, high = rate.interval
-    tested = _test_result(arch, recipe["seed"], rate.errors, name)
+    tested = _test_result(arch, recipe["seed"], rate.errors, name) if mnist else ""
     pixels = ""
     if counts is not None:
         pixels = f"It looks at {np.count_nonzero(counts)} of the {counts.size} pixels:\n\n"
@@ -152,9 +153,9 @@ Seed {recipe["seed"]} of the recipe, which is in `record.json`.
 
 ```
 python -m apps.digits classify drawing.png --model saved_models/{name}/{TFLITE}
-python -m apps.digits evaluate --model saved_models/{name}/{TFLITE} --data-dir MNIST
-python -m apps.digits train --arch {arch} --seed {recipe["seed"]} --data-dir MNIST --out RUN
-python -m apps.digits card RUN --data-dir MNIST --out saved_models/{name}
+python -m apps.digits evaluate --model saved_models/{name}/{TFLITE} --data-dir {folder}
+python -m apps.digits train --arch {arch} --seed {recipe["seed"]} --data-dir {folder} --out RUN
+python -m apps.digits card RUN --data-dir {folder} --out saved_models/{name}
 ```
 
 | figure | here | dense | |

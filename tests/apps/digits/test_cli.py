@@ -86,6 +86,8 @@ def test_a_card_states_the_figures_and_the_files_are_beside_it(run, mnist, tmp_p
     assert f"({result['valid']['errors']} of 20)" in text
     assert "**Made for** the ten classes of its training files, the data it was trained on" in text
     assert "handwritten" not in text
+    assert "MNIST" not in text
+    assert text.count(" --data-dir DATA") == 3
     assert f"{(folder / 'model.tflite').stat().st_size:,}" in text
     assert "![how many weights read each pixel](pixels.png)" in text
 
