@@ -10,14 +10,12 @@ from hlstm_tf.export.archive import Traced, serve_endpoint, trace, write_archive
 from hlstm_tf.export.calibration import Pieces, convert_int8, pieces_of, recorded_calls
 from hlstm_tf.export.calibration_worker import Calls
 from hlstm_tf.export.carried_states import cannot_carry, with_states
-from hlstm_tf.export.checksum import with_checksum
 from hlstm_tf.export.conversion import SPARSE, convert, sparsified
 from hlstm_tf.export.files import WeighedFile, file_size
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.preparation import HALF_DTYPES, full_precision, plain_model
 from hlstm_tf.export.recurrences import NotSteppableError
 from hlstm_tf.export.step_form import step_form
-from hlstm_tf.export.step_runner import load_tflite
 from hlstm_tf.export.verification import (
     CONVERSION_SHARE,
     TOLERANCES,
@@ -27,6 +25,8 @@ from hlstm_tf.export.verification import (
     largest_error,
     reference_outputs,
 )
+from hlstm_tf.runtime.checksum import with_checksum
+from hlstm_tf.runtime.step_runner import load_tflite
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hlstm_tf.export.attempts import Attempt, Source
 from hlstm_tf.export.conversion import QUANTIZATIONS
-from hlstm_tf.export.step_runner import load_tflite
+from hlstm_tf.runtime.step_runner import load_tflite
 
 CRITERIA = ("latency", "size")
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.array_spec import ArraySpec, described
 from hlstm_tf.keras_check import check_keras
+from hlstm_tf.runtime.array_spec import ArraySpec, described
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from hlstm_tf.export.archive import Traced, trace
 from hlstm_tf.export.forward import forward_endpoints
-from hlstm_tf.export.host_loop import Arrays, HostLoop, loop_by_calls
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.recurrences import NotSteppableError, refusing_a_frame
 from hlstm_tf.export.stages import staged_endpoints
 from hlstm_tf.export.verification import compute_tolerance, largest_error, reference_outputs
+from hlstm_tf.runtime.host_loop import Arrays, HostLoop, loop_by_calls
 
 _STEPS = 40
 """Frames that the two forms are compared on; enough for convolutions with strides before them."""

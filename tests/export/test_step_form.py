@@ -15,10 +15,10 @@ from tensorflow.lite.tools import flatbuffer_utils
 import hlstm_tf as hl
 from hlstm_tf.export import StepRunner, TFLiteModel, export_tflite, load_tflite
 from hlstm_tf.export.calibration import recorded_calls
-from hlstm_tf.export.host_loop import HostLoop
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.preparation import plain_model
 from hlstm_tf.export.step_form import Graphs, step_form
+from hlstm_tf.runtime.host_loop import HostLoop
 from tests.export import models
 from tests.export.test_step import Leaky
 

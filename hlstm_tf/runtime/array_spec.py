@@ -19,7 +19,7 @@ class ArraySpec:
     Example:
 
     >>> import numpy as np
-    >>> from hlstm_tf.export.array_spec import ArraySpec
+    >>> from hlstm_tf.runtime.array_spec import ArraySpec
     >>> features = ArraySpec((1, None, 3), np.dtype("float32"), "features")
     >>> features.fitted(np.zeros((1, 7, 3)), "inputs").dtype
     dtype('float32')

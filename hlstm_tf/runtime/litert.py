@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hlstm_tf.export.array_spec import ArraySpec
-from hlstm_tf.export.checksum import intact
-from hlstm_tf.export.host_loop import Arrays, loop_by_calls
+from hlstm_tf.runtime.array_spec import ArraySpec
+from hlstm_tf.runtime.checksum import intact
+from hlstm_tf.runtime.host_loop import Arrays, loop_by_calls
 
 
 class LiteRT:

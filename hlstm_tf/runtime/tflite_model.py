@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hlstm_tf.export.array_spec import ArraySpec
-from hlstm_tf.export.litert import LiteRT
+from hlstm_tf.runtime.array_spec import ArraySpec
+from hlstm_tf.runtime.litert import LiteRT
 
 
 class NamedModel(abc.ABC):

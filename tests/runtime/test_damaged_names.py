@@ -11,7 +11,7 @@ import pytest
 import hlstm_tf as hl
 from hlstm_tf.export import StepRunner, export_tflite, load_tflite
 from hlstm_tf.export.flatbuffer import packed, parsed
-from hlstm_tf.export.host_loop import check_names
+from hlstm_tf.runtime.host_loop import check_names
 from tests.export import models
 
 layers = keras.layers

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from hlstm_tf.export.host_loop import HostLoop, check_names
-from hlstm_tf.export.litert import LiteRT, signature_names
-from hlstm_tf.export.stream import Stream, Window, check_stream, context_names
-from hlstm_tf.export.tflite_model import NamedModel, TFLiteModel
+from hlstm_tf.runtime.host_loop import HostLoop, check_names
+from hlstm_tf.runtime.litert import LiteRT, signature_names
+from hlstm_tf.runtime.stream import Stream, Window, check_stream, context_names
+from hlstm_tf.runtime.tflite_model import NamedModel, TFLiteModel
 
 _TWO_THREADS_FROM = 800_000
 """Bytes of a file from which two threads are faster than one."""

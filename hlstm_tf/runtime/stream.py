@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlstm_tf.export.array_spec import ArraySpec
-from hlstm_tf.export.host_loop import Arrays, HostLoop
+from hlstm_tf.runtime.array_spec import ArraySpec
+from hlstm_tf.runtime.host_loop import Arrays, HostLoop
 
 if TYPE_CHECKING:
-    from hlstm_tf.export.step_runner import StepRunner
+    from hlstm_tf.runtime.step_runner import StepRunner
 
 _NOISE = 0.05
 """Of the range of what the first stage gives: 8-bit activations are rounded by the largest value of

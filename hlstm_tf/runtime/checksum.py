@@ -16,7 +16,7 @@ def with_checksum(content: bytes) -> bytes:
 
     Example:
 
-    >>> from hlstm_tf.export.checksum import intact, with_checksum
+    >>> from hlstm_tf.runtime.checksum import intact, with_checksum
     >>> file = with_checksum(b"weights")
     >>> intact(file), intact(b"W" + file[1:]), intact(file[:-1])
     (True, False, False)
