@@ -14,10 +14,9 @@ from apps.common.command_line import Add, count, parser_of, run_command
 from apps.speech.train_options import add_options
 
 RUNS = Path("runs/speech")
-RESULTS = Path(__file__).parent / "results" / "ablations"
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
-WITHOUT_TENSORFLOW = ("prepare", "report", "table", "demo")
+WITHOUT_TENSORFLOW = ("prepare", "report", "demo")
 """Commands that do not load it, or in processes of their own."""
 
 
@@ -36,10 +35,7 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (
-            *(_prepare, _train, _evaluate, _robustness, _speed, _transcribe, _export, _report),
-            *(_demo, _an4, _card, _ablate, _table),
-        ),
+        (*(_prepare, _train, _evaluate, _speed, _transcribe, _export, _report, _demo),),
     )
 
 
@@ -50,7 +46,7 @@ def _prepare(add: Add) -> None:
         "A corpus of yours is AN4 in its official layout, or a folder of audio files with a CSV of"
         " the columns path,text[,speaker][,split].",
     )
-    _data(command)
+    add_data(command)
     command.add_argument("--seed", type=count(0), default=0, help="of the synthesised corpus")
     for split, default in (("train", 2000), ("valid", 200), ("test", 300)):
         command.add_argument(
@@ -70,45 +66,26 @@ def _train(add: Add) -> None:
         " model.keras, compact.keras (grow-and-prune: the same function in plain layers) and"
         " record.json. Options that are not given come from the preset.",
     )
-    _data(command)
+    add_data(command)
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument(
         "--preset",
-        choices=(
-            *("demo", "demo-lstm", "an4", "an4-mixed", "an4-tuned", "an4-thinned"),
-            *("an4-polished", "an4-streaming-pretrained", "an4-streaming-tuned"),
-        ),
+        choices=("demo", "demo-lstm", "an4", "streaming"),
         default="demo",
-        help="sizes and schedule: the demo's compact network, its baseline, AN4's in one training"
-        " or in several, or those of a network for AN4 that listens while the speaker is speaking",
+        help="sizes and schedule: the demo's compact network, its baseline, those for AN4 or as"
+        " many recordings of people, or for a network that listens while somebody speaks",
     )
     add_options(command)
 
 
 def _evaluate(add: Add) -> None:
     command = add("evaluate", "state a model's word and character error rates, with counts")
-    _model(command)
-    _data(command)
+    add_model(command)
+    add_data(command)
     command.add_argument("--split", choices=("train", "valid", "test"), default="test")
     _search(command)
     command.add_argument("--out", type=Path, help="CSV file for each utterance's texts")
     command.add_argument("--json", action="store_true", help="print the figures as JSON")
-
-
-def _robustness(add: Add) -> None:
-    command = add(
-        "robustness",
-        "state a model's word error rates on recordings that were disturbed",
-        "Other rates and channels, long silence, low and clipped levels, an offset, noise, hum,"
-        " minutes, and recordings with nothing in them.",
-    )
-    _model(command)
-    _data(command)
-    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
-    command.add_argument(
-        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
-    )
-    command.add_argument("--seed", type=count(0), default=0, help="of the noise")
 
 
 def _speed(add: Add) -> None:
@@ -118,8 +95,8 @@ def _speed(add: Add) -> None:
         "Processor time of reading, features, network and decoding, warm, as the median of some"
         " rounds; set OMP_NUM_THREADS=1 to be sure of one thread.",
     )
-    _model(command)
-    _data(command)
+    add_model(command)
+    add_data(command)
     command.add_argument("--split", choices=("train", "valid", "test"), default="test")
     command.add_argument(
         "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
@@ -136,7 +113,7 @@ def _transcribe(add: Add) -> None:
         " big-endian, 16 kHz, one channel.",
     )
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    _model(command)
+    add_model(command)
     _search(command)
     command.add_argument(
         "--words", action="store_true", help="a line a word, with its time and confidence"
@@ -206,132 +183,26 @@ def _demo(add: Add) -> None:
     command.add_argument("--seed", type=count(0), default=0)
 
 
-def _an4(add: Add) -> None:
-    command = add(
-        "an4",
-        "from AN4's folder to its networks, by six trainings",
-        "Synthesises what is mixed in, trains a network that finds the words in the recordings, one"
-        " that learns from all of it, prunes it twice, and polishes what comes of either, in the"
-        " folders accurate and compact. Killed and started again it goes on where it was.",
-    )
-    command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
-    command.add_argument("--out", type=Path, required=True, help="folder of the trainings")
-    command.add_argument(
-        "--streaming",
-        action="store_true",
-        help="instead train the network that listens while somebody speaks, by two trainings, in"
-        " the folder streaming-tuned",
-    )
-    _cache(command)
-
-
-def _card(add: Add) -> None:
-    command = add(
-        "card",
-        "export the model of a training on AN4 with a model card, as in saved_models/",
-        "Recognises the validation split with every file, and compares their speed with that of"
-        " five bidirectional LSTM layers: three minutes.",
-    )
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training")
-    command.add_argument("--out", type=Path, required=True, help="folder of the model")
-    command.add_argument(
-        "--model",
-        metavar="FILE",
-        help="which of the training's files: by default compact.keras, or model.keras where nothing"
-        " was pruned; grown.keras, as it was before it was pruned; iteration-1.keras and so on",
-    )
-    command.add_argument("--data-dir", type=Path, required=True, help="AN4 in its official layout")
-    _cache(command)
-
-
-def _ablate(add: Add) -> None:
-    command = add(
-        "ablate",
-        "train every row of the ablation tables from several seeds",
-        "One setting, a few minutes a training, and rows that differ from it in one thing. Finished"
-        " trainings are skipped, one that was killed goes on; several processes may share the"
-        " folder, each with all tables or some. Needs --data-dir for figures that mean anything.",
-    )
-    _data(command)
-    command.add_argument("--out", type=Path, default=RUNS / "ablate", help="folder of the runs")
-    command.add_argument(
-        "--tables",
-        nargs="+",
-        metavar="NAME",
-        help="cells, growth, latency, dropout, width, training; all by default",
-    )
-    command.add_argument(
-        "--rows",
-        nargs="+",
-        metavar="ROW",
-        help="only these rows, by the names of their folders without the seed; all by default",
-    )
-    command.add_argument(
-        "--seeds",
-        type=count(1),
-        metavar="N",
-        help="trainings of each row; two or three by default, as each table needs",
-    )
-    command.add_argument(
-        "--missing",
-        type=Path,
-        nargs="?",
-        const=RESULTS,
-        metavar="RECORDS",
-        help="only the trainings of which a folder has no record; without a folder, of which"
-        f" {RESULTS.relative_to(Path(__file__).parents[2])} has none",
-    )
-    command.add_argument(
-        "--expert",
-        type=Path,
-        default=Path("saved_models/an4-accurate/model.keras"),
-        metavar="MODEL",
-        help="a .keras model that has learnt the corpus, for the rows that learn from it or from"
-        " words that it cuts out of the recordings; default: %(default)s",
-    )
-    command.add_argument(
-        "--time-again",
-        action="store_true",
-        help="measure the latencies anew, which is done once when the table latency is complete:"
-        " better on a machine that is idle",
-    )
-
-
-def _table(add: Add) -> None:
-    command = add(
-        "table",
-        "write the README's ablation tables and plots from the records of trainings",
-    )
-    command.add_argument(
-        "runs",
-        nargs="*",
-        type=Path,
-        metavar="RUNS",
-        help="--out of `ablate`, or folders in it, whose records to add first",
-    )
-    command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
-    command.add_argument(
-        "--readme", type=Path, default=RESULTS.parents[1] / "README.md", help="to write into"
-    )
-
-
-def _data(command: argparse.ArgumentParser) -> None:
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add the options of a corpus."""
     command.add_argument(
         "--data-dir",
         type=Path,
         help="AN4 in its official layout, or a folder of audio with a CSV; without it the"
         f" synthesised corpus in {CORPUS}, made on first use",
     )
-    _cache(command)
+    add_cache(command)
 
 
-def _cache(command: argparse.ArgumentParser) -> None:
+def add_cache(command: argparse.ArgumentParser) -> None:
+    """Add the option of the features' cache."""
     command.add_argument(
         "--cache-dir", type=Path, default=CACHE, help="where features are kept for the next time"
     )
 
 
-def _model(command: argparse.ArgumentParser) -> None:
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add the option of a model."""
     command.add_argument(
         "--model", type=Path, required=True, help="a .keras or .tflite file or SavedModel folder"
     )

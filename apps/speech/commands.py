@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apps.common.command_line import tell
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.speech.alphabet import Alphabet
-from apps.speech.an4 import read_an4
 from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
 from apps.speech.decode import Search, beam, greedy
 from apps.speech.front_end import LogMel
 from apps.speech.sources import open_corpus
+from apps.speech.train_options import changed
 from apps.speech.utterance import SPLITS, Corpus, Utterance
+
+if TYPE_CHECKING:
+    from apps.speech.recipe import Recipe
+    from apps.speech.train import Trained
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -42,54 +45,46 @@ def prepare(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
-    from apps.common.memory import keep_freed_memory
-    from apps.common.rate import Rate
     from apps.speech.presets import preset
     from apps.speech.train import train as run
 
+    run_training(args, preset(args.preset), run)
+
+
+def run_training(
+    args: argparse.Namespace, preset: Recipe, run: Callable[..., Trained], **more: Any
+) -> None:
+    """Train by a preset and tell what came of it.
+
+    Args:
+        args: What the options of `train` were parsed to.
+        preset: The recipe that they change.
+        run: Trains, as `apps.speech.train.train` does.
+        **more: More arguments of it.
+    """
+    from apps.common.memory import keep_freed_memory
+
     keep_freed_memory()
-    recipe = preset(args.preset, **_changes(args, preset(args.preset).grow_and_prune))
-    result = run(
-        recipe,
-        _corpus(args),
+    trained = run(
+        changed(preset, args),
+        corpus_of(args),
         args.out,
         args.cache_dir,
         extra=open_corpus(args.extra) if args.extra else None,
-        aligner=args.aligner,
-        teacher=args.teacher,
         start=args.start,
         drop_impossible=args.drop_impossible,
-        keep_iterations=args.keep_iterations,
+        **more,
     )
-    words = Rate(**result.result["words"])
-    print(f"validation WER {words}; {result.result['connections']:,} connections")
-    print(f"model in {result.model}")
+    tell_result(trained)
+    print(f"model in {trained.model}")
 
 
-def _changes(args: argparse.Namespace, plan: Any) -> dict[str, Any]:
-    """What the command line changes in a preset, whose grow-and-prune part is `plan`, at once."""
-    from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+def tell_result(trained: Trained) -> None:
+    """Print what a training reached."""
+    from apps.common.rate import Rate
 
-    given = vars(args)
-    names = {field.name for field in dataclasses.fields(Recipe)} - {"grow_and_prune"}
-    changes: dict[str, Any] = {name: given[name] for name in names if name in given}
-    changes |= {n: tuple(changes[n]) for n in ("hidden_units", "speeds") if n in changes}
-    if changes.get("max_seconds") == 0:
-        changes["max_seconds"] = None
-    wanted = bool(plan) if args.grow_and_prune is None else args.grow_and_prune
-    fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
-    asked = {name: value for name, value in given.items() if name in fields}
-    if not wanted and (asked or args.keep_iterations):
-        raise InputError(
-            f"train: got {', '.join(asked) or 'keep_iterations'} for a dense training; leave out"
-            " the options of grow-and-prune, or give --grow-and-prune"
-        )
-    if wanted:
-        plan = plan or GrowAndPruneRecipe()
-        if "structures" in asked:
-            asked["structures"] = tuple(asked["structures"])
-        plan = dataclasses.replace(plan, **asked)
-    return {**changes, "grow_and_prune": plan if wanted else None}
+    words = Rate(**trained.result["words"])
+    print(f"validation WER {words}; {trained.result['connections']:,} connections")
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -101,7 +96,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out and (args.out.is_dir() or not args.out.resolve().parent.is_dir()):
         raise InputError(f"--out: got {args.out}; expected a file in a folder that exists")
     recognizer = load_recognizer(args.model)
-    corpus = _corpus(args)
+    corpus = corpus_of(args)
     utterances = corpus.split(args.split)
     search = _search(args, recognizer.card.alphabet)
     texts = recognize_all(recognizer, utterances, args.cache_dir, search)
@@ -116,22 +111,6 @@ def evaluate(args: argparse.Namespace) -> None:
         _write_csv(args.out, [(u.id, u.speaker, said, heard) for u, said, heard in rows])
 
 
-def robustness(args: argparse.Namespace) -> None:
-    """Score a model on recordings that were disturbed in many ways."""
-    from apps.common.tables import markdown
-    from apps.speech.recognizer import load_recognizer
-    from apps.speech.robustness import COLUMNS, robustness, rows
-
-    recognizer = load_recognizer(args.model)
-    corpus = _corpus(args)
-    utterances = corpus.split(args.split)
-    chosen = _some(utterances, args.utterances)
-    found = robustness(recognizer, chosen, seed=args.seed)
-    of = f"{len(chosen)} of {len(utterances)} utterances of {corpus.name}, {args.split}"
-    print(f"{args.model} on {of}\n")
-    print(markdown(COLUMNS, rows(found)))
-
-
 def speed(args: argparse.Namespace) -> None:
     """Time a model's transcription, part by part."""
     from apps.common.tables import markdown
@@ -139,7 +118,7 @@ def speed(args: argparse.Namespace) -> None:
     from apps.speech.speed import COLUMNS, measure
 
     recognizer = load_recognizer(args.model)
-    utterances = _some(_corpus(args).split(args.split), args.utterances)
+    utterances = some(corpus_of(args).split(args.split), args.utterances)
     found = measure(recognizer, [utterance.audio for utterance in utterances], args.rounds)
     print(f"{args.model}, {len(utterances)} recordings, {found.audio:.0f} s of audio\n")
     print(markdown(COLUMNS, found.rows()))
@@ -219,57 +198,6 @@ def demo(args: argparse.Namespace) -> None:
     run_demo(args.out, args.seed)
 
 
-def an4(args: argparse.Namespace) -> None:
-    """Train AN4's networks."""
-    from apps.common.memory import keep_freed_memory
-    from apps.common.rate import Rate
-    from apps.speech.an4_models import train_models, train_streaming
-
-    corpus = read_an4(args.data_dir)
-    keep_freed_memory()
-    train_all = train_streaming if args.streaming else train_models
-    result = train_all(corpus, args.out, args.cache_dir)
-    words = Rate(**result.result["words"])
-    print(f"validation WER {words}; {result.result['connections']:,} connections")
-    print(f"models in {result.folder}; `card` exports them")
-
-
-def card(args: argparse.Namespace) -> None:
-    """Export a model with its card."""
-    from apps.speech.model_folder import write_model
-
-    corpus = read_an4(args.data_dir)
-    for path in write_model(args.run, args.out, corpus, args.model, args.cache_dir):
-        print(path)
-
-
-def ablate(args: argparse.Namespace) -> None:
-    """Train the rows of the ablation tables, and time what is to be timed."""
-    from apps.common.memory import keep_freed_memory
-    from apps.speech.ablations.latency import time_all
-    from apps.speech.ablations.records import read_results
-    from apps.speech.ablations.rows import select
-    from apps.speech.ablations.runs import Place, run_all
-
-    tables = select(args.tables, args.rows)
-    keep_freed_memory()
-    place = Place(_corpus(args), args.out, args.cache_dir, args.expert)
-    known = read_results(args.missing) if args.missing else []
-    for path in run_all(tables, place, args.seeds, known):
-        print(path, flush=True)
-    time_all(tables, place, args.seeds, anew=args.time_again)
-
-
-def table(args: argparse.Namespace) -> None:
-    """Write the ablation tables and their plots."""
-    from apps.speech.ablations.records import add_records
-    from apps.speech.ablations.tables import write_tables
-
-    add_records(args.runs, args.results)
-    for path in write_tables(args.results, args.readme):
-        print(path)
-
-
 def _search(args: argparse.Namespace, alphabet: Alphabet) -> Search:
     from apps.speech.vocabulary import WIDTH, VocabularySearch, read_words
 
@@ -278,15 +206,16 @@ def _search(args: argparse.Namespace, alphabet: Alphabet) -> Search:
     return partial(beam, width=args.beam) if args.beam else greedy
 
 
-def _corpus(args: argparse.Namespace) -> Corpus:
+def corpus_of(args: argparse.Namespace) -> Corpus:
+    """Return the corpus that was asked for, or the synthesised one."""
     if args.data_dir:
         return open_corpus(args.data_dir)
     # What `prepare` made with parameters of its own is taken as it is.
     return open_corpus(CORPUS) if CORPUS.exists() else synthesise(CORPUS)
 
 
-def _some(utterances: Sequence[Utterance], number: int) -> list[Utterance]:
-    """That many, evenly spaced: splits are sorted by speaker."""
+def some(utterances: Sequence[Utterance], number: int) -> list[Utterance]:
+    """Return that many, evenly spaced: splits are sorted by speaker."""
     wanted = min(number, len(utterances))
     return [utterances[k * len(utterances) // wanted] for k in range(wanted)]
 

@@ -7,13 +7,13 @@ utterances, with H-LSTM layers (arXiv 1805.11797) where that has plain recurrent
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 
 import hlstm_tf as hl
-from apps.speech.distillation import Teacher
 from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid, reduced_lengths
 from apps.speech.losses import ctc_loss
 
@@ -92,10 +92,11 @@ class SpeechRecognizer(keras.Model):
     included.
 
     Attributes:
-        teacher: A recogniser to learn from while this one is trained; no file keeps it.
+        blend: What changes the losses of a batch while the model is trained, `(losses, x, logits,
+            lengths) -> losses`; None for CTC alone. No file keeps it.
     """
 
-    teacher: Teacher | None = None
+    blend: Callable[[Any, Any, Any, Any], Any] | None = None
 
     @property
     def speech_input(self) -> SpeechInput:
@@ -122,19 +123,19 @@ class SpeechRecognizer(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the mean loss of a batch, CTC and the teacher's part, plus the layers' own losses.
+        """Return the mean loss of a batch, CTC as `blend` changes it, plus the layers' own losses.
 
         Args:
             x: The model's inputs; their `lengths` are used.
             y: `labels` and `label_lengths`.
             y_pred: The logits.
             sample_weight: `(batch,)` weights of the utterances, or None.
-            training: Whether the teacher counts.
+            training: Whether `blend` counts.
         """
         lengths = self.output_lengths(x["lengths"])
         losses = ctc_loss(y["labels"], y_pred, y["label_lengths"], lengths)
-        if self.teacher is not None and training:
-            losses = self.teacher.blend(losses, x, y_pred, lengths)
+        if self.blend is not None and training:
+            losses = self.blend(losses, x, y_pred, lengths)
         if sample_weight is not None:
             losses = losses * keras.ops.cast(sample_weight, losses.dtype)
         loss = keras.ops.mean(losses)

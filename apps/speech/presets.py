@@ -22,15 +22,6 @@ DEMO_CORPUS: dict[str, Any] = {
 """What the demo synthesises, in half a minute. Several accents and telephone lines would take more
 examples and epochs than it has time for."""
 
-AN4_EXTRA: dict[str, Any] = {
-    **DEMO_CORPUS,
-    "valid": 1,
-    "test": 1,
-    "speakers": (200, 1, 1),
-}
-"""What is synthesised to be mixed into AN4's recordings, in which most months and ordinals are said
-once or twice."""
-
 MILD = SpecAugment(frequency_masks=2, frequency_width=6, time_masks=2, time_width=8)
 
 _DEMO = Recipe(
@@ -60,35 +51,12 @@ _AN4 = Recipe(
     ),
 )
 
-_AN4_TUNED = dataclasses.replace(
-    _AN4,
-    epochs=24,
-    learning_rate=1e-3,
-    sorted_epochs=0,
-    vocal_tract=0.07,
-    grow_and_prune=GrowAndPruneRecipe(
-        growth_epochs=0,
-        step=0.3,
-        structures=("neuron", "connection"),
-        retrain_epochs=12,
-        tolerance=0.03,
-        max_iterations=2,
-    ),
-)
-
-_STREAMING: dict[str, Any] = {
+STREAMING: dict[str, Any] = {
     "bidirectional": False,
     "front_end": LogMel(running=RunningNormalisation()),
     "rooms": 2,  # it hears all levels, and speech after any wait
 }
-
-
-def _planned(recipe: Recipe, changes: dict[str, Any], **plan: Any) -> Recipe:
-    """Return a recipe with some of its values, and of those of its grow-and-prune part, changed."""
-    assert recipe.grow_and_prune is not None
-    return dataclasses.replace(
-        recipe, **changes, grow_and_prune=dataclasses.replace(recipe.grow_and_prune, **plan)
-    )
+"""What is different in a network that listens while somebody speaks."""
 
 
 PRESETS: dict[str, Recipe] = {
@@ -111,51 +79,11 @@ PRESETS: dict[str, Recipe] = {
     ),
     "demo-lstm": dataclasses.replace(_DEMO, cell="lstm", layers=3, units=128, epochs=8),
     "an4": _AN4,
-    "an4-mixed": dataclasses.replace(
-        _AN4,
-        spliced=1,
-        epochs=16,
-        grow_and_prune=GrowAndPruneRecipe(
-            growth_share=0.2,
-            step=0.35,
-            structures=("neuron", "connection"),
-            retrain_epochs=4,
-            tolerance=0.03,
-            max_iterations=3,
-        ),
-    ),
-    "an4-tuned": _AN4_TUNED,
-    "an4-thinned": _planned(
-        _AN4_TUNED, {"epochs": 14}, structures=("connection",), max_iterations=1
-    ),
-    "an4-polished": dataclasses.replace(
-        _AN4_TUNED, epochs=20, averaged=0.9995, grow_and_prune=None
-    ),
-    "an4-streaming-pretrained": dataclasses.replace(
-        _AN4,
-        **_STREAMING,
-        epochs=16,
-        vocal_tract=0.07,
-        grow_and_prune=GrowAndPruneRecipe(growth_share=0.2, max_iterations=0),
-    ),
-    "an4-streaming-tuned": _planned(_AN4_TUNED, {**_STREAMING, "epochs": 20}, retrain_epochs=8),
+    "streaming": dataclasses.replace(_AN4, **STREAMING),
 }
 """Recipes by name: `demo` and its baseline `demo-lstm` for the synthesised corpus in minutes, `an4`
-for AN4 in one training, `an4-mixed` for AN4 with spliced words and another corpus beside,
-`an4-tuned` to go on from that with the recordings alone, `an4-thinned` from that once more,
-`an4-polished` from what has been pruned; `an4-streaming-pretrained`, with another corpus beside,
-and `an4-streaming-tuned` for a network that listens while somebody speaks."""
-
-
-def unpruned(recipe: Recipe) -> Recipe:
-    """Return a recipe that ends before its first pruning.
-
-    Example:
-
-    >>> unpruned(preset("an4")).expected_epochs()
-    30
-    """
-    return _planned(recipe, {}, max_iterations=0)
+for AN4 or as many recordings of people, `streaming` the same for a network that listens while
+somebody speaks."""
 
 
 def preset(name: str, **changes: Any) -> Recipe:

@@ -10,9 +10,8 @@ from typing import Any
 import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
-from apps.speech.augment import Augment, SpecAugment, chain
+from apps.speech.augment import Augment, SpecAugment
 from apps.speech.front_end import FrontEnd, LogMel, from_config
-from apps.speech.vocal_tract import VocalTractLength
 
 
 @dataclass(frozen=True)
@@ -124,21 +123,12 @@ class Recipe:
         warmup_epochs: May be a fraction.
         weight_decay: AdamW's.
         clipnorm: Largest norm of the whole gradient.
-        averaged: Momentum, a step, of the running average of the weights that is scored and kept
-            instead of the weights themselves (Polyak and Juditsky, "Acceleration of Stochastic
-            Approximation by Averaging", 1992). 0 for none; not with grow-and-prune.
         augment: SpecAugment on the features; None for none.
-        vocal_tract: Largest change of the vocal tract's length, as a share, drawn anew for each
-            utterance; for log-mel features.
         sorted_epochs: Epochs at the beginning that go from short utterances to long ones, without
             augmentation.
         speeds: Each makes a copy of the training split played that much faster.
         rooms: How many copies more are made of the training split, each recording in another place
             each: other levels, rooms, noise and waits.
-        spliced: How many utterances of words from elsewhere are made for each of these
-            (`apps.speech.splice`). The training then needs an aligner.
-        teacher_share: Share of the loss that is the distance from a teacher's outputs
-            (`apps.speech.distillation`). Above 0 the training needs a teacher.
         max_seconds: Longest training utterance; None to take all.
         buckets: How many padded lengths the training batches have.
         drop_remainder: Leave out training batches that are not full, other utterances each epoch:
@@ -165,14 +155,10 @@ class Recipe:
     warmup_epochs: float = 1.0
     weight_decay: float = 0.01
     clipnorm: float = 5.0
-    averaged: float = 0.0
     augment: SpecAugment | None = field(default_factory=SpecAugment)
-    vocal_tract: float = 0.0
     sorted_epochs: int = 1
     speeds: tuple[float, ...] = (1.0,)
     rooms: int = 0
-    spliced: int = 0
-    teacher_share: float = 0.0
     max_seconds: float | None = None
     buckets: int = 6
     drop_remainder: bool = False
@@ -186,26 +172,18 @@ class Recipe:
         for name in ("learning_rate", "clipnorm"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected above 0")
-        for name in ("dropout", "hidden_dropout", "vocal_tract", "teacher_share", "averaged"):
+        for name in ("dropout", "hidden_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
         if not self.speeds or min(self.speeds) < 0.5 or max(self.speeds) > 2:
             raise InputError(f"speeds: got {self.speeds}; expected one or more, each 0.5 to 2")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"max_seconds: got {self.max_seconds}; expected above 0, or None")
-        for name in ("spliced", "rooms"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}: got {getattr(self, name)}; expected 0 or more")
+        if self.rooms < 0:
+            raise InputError(f"rooms: got {self.rooms}; expected 0 or more")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise InputError(
                 f"warmup_epochs: got {self.warmup_epochs}; expected 0 to below {self.epochs} epochs"
-            )
-        if self.vocal_tract and self.front_end.kind != LogMel.kind:
-            raise InputError("vocal_tract: needs log-mel features, whose bands are frequencies")
-        if self.averaged and self.grow_and_prune:
-            raise InputError(
-                f"averaged: got {self.averaged} with grow-and-prune, which scores the weights that"
-                " it changes; expected 0"
             )
         if self.hidden_units is not None and self.cell != "hlstm":
             raise InputError(
@@ -228,11 +206,8 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augment | None:
-        """What is done to the features of a training batch: warped, then masked."""
-        parts: list[Augment] = [self.augment] if self.augment else []
-        if self.vocal_tract:
-            parts.insert(0, VocalTractLength(self.front_end.centres, self.vocal_tract))
-        return chain(*parts) if parts else None
+        """What is done to the features of a training batch."""
+        return self.augment
 
     @property
     def alphabet(self) -> Alphabet:

@@ -3,8 +3,7 @@
 The folder holds `model.keras` (the best epoch; of a grow-and-prune run the last complete iteration,
 masks included), for such a run `compact.keras` (the same function as plain layers without dead
 neurons) and `grown.keras` (the best epoch before the first pruning), `record.json`, and `state/`
-while the run is not finished. With `keep_iterations` it holds the model of each pruning iteration,
-too: `iteration-1.keras`, masks included, and so on.
+while the run is not finished.
 """
 
 from __future__ import annotations
@@ -26,16 +25,13 @@ from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.progress import say
 from apps.common.record import read_record
 from apps.common.run_folder import check_run, finished, only_training
-from apps.speech.distillation import Teacher
 from apps.speech.evaluate import Recognition, error_rates
-from apps.speech.iterations import IterationModels, iteration_files
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
-from apps.speech.recognizer import load_keras, load_recognizer
-from apps.speech.splice import spliced
+from apps.speech.recognizer import load_keras
 from apps.speech.start import started
-from apps.speech.training import BestModel, EpochLines, RunRecord, SwapBack, WordErrorRate
+from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 from apps.speech.utterance import Corpus
 
 MODEL, COMPACT, GROWN, STATE = "model.keras", "compact.keras", "grown.keras", "state"
@@ -84,176 +80,191 @@ def build_from(recipe: Recipe) -> SpeechRecognizer:
     return model
 
 
-def train(
-    recipe: Recipe,
-    corpus: Corpus,
-    folder: str | os.PathLike[str],
-    cache: str | os.PathLike[str] | None = None,
-    *,
-    extra: Corpus | None = None,
-    aligner: str | os.PathLike[str] | None = None,
-    teacher: str | os.PathLike[str] | None = None,
-    start: str | os.PathLike[str] | None = None,
-    label: str = "train",
-    drop_impossible: bool = False,
-    keep_iterations: bool = False,
-) -> Trained:
-    """Train; go on with an interrupted training; return at once from a finished one.
+@dataclass(frozen=True)
+class Training:
+    """A training, part by part; another application changes parts of it in a subclass.
 
-    Args:
+    Attributes:
         recipe: What to do.
         corpus: With a training and a validation split.
         folder: Of the run: new, empty, or that of the same recipe.
         cache: Folder of the features' cache.
         extra: A corpus whose training split is mixed in, such as a synthesised one.
-        aligner: Model file of a recognizer that has learnt the corpus, for `recipe.spliced`.
-        teacher: `.keras` file of a recogniser to learn from, for `recipe.teacher_share`.
         start: `.keras` file of a recogniser of the recipe's architecture, to go on with instead of
             a seed architecture; it keeps its masks. `compact.keras` has narrower gates than its
             recipe (`hidden_units`), and its zeros become masks.
         label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
-        keep_iterations: Keep the model of each pruning iteration, not only the last.
+    """
+
+    recipe: Recipe
+    corpus: Corpus
+    folder: Path
+    cache: str | os.PathLike[str] | None = None
+    extra: Corpus | None = None
+    start: str | os.PathLike[str] | None = None
+    label: str = "train"
+    drop_impossible: bool = False
+
+    def run(self) -> Trained:
+        """Train; go on with an interrupted training; return at once from a finished one.
+
+        Raises:
+            InputError: The folder holds another run or another process trains there, or a corpus
+                cannot be used.
+            FloatingPointError: The loss became NaN or infinite; the state of the epoch before is
+                kept.
+        """
+        folder, facts = self.folder, self.facts()
+        check_run(folder, facts, self._as_today)
+        if not finished(folder):
+            with only_training(folder / STATE):
+                keras.utils.set_random_seed(self.recipe.seed)
+                self._fit(facts)
+        return Trained(folder, product(folder, self.recipe), read_record(folder)["result"])
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record says of the training from its beginning."""
+        facts: dict[str, Any] = {
+            "recipe": self.recipe.to_json(),
+            "corpus": self.corpus.summary(),
+        }
+        if self.extra is not None:
+            facts["extra"] = self.extra.summary()
+        return facts | digest("start", self.start)
+
+    def recordings(self) -> Material:
+        """Return what there is to learn from in the corpus, long utterances too."""
+        recipe = self.recipe
+        return prepare(
+            self.corpus, "train", recipe.front_end, recipe.alphabet, self.cache,
+            speeds=recipe.speeds, rooms=recipe.rooms,
+        )  # fmt: skip
+
+    def model(self) -> SpeechRecognizer:
+        """Return the network to train, not compiled."""
+        model = build_from(self.recipe)
+        return model if self.start is None else started(model, self.start)
+
+    def optimizer(self, **more: Any) -> keras.optimizers.Optimizer:
+        """Return the optimizer.
+
+        Args:
+            **more: More arguments of AdamW.
+        """
+        recipe = self.recipe
+        return keras.optimizers.AdamW(
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            global_clipnorm=recipe.clipnorm,
+            **more,
+        )
+
+    def scoring(
+        self, rates: WordErrorRate, record: RunRecord, gp: Any
+    ) -> list[keras.callbacks.Callback]:
+        """Return the callbacks that score the model of an epoch and keep the best.
+
+        Args:
+            rates: Puts the error rates into the logs.
+            record: Of the run.
+            gp: Its `GrowAndPrune` callback; None for a plain training.
+        """
+        best = BestModel(self.folder / (GROWN if gp else MODEL), record, grow_and_prune=gp)
+        return [rates, best]
+
+    def material(self) -> Material:
+        """Return all that the training learns from."""
+        recipe, material = self.recipe, self.recordings()
+        if self.extra is not None:
+            more = prepare(self.extra, "train", recipe.front_end, recipe.alphabet, self.cache)
+            material = material.with_more(more)
+        if recipe.max_seconds is None:
+            return material
+        short = material.up_to(int(recipe.max_seconds / recipe.front_end.hop))
+        if left_out := len(material.features) - len(short.features):
+            say(
+                f"left out {left_out} of {len(material.features)} training utterances, longer than"
+                f" {recipe.max_seconds:g} s (--max-seconds 0 takes all)"
+            )
+        return short
+
+    def _fit(self, facts: dict[str, Any]) -> None:
+        recipe, folder = self.recipe, self.folder
+        valid = prepare(self.corpus, "valid", recipe.front_end, recipe.alphabet, self.cache)
+        material, model = self.material(), self.model()
+        data = training_data(
+            material,
+            model.time_stride,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            augment=recipe.augmentation,
+            sorted_epochs=recipe.sorted_epochs,
+            buckets=recipe.buckets,
+            drop_impossible=self.drop_impossible,
+            drop_remainder=recipe.drop_remainder,
+        )
+        # XLA has no CTC kernel; small loops compile alone.
+        model.compile(self.optimizer(), jit_compile=False)
+        plan = recipe.grow_and_prune
+        state = folder / STATE
+        gp = _grow_and_prune(plan, recipe, data, state) if plan else None
+        record = RunRecord(folder, facts, gp)
+        rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
+        scoring = self.scoring(rates, record, gp)
+        lines = EpochLines(recipe.expected_epochs, self.label, gp)
+        rate = _learning_rate(recipe, gp)
+        if gp is not None:
+            callbacks = [rate, *scoring, gp, record, lines]
+        else:
+            follow, backup = data.follow(), Backup(state)
+            callbacks = [follow, rate, FiniteLoss(), *scoring, record, lines, backup]
+        epochs = ENDLESS if gp else recipe.epochs
+        model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+        if plan and not plan.prunes:
+            # The best epoch, where pruning would have gone on from.
+            model = load_keras(folder / GROWN)
+        _write_models(model, folder, gp)
+        record.finish(_result(folder, recipe, valid))
+        shutil.rmtree(state, ignore_errors=True)
+
+    def _as_today(self, recipe: Any) -> dict[str, Any] | None:
+        try:
+            return type(self.recipe).from_json(recipe).to_json()
+        except (KeyError, TypeError, InputError):
+            return None
+
+
+def train(
+    recipe: Recipe,
+    corpus: Corpus,
+    folder: str | os.PathLike[str],
+    cache: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Trained:
+    """Train; go on with an interrupted training; return at once from a finished one.
+
+    Arguments, result and errors are those of `Training` and `Training.run`.
+    """
+    return Training(recipe, corpus, Path(folder), cache, **options).run()
+
+
+def digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
+    """Return what a record says of a model file that a training begins with or learns from.
 
     Raises:
-        InputError: The folder holds another run or another process trains there, a corpus cannot
-            be used, or an aligner or a teacher is missing or was given for nothing.
-        FloatingPointError: The loss became NaN or infinite; the state of the epoch before is kept.
+        InputError: There is no such file.
+
+    Example:
+
+    >>> digest("start", None)
+    {}
     """
-    folder = Path(folder)
-    facts: dict[str, Any] = {"recipe": recipe.to_json(), "corpus": corpus.summary()}
-    if extra is not None:
-        facts["extra"] = extra.summary()
-    facts |= _helper("aligner", aligner, "spliced", recipe.spliced)
-    facts |= _helper("teacher", teacher, "teacher_share", recipe.teacher_share)
-    facts |= _digest("start", start)
-    check_run(folder, facts, _as_today)
-    if not finished(folder):
-        with only_training(folder / STATE):
-            keras.utils.set_random_seed(recipe.seed)
-            valid = prepare(corpus, "valid", recipe.front_end, recipe.alphabet, cache)
-            material = _training_material(recipe, corpus, extra, aligner, cache)
-            model = build_from(recipe)
-            if start is not None:
-                model = started(model, start)
-            if teacher is not None:
-                model.teacher = Teacher(load_keras(teacher), recipe.teacher_share)
-            _fit(
-                model, recipe, material, valid, folder, facts, label, drop_impossible,
-                keep_iterations,
-            )  # fmt: skip
-    return Trained(folder, product(folder, recipe), read_record(folder)["result"])
-
-
-def _helper(
-    name: str, path: str | os.PathLike[str] | None, field: str, wanted: float
-) -> dict[str, str]:
-    """What the record says of a model that helps in a training: its digest."""
-    if wanted and path is None:
-        raise InputError(f"{name}: the recipe's {field} is {wanted}; give a model (--{name})")
-    if path is not None and not wanted:
-        raise InputError(
-            f"{name}: got {path} for a recipe that does not use it; give {field}, too, or leave it"
-            " out"
-        )
-    return _digest(name, path)
-
-
-def _digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
     if path is None:
         return {}
     if not Path(path).is_file():
         raise InputError(f"{name}: {path}: no such file; expected a .keras model")
     return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-
-
-def _training_material(
-    recipe: Recipe,
-    corpus: Corpus,
-    extra: Corpus | None,
-    aligner: str | os.PathLike[str] | None,
-    cache: str | os.PathLike[str] | None,
-) -> Material:
-    front_end, alphabet = recipe.front_end, recipe.alphabet
-    material = prepare(
-        corpus, "train", front_end, alphabet, cache, speeds=recipe.speeds, rooms=recipe.rooms
-    )
-    if aligner is not None:
-        made = spliced(material, load_recognizer(aligner), recipe.spliced, recipe.seed)
-        material = material.with_more(made)
-    if extra is not None:
-        material = material.with_more(prepare(extra, "train", front_end, alphabet, cache))
-    if recipe.max_seconds is None:
-        return material
-    short = material.up_to(int(recipe.max_seconds / front_end.hop))
-    if left_out := len(material.features) - len(short.features):
-        say(
-            f"left out {left_out} of {len(material.features)} training utterances, longer than"
-            f" {recipe.max_seconds:g} s (--max-seconds 0 takes all)"
-        )
-    return short
-
-
-def _fit(
-    model: SpeechRecognizer,
-    recipe: Recipe,
-    material: Material,
-    valid: Material,
-    folder: Path,
-    facts: dict[str, Any],
-    label: str,
-    drop_impossible: bool,
-    keep_iterations: bool,
-) -> None:
-    data = training_data(
-        material,
-        model.time_stride,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        augment=recipe.augmentation,
-        sorted_epochs=recipe.sorted_epochs,
-        buckets=recipe.buckets,
-        drop_impossible=drop_impossible,
-        drop_remainder=recipe.drop_remainder,
-    )
-    # XLA has no CTC kernel; small loops compile alone.
-    model.compile(_optimizer(recipe), jit_compile=False)
-    plan = recipe.grow_and_prune
-    state = folder / STATE
-    gp = _grow_and_prune(plan, recipe, data, state) if plan else None
-    record = RunRecord(folder, facts, gp)
-    rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
-    lines = EpochLines(recipe.expected_epochs, label, gp)
-    rate = _learning_rate(recipe, gp)
-    if gp is not None:
-        best = BestModel(folder / GROWN, record, grow_and_prune=gp)
-        kept = [IterationModels(folder, record, gp)] if keep_iterations else []
-        callbacks = [rate, rates, best, *kept, gp, record, lines]
-    else:
-        best = BestModel(folder / MODEL, record)
-        follow, backup = data.follow(), Backup(state)
-        callbacks = [rates, best, record, lines]
-        if recipe.averaged:
-            averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-            callbacks = [averages, *callbacks, SwapBack(averages)]
-        callbacks = [follow, rate, FiniteLoss(), *callbacks, backup]
-    epochs = ENDLESS if gp else recipe.epochs
-    model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
-    if plan and not plan.prunes:
-        model = load_keras(folder / GROWN)  # the best epoch, where pruning would have gone on from
-    _write_models(model, folder, gp)
-    record.finish(_result(folder, recipe, valid))
-    shutil.rmtree(state, ignore_errors=True)
-
-
-def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    average = {"use_ema": True, "ema_momentum": recipe.averaged} if recipe.averaged else {}
-    return keras.optimizers.AdamW(
-        recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=recipe.clipnorm,
-        **average,
-    )
 
 
 def _grow_and_prune(
@@ -293,7 +304,7 @@ def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
     _save(model, folder / MODEL)
     masked = load_keras(folder / MODEL)
     _save(masked, folder / MODEL)
-    for path in (folder / GROWN, *iteration_files(folder)):
+    for path in sorted(set(folder.glob("*.keras")) - {folder / MODEL, folder / COMPACT}):
         _save(load_keras(path), path)
     _save(hl.shrink(hl.strip(masked)), folder / COMPACT)
 
@@ -315,10 +326,3 @@ def _result(folder: Path, recipe: Recipe, valid: Material) -> dict[str, Any]:
 def product(folder: Path, recipe: Recipe) -> Path:
     """Return the file to use of a training's folder: see `Trained.model`."""
     return folder / (COMPACT if recipe.grow_and_prune else MODEL)
-
-
-def _as_today(recipe: Any) -> dict[str, Any] | None:
-    try:
-        return Recipe.from_json(recipe).to_json()
-    except (KeyError, TypeError, InputError):
-        return None

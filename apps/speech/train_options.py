@@ -6,9 +6,17 @@ A value of the recipe that is not given is not in the namespace, and comes from 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from apps.common.command_line import count
+from apps.common.errors import InputError
+
+if TYPE_CHECKING:
+    from apps.speech.recipe import Recipe
+
+AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -39,13 +47,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     run.add_argument("--batch-size", type=count(1), default=unset)
     run.add_argument("--learning-rate", type=float, default=unset, help="at its peak")
     run.add_argument(
-        "--vocal-tract",
-        type=float,
-        metavar="SHARE",
-        default=unset,
-        help="warp each utterance's frequencies by up to this share, anew in each epoch",
-    )
-    run.add_argument(
         "--speeds",
         type=float,
         nargs="+",
@@ -63,41 +64,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
         " noise and waits before the first word",
     )
     run.add_argument(
-        "--spliced",
-        type=count(0),
-        metavar="N",
-        default=unset,
-        help="make N utterances of words from elsewhere for each recording; needs --aligner",
-    )
-    run.add_argument(
-        "--aligner",
-        type=Path,
-        metavar="MODEL",
-        help="a model that has learnt this corpus and finds its words, for --spliced",
-    )
-    run.add_argument(
-        "--teacher-share",
-        type=float,
-        metavar="SHARE",
-        default=unset,
-        help="of the loss that is the distance from the outputs of --teacher",
-    )
-    run.add_argument(
-        "--teacher", type=Path, metavar="MODEL", help="a .keras model to learn from, too"
-    )
-    run.add_argument(
         "--start", type=Path, metavar="MODEL", help="a .keras model to go on with, masks and all"
     )
     run.add_argument(
         "--extra", type=Path, metavar="DIR", help="a corpus whose training split is mixed in"
-    )
-    run.add_argument(
-        "--averaged",
-        type=float,
-        metavar="MOMENTUM",
-        default=unset,
-        help="score and keep a running average of the weights, such as 0.998 a step; with"
-        " --no-grow-and-prune",
     )
     run.add_argument(
         "--max-seconds",
@@ -158,8 +128,38 @@ def _grow_and_prune(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--max-iterations", type=count(0), default=unset, help="of pruning; 0 to grow only"
     )
-    group.add_argument(
-        "--keep-iterations",
-        action="store_true",
-        help="keep each iteration's model as iteration-1.keras and so on, masks included",
-    )
+
+
+def changed(recipe: AnyRecipe, args: argparse.Namespace) -> AnyRecipe:
+    """Return a preset with what the command line changes in it, all at once.
+
+    Args:
+        recipe: The preset, of the recogniser or of an application that has more to try.
+        args: What the options of `add_options`, and those of that application, were parsed to.
+
+    Raises:
+        InputError: A value is out of range, or there is one of grow-and-prune for a dense training.
+    """
+    from apps.speech.recipe import GrowAndPruneRecipe
+
+    given = vars(args)
+    names = {field.name for field in dataclasses.fields(recipe)} - {"grow_and_prune"}
+    changes: dict[str, Any] = {name: given[name] for name in names if name in given}
+    changes |= {n: tuple(changes[n]) for n in ("hidden_units", "speeds") if n in changes}
+    if changes.get("max_seconds") == 0:
+        changes["max_seconds"] = None
+    plan = recipe.grow_and_prune
+    wanted = bool(plan) if args.grow_and_prune is None else args.grow_and_prune
+    fields = {field.name for field in dataclasses.fields(GrowAndPruneRecipe)}
+    asked = {name: value for name, value in given.items() if name in fields}
+    if not wanted and asked:
+        raise InputError(
+            f"train: got {', '.join(asked)} for a dense training; leave out the options of"
+            " grow-and-prune, or give --grow-and-prune"
+        )
+    if wanted:
+        plan = plan or GrowAndPruneRecipe()
+        if "structures" in asked:
+            asked["structures"] = tuple(asked["structures"])
+        plan = dataclasses.replace(plan, **asked)
+    return dataclasses.replace(recipe, **changes, grow_and_prune=plan if wanted else None)

@@ -141,24 +141,6 @@ class BestModel(keras.callbacks.Callback):
         save_if_best(self.model, self.path, (logs or {})[self.monitor], earlier)
 
 
-class SwapBack(keras.callbacks.Callback):
-    """Put the weights themselves back at the end of an epoch that was scored by their averages.
-
-    `keras.callbacks.SwapEMAWeights` does it when the next epoch begins: too late for what saves the
-    training's state at the end of this one.
-
-    Args:
-        averages: Swaps the averages in; placed before what scores and keeps the model, this after.
-    """
-
-    def __init__(self, averages: keras.callbacks.SwapEMAWeights) -> None:
-        super().__init__()
-        self.averages = averages
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.averages.on_epoch_begin(epoch + 1)
-
-
 class EpochLines(keras.callbacks.Callback):
     """Print one line an epoch: what was reached, and about how long the rest takes.
 

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -6,9 +7,9 @@ import sys
 import pytest
 
 from apps.speech.cli import main, parser
-from apps.speech.commands import _changes
 from apps.speech.presets import PRESETS, preset
 from apps.speech.recipe import Recipe
+from apps.speech.train_options import changed
 
 
 def run(capsys, *arguments):
@@ -19,8 +20,8 @@ def run(capsys, *arguments):
 @pytest.mark.parametrize(
     "command",
     [
-        *("prepare", "train", "evaluate", "robustness", "speed", "transcribe", "export"),
-        *("report", "demo", "an4", "card", "ablate", "table"),
+        *("prepare", "train", "evaluate", "speed", "transcribe", "export"),
+        *("report", "demo"),
     ],
 )
 def test_every_command_explains_itself(command, capsys):
@@ -135,7 +136,6 @@ def test_export_and_report_name_their_files(gp_run, tmp_path, capsys):
             ["train", "--out", "o", "--no-grow-and-prune", "--prune-step", "0.3"],
             "train: got step for a dense training",
         ),
-        (["an4", "--data-dir", ".", "--out", "o"], ".: has no etc/an4_train.fileids"),
         (["evaluate", "--model", "m.keras", "--out", "no/x.csv"], "--out: got no/x.csv"),
         (["evaluate", "--model", "m.keras", "--out", "."], "--out: got .; expected a file"),
         (["transcribe", "x.wav", "--model", "m", "--chunk", "5"], "--chunk: is for --stream"),
@@ -143,9 +143,6 @@ def test_export_and_report_name_their_files(gp_run, tmp_path, capsys):
             ["transcribe", "-", "--stream", "--real-time", "--model", "m"],
             "--real-time: is for a file",
         ),
-        (["ablate", "--tables", "speed"], "tables: got 'speed'; expected some of cells, growth"),
-        (["table", "nowhere"], "nowhere: no finished training of an ablation"),
-        (["table", "--results", "nowhere"], "nowhere: no records; give the folder"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_status_two(
@@ -175,24 +172,25 @@ def test_a_number_that_cannot_be_meant_is_refused_at_once(arguments, capsys):
 
 
 def test_options_change_a_preset_at_once():
-    given = ["train", "--out", "x", "--epochs", "1"]
-    dense = parser().parse_args([*given, "--no-grow-and-prune"])
-    plan = preset("demo").grow_and_prune
+    given = ["train", "--out", "x"]
+
+    def recipe(*options):
+        return changed(preset("demo"), parser().parse_args([*given, *options]))
+
     # The preset's two epochs of growth do not fit into one, but nothing grows.
-    changes = _changes(dense, plan)
-    assert preset("demo", **changes).epochs == 1
-    assert changes["grow_and_prune"] is None
-    pruned = [*given, "--growth-epochs", "0", "--prune-structures", "neuron", "connection"]
-    changed = _changes(parser().parse_args(pruned), plan)["grow_and_prune"]
-    assert (changed.growth_epochs, changed.structures) == (0, ("neuron", "connection"))
-    fast = _changes(parser().parse_args([*given, "--speeds", "0.9", "1"]), plan)["speeds"]
-    assert fast == (0.9, 1.0)
+    dense = recipe("--epochs", "1", "--no-grow-and-prune")
+    assert dense.epochs == 1
+    assert dense.grow_and_prune is None
+    pruned = recipe("--growth-epochs", "0", "--prune-structures", "neuron", "connection")
+    plan = pruned.grow_and_prune
+    assert (plan.growth_epochs, plan.structures) == (0, ("neuron", "connection"))
+    fast = recipe("--speeds", "0.9", "1")
+    assert fast.speeds == (0.9, 1.0)
     assert preset("demo").max_seconds == 3
     for given_seconds, found in (("0", None), ("4.5", 4.5)):
-        args = parser().parse_args([*given, "--max-seconds", given_seconds])
-        assert _changes(args, plan)["max_seconds"] == found
-    recipe = preset("demo", grow_and_prune=changed, speeds=fast)
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+        assert recipe("--max-seconds", given_seconds).max_seconds == found
+    both = dataclasses.replace(fast, grow_and_prune=plan)
+    assert Recipe.from_json(json.loads(json.dumps(both.to_json()))) == both
 
 
 def test_every_preset_can_be_asked_for():

@@ -5,7 +5,7 @@ import pytest
 from apps.speech import demo
 from apps.speech.demo_part import Row
 from apps.speech.recipe import GrowAndPruneRecipe
-from tests.apps.speech.conftest import TINY
+from tests.apps.conftest import TINY
 
 
 def row(name, connections, errors=10):

@@ -3,7 +3,7 @@ import numpy as np
 from apps.speech.alphabet import Alphabet
 from apps.speech.features import extract_all
 from apps.speech.material import prepare
-from tests.apps.speech.conftest import TINY
+from tests.apps.conftest import TINY
 
 
 def test_copies_come_at_each_speed_then_from_each_room_at_the_speeds_in_turn(toy_corpus, cache):

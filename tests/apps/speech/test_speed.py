@@ -6,7 +6,7 @@ from apps.common.errors import InputError
 from apps.speech.cli import main
 from apps.speech.recognizer import load_recognizer
 from apps.speech.speed import PARTS, measure
-from tests.apps.speech.test_robustness import KEPT
+from tests.apps.speech.test_transcribe import KEPT
 
 
 def test_the_parts_make_up_the_whole(toy_corpus):

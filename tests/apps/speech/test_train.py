@@ -11,13 +11,13 @@ from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
 from apps.speech.cost import cost_of
-from apps.speech.presets import PRESETS, preset, unpruned
+from apps.speech.presets import PRESETS, preset
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
 from apps.speech.start import started
-from apps.speech.train import _training_material, build_from, train
+from apps.speech.train import Training, build_from, train
 from apps.speech.training import RunRecord
-from tests.apps.speech.conftest import TINY
+from tests.apps.conftest import TINY
 
 
 def test_grow_and_prune_leaves_a_compact_model_of_the_same_function(gp_run):
@@ -51,7 +51,9 @@ def test_the_record_tells_phases_and_result(gp_run):
 def test_a_training_that_does_not_prune_ends_with_what_pruning_would_have_begun_with(
     gp_run, toy_corpus, cache, tmp_path
 ):
-    recipe = unpruned(Recipe.from_json(read_record(gp_run.folder)["recipe"]))
+    recipe = Recipe.from_json(read_record(gp_run.folder)["recipe"])
+    plan = dataclasses.replace(recipe.grow_and_prune, max_iterations=0)
+    recipe = dataclasses.replace(recipe, grow_and_prune=plan)
     run = train(recipe, toy_corpus, tmp_path, cache)
     assert [e["phase"] for e in read_record(run.folder)["epochs"]] == ["growth", "training"]
     expected = load_keras(gp_run.folder / "grown.keras").get_weights()
@@ -62,9 +64,12 @@ def test_a_training_that_does_not_prune_ends_with_what_pruning_would_have_begun_
     assert run.result["connections"] == cost_of(load_keras(run.model)).connections
 
 
-def test_utterances_that_are_left_out_for_their_length_are_counted(toy_corpus, cache, capsys):
+def test_utterances_that_are_left_out_for_their_length_are_counted(
+    toy_corpus, cache, tmp_path, capsys
+):
     recipe = dataclasses.replace(TINY, max_seconds=3.0)
-    kept = len(_training_material(recipe, toy_corpus, None, None, cache).features)
+    training = Training(recipe, toy_corpus, tmp_path, cache)
+    kept = len(training.material().features)
     assert 0 < kept < 12
     said = f"left out {12 - kept} of 12 training utterances, longer than 3 s"
     assert said in capsys.readouterr().err
@@ -84,7 +89,7 @@ def test_a_finished_training_of_an_earlier_version_is_recognised(
     shutil.copytree(gp_run.folder, folder)
     record = read_record(folder)
     recipe = Recipe.from_json(record["recipe"])
-    del record["recipe"]["averaged"]
+    del record["recipe"]["rooms"]
     write_json(folder / "record.json", record)
     assert train(recipe, toy_corpus, folder, cache).result == gp_run.result
     write_json(folder / "record.json", {**record, "recipe": {"units": 4}})
@@ -109,11 +114,10 @@ def test_a_folder_that_another_process_trains_in_is_refused(toy_corpus, cache, t
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("averaged", [0.0, 0.9])
 def test_an_interrupted_dense_training_ends_as_the_uninterrupted_one(
-    toy_corpus, cache, tmp_path, monkeypatch, averaged
+    toy_corpus, cache, tmp_path, monkeypatch
 ):
-    recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3, averaged=averaged)
+    recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3)
     whole = train(recipe, toy_corpus, tmp_path / "whole", cache)
     original = RunRecord.on_epoch_begin
 
@@ -160,7 +164,6 @@ def test_presets_build_networks_that_carry_their_front_end():
         ({"learning_rate": 0.0}, "learning_rate: got 0.0"),
         ({"warmup_epochs": 50.0}, "warmup_epochs: got 50.0"),
         ({"grow_and_prune": GrowAndPruneRecipe(growth_epochs=99)}, "growth_epochs: got 99"),
-        ({"averaged": 0.99}, "averaged: got 0.99 with grow-and-prune"),
     ],
 )
 def test_a_recipe_out_of_range_is_named(changes, message):

@@ -16,7 +16,7 @@ from apps.speech.decode import beam
 from apps.speech.evaluate import Recognition, error_rates
 from apps.speech.material import Material, scoring_data, training_data
 from apps.speech.model import ModelConfig, build
-from apps.speech.training import BestModel, EpochLines, RunRecord, SwapBack, WordErrorRate
+from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 
 ALPHABET = Alphabet(" AB")
 CONFIG = ModelConfig(
@@ -242,34 +242,3 @@ def test_the_best_epochs_model_is_kept(tmp_path):
         record.on_epoch_end(epoch, {"val_wer": wer})
         kept = keras.models.load_model(tmp_path / "model.keras").get_layer("logits").bias
         assert int(np.argmax(kept)) == [0, 1, 1, 3][epoch]
-
-
-def test_an_epoch_is_scored_by_the_average_of_the_weights_and_the_training_goes_on_without():
-    x, y = np.ones((4, 1), np.float32), np.zeros((4, 1), np.float32)
-
-    def fit(**average):
-        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-        model.set_weights([np.ones((1, 1))])
-        model.compile(keras.optimizers.SGD(0.1, **average), loss="mse")
-        seen = {"scored": [], "saved": []}
-
-        def look(name):
-            def record(epoch, logs):
-                seen[name].append(model.get_weights()[0].item())
-
-            return keras.callbacks.LambdaCallback(on_epoch_end=record)
-
-        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-        around = [swap, look("scored"), SwapBack(swap)] if average else []
-        model.fit(x, y, batch_size=2, epochs=3, verbose=0, callbacks=[*around, look("saved")])
-        return seen
-
-    # The gradient of w ** 2 is 2 w: each of an epoch's two steps leaves 0.8 of the weight.
-    weights = 0.8 ** np.arange(1, 7)
-    averages = [weights[0]]
-    for weight in weights[1:]:
-        averages.append(0.5 * averages[-1] + 0.5 * weight)
-    found = fit(use_ema=True, ema_momentum=0.5)
-    np.testing.assert_allclose(found["scored"], averages[1::2], rtol=1e-5)
-    # After the last epoch Keras keeps the average.
-    np.testing.assert_allclose(found["saved"][:2], fit()["saved"][:2], rtol=1e-5)

@@ -4,11 +4,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.an4_study.presets import preset
+from apps.an4_study.recipe import StudyRecipe
+from apps.an4_study.vocal_tract import VocalTractLength
 from apps.common.errors import InputError
 from apps.speech.front_end import MFCC, LogMel
-from apps.speech.presets import preset
-from apps.speech.recipe import Recipe
-from apps.speech.vocal_tract import VocalTractLength
 
 CENTRES = LogMel().centres
 
@@ -56,13 +56,13 @@ def test_no_spread_changes_nothing():
 
 
 def test_a_recipe_warps_before_it_masks_and_stays_so_in_a_file():
-    recipe = preset("demo", vocal_tract=0.1)
-    assert Recipe.from_json(recipe.to_json()) == recipe
+    recipe = preset("an4", vocal_tract=0.1)
+    assert StudyRecipe.from_json(recipe.to_json()) == recipe
     batch = tf.random.normal((4, 60, 40))
     out = recipe.augmentation(batch, tf.fill([4], 60), tf.constant([0, 1])).numpy()
     assert (out == 0).any()
     assert (out != batch.numpy())[out != 0].mean() > 0.5
-    assert Recipe(augment=None).augmentation is None
+    assert StudyRecipe(augment=None).augmentation is None
 
 
 def test_bad_values_are_refused():
@@ -73,4 +73,4 @@ def test_bad_values_are_refused():
     with pytest.raises(InputError, match="ascending"):
         VocalTractLength((2.0, 1.0))
     with pytest.raises(InputError, match="log-mel"):
-        Recipe(front_end=MFCC(), vocal_tract=0.1)
+        StudyRecipe(front_end=MFCC(), vocal_tract=0.1)

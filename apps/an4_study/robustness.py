@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.an4_study.disturb import DISTURBANCES, Disturbance
 from apps.common.errors import InputError
 from apps.common.progress import Progress
 from apps.speech.audio import load_audio
-from apps.speech.disturb import DISTURBANCES, Disturbance
 from apps.speech.metrics import ErrorRates, score
 from apps.speech.recognizer import Recognizer
 from apps.speech.utterance import Utterance

@@ -6,10 +6,11 @@ import os
 from functools import partial
 from pathlib import Path
 
+from apps.an4_study.iterations import iteration_file
+from apps.an4_study.presets import AN4_EXTRA, preset, unpruned
+from apps.an4_study.train import train
 from apps.speech.corpus import synthesise
-from apps.speech.iterations import iteration_file
-from apps.speech.presets import AN4_EXTRA, preset, unpruned
-from apps.speech.train import GROWN, Trained, train
+from apps.speech.train import GROWN, Trained
 from apps.speech.utterance import Corpus
 
 EXTRA = "synthesised"

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from apps.an4_study.cli import RESULTS, main
+from apps.an4_study.fronts import Cost, front_of, least_cost, least_error, mean, points
+from apps.an4_study.records import add_records, read_results, small
+from apps.an4_study.rows import TABLES
+from apps.an4_study.tables import NONE, PARTS, _an4_fronts, write_tables
 from apps.common.errors import InputError
 from apps.common.files import write_json
-from apps.speech.ablations.fronts import Cost, front_of, least_cost, least_error, mean, points
-from apps.speech.ablations.records import add_records, read_results, small
-from apps.speech.ablations.rows import TABLES
-from apps.speech.ablations.tables import NONE, PARTS, _an4_fronts, write_tables
-from apps.speech.cli import RESULTS, main
 
 WORDS = 1000
 
@@ -120,7 +120,7 @@ def test_ways_are_compared_by_connections_at_the_least_error_of_pruning_only():
 
 
 def test_structures_are_compared_by_error_at_the_same_latency(monkeypatch):
-    monkeypatch.setattr("apps.speech.ablations.tables.SHARES", (1.0, 0.7, 0.5, 0.35))
+    monkeypatch.setattr("apps.an4_study.tables.SHARES", (1.0, 0.7, 0.5, 0.35))
     text = PARTS["equal-latency"](
         [
             front("gp", 0, [(900, [100]), (100, [110])], ms=[2.0, 2.0]),

@@ -9,11 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
 from apps.speech.augment import SpecAugment
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recipe import GrowAndPruneRecipe
 
-PLAIN = Recipe(
+PLAIN = StudyRecipe(
     cell="hlstm",
     layers=1,
     units=96,
@@ -36,7 +37,7 @@ STEP, NEURON_STEP = 0.35, 0.25
 """Share of the connections, or neurons, that each pruning iteration removes."""
 
 
-def _gp(iterations: int = 4, **changes: Any) -> Recipe:
+def _gp(iterations: int = 4, **changes: Any) -> StudyRecipe:
     """Return `PLAIN` by grow-and-prune. Every iteration is taken, whatever its error rate: the rows
     are compared by their whole fronts."""
     plan = GrowAndPruneRecipe(step=STEP, retrain_epochs=4, tolerance=1.0, max_iterations=iterations)
@@ -45,7 +46,7 @@ def _gp(iterations: int = 4, **changes: Any) -> Recipe:
     )
 
 
-def _plain(**changes: Any) -> Recipe:
+def _plain(**changes: Any) -> StudyRecipe:
     return dataclasses.replace(PLAIN, **changes)
 
 
@@ -62,10 +63,10 @@ class Row:
 
     name: str
     label: str
-    recipe: Recipe
+    recipe: StudyRecipe
     extra: bool = False
 
-    def of_seed(self, seed: int) -> Recipe:
+    def of_seed(self, seed: int) -> StudyRecipe:
         """Return the recipe of a seed."""
         return dataclasses.replace(self.recipe, seed=seed)
 

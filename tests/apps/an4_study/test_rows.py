@@ -3,10 +3,10 @@ import dataclasses
 import pytest
 
 import hlstm_tf as hl
+from apps.an4_study.presets import preset
+from apps.an4_study.recipe import StudyRecipe
+from apps.an4_study.rows import PLAIN, TABLES, Job, jobs, select
 from apps.common.errors import InputError
-from apps.speech.ablations.rows import PLAIN, TABLES, Job, jobs, select
-from apps.speech.presets import preset
-from apps.speech.recipe import Recipe
 from apps.speech.train import build_from
 
 ROWS = [row for table in TABLES.values() for row in table.rows]
@@ -109,7 +109,7 @@ def test_a_seed_changes_nothing_else():
     job = Job(row("gp"), 2)
     recipe = job.row.of_seed(job.seed)
     assert differences(recipe, job.row.recipe) == {"seed"}
-    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert StudyRecipe.from_json(recipe.to_json()) == recipe
 
 
 def test_an_unknown_table_is_named():

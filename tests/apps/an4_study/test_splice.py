@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apps.an4_study.splice import cut, spliced
+from apps.an4_study.train import train
 from apps.common.errors import InputError
 from apps.common.record import read_record
 from apps.speech.alphabet import Alphabet
 from apps.speech.material import Material
-from apps.speech.splice import cut, spliced
-from apps.speech.train import train
 from apps.speech.utterance import Utterance
-from tests.apps.speech.conftest import TINY
+from tests.apps.an4_study.conftest import TINY
 
 ALPHABET = Alphabet(" AB")
 SPACE, A, B = 1, 2, 3

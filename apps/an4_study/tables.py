@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from apps.an4_study import fronts
+from apps.an4_study.plots import plot_fronts
+from apps.an4_study.records import read_results
+from apps.an4_study.rows import GP, HLSTM, PRUNING, TABLES, Row
 from apps.common.errors import InputError
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
 from apps.common.record import read_record, record_errors
 from apps.common.tables import markdown
-from apps.speech.ablations import fronts
-from apps.speech.ablations.plots import plot_fronts
-from apps.speech.ablations.records import read_results
-from apps.speech.ablations.rows import GP, HLSTM, PRUNING, TABLES, Row
 
 Records = list[dict[str, Any]]
 

@@ -10,15 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 import hlstm_tf as hl
+from apps.an4_study.iterations import iteration_file
+from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
 from apps.speech.evaluate import Recognition
-from apps.speech.iterations import iteration_file
-from apps.speech.recipe import Recipe
 from apps.speech.recognizer import load_keras
 from apps.speech.train import GROWN, MODEL, build_from
 
 
-def stages(folder: Path, recipe: Recipe, iterations: int) -> dict[str, Path]:
+def stages(folder: Path, recipe: StudyRecipe, iterations: int) -> dict[str, Path]:
     """Return the models that a training kept, by stage: "trained", "iteration 1", and so on.
 
     Args:
@@ -39,7 +39,7 @@ def stages(folder: Path, recipe: Recipe, iterations: int) -> dict[str, Path]:
 
 
 def measure(
-    folder: Path, recipe: Recipe, iterations: int, features: list[np.ndarray]
+    folder: Path, recipe: StudyRecipe, iterations: int, features: list[np.ndarray]
 ) -> dict[str, Any]:
     """Look at the models of a finished training.
 

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
+from apps.an4_study.cli import main
+from apps.an4_study.disturb import DISTURBANCES, Disturbance, muted, noise, peak, silence
+from apps.an4_study.robustness import COLUMNS, robustness, rows
 from apps.common.errors import InputError
 from apps.speech.audio import load_audio
-from apps.speech.cli import main
 from apps.speech.corpus import synthesise
-from apps.speech.disturb import DISTURBANCES, Disturbance, muted, noise, peak, silence
 from apps.speech.metrics import score
 from apps.speech.presets import DEMO_CORPUS
 from apps.speech.recognizer import load_recognizer
-from apps.speech.robustness import COLUMNS, LONG, robustness, rows
 
 KEPT = Path(__file__).parents[3] / "saved_models" / "spoken-alphanumerics" / "model.tflite"
 BY_NAME = {disturbance.name: disturbance for disturbance in DISTURBANCES}
@@ -75,51 +74,6 @@ def test_long_silence_does_not_change_the_text_much(recognizer, utterances):
         for d in (Disturbance("", silence(2.0)), Disturbance("", silence(20.0)))
     )  # fmt: skip
     assert score(before, after).wer < 0.1
-
-
-def test_the_ends_of_a_minute_are_heard_at_their_times(recognizer, utterances, tmp_path):
-    samples = load_audio(utterances[0].audio)
-    gap = np.zeros(int(16000 * LONG) - 2 * len(samples), np.float32)
-    alone = recognizer.transcribe(samples)
-    found = recognizer.transcribe(np.concatenate([samples, gap, samples]))
-    assert (
-        score([alone.text], [" ".join(w.text for w in found.words if w.start * 0.04 < 30)]).wer
-        < 0.5
-    )
-    seconds = recognizer.card.seconds_per_frame
-    starts = [word.start * seconds for word in found.words]
-    assert starts == sorted(starts)
-    late = [start for start in starts if start > 30]
-    assert late
-    assert min(late) >= LONG - len(samples) / 16000 - 0.1
-    assert found.words[-1].end * seconds <= LONG + 0.1
-
-
-def test_words_have_times_and_confidences(utterances, tmp_path, capsys):
-    path = tmp_path / "phone.wav"
-    samples = load_audio(utterances[0].audio, 8000)
-    soundfile.write(path, np.stack([samples, samples], 1), 8000, subtype="PCM_U8")
-    assert main(["transcribe", str(path), "--words", "--model", str(KEPT)]) == 0
-    text, *lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(text.split()) > 0
-    for word, line in zip(text.split(), lines, strict=True):
-        assert re.fullmatch(rf" +\d+\.\d\d +\d+\.\d\d s +\d+%  {word}", line)
-
-
-@pytest.mark.parametrize("seconds", [0.01, 0.06])
-def test_very_short_files_are_no_error(seconds, tmp_path, capsys):
-    path = tmp_path / "short.wav"
-    soundfile.write(path, noise("white", 0)(np.ones(int(16000 * seconds)), 16000,
-                                            np.random.default_rng(0))[0], 16000)  # fmt: skip
-    assert main(["transcribe", str(path), "--model", str(KEPT)]) == 0
-    assert len(capsys.readouterr().out.strip()) <= 2
-
-
-def test_a_file_without_samples_is_one(tmp_path, capsys):
-    path = tmp_path / "empty.wav"
-    soundfile.write(path, np.zeros(0), 16000)
-    assert main(["transcribe", str(path), "--model", str(KEPT)]) == 2
-    assert "empty.wav: holds no samples" in capsys.readouterr().err
 
 
 def test_the_command_prints_a_table_with_counts(utterances, capsys):

@@ -2,12 +2,12 @@ import dataclasses
 
 import pytest
 
+from apps.an4_study import trainings
+from apps.an4_study.presets import PRESETS
+from apps.an4_study.trainings import train_models, train_streaming
 from apps.common.record import read_record
-from apps.speech import an4_models
-from apps.speech.an4_models import train_models, train_streaming
-from apps.speech.presets import PRESETS
 from apps.speech.recipe import GrowAndPruneRecipe
-from tests.apps.speech.conftest import TINY
+from tests.apps.an4_study.conftest import TINY
 
 GROWING = GrowAndPruneRecipe(growth_epochs=1, retrain_epochs=1, threshold=2.0, max_iterations=1)
 
@@ -16,7 +16,7 @@ GROWING = GrowAndPruneRecipe(growth_epochs=1, retrain_epochs=1, threshold=2.0, m
 def small(monkeypatch):
     """All of AN4's presets at a size that takes seconds."""
     monkeypatch.setattr(
-        an4_models, "AN4_EXTRA", {"train": 4, "valid": 1, "test": 1, "speakers": (2, 1, 1)}
+        trainings, "AN4_EXTRA", {"train": 4, "valid": 1, "test": 1, "speakers": (2, 1, 1)}
     )
     kept = ("bidirectional", "rooms", "spliced", "averaged")
     for name, recipe in [pair for pair in PRESETS.items() if pair[0].startswith("an4")]:

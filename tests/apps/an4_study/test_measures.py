@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from apps.an4_study.measures import count_layers, hidden_zeros, stages
 from apps.common.errors import InputError
-from apps.speech.ablations.measures import count_layers, hidden_zeros, stages
 from apps.speech.model import ModelConfig, build
 from apps.speech.recipe import GrowAndPruneRecipe
-from tests.apps.speech.conftest import TINY
+from tests.apps.conftest import TINY
 
 UNITS, HIDDEN = 3, 5
 

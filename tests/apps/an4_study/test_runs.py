@@ -6,22 +6,22 @@ import keras
 import numpy as np
 import pytest
 
+from apps.an4_study import runs, trainings
+from apps.an4_study.fronts import points
+from apps.an4_study.iterations import IterationModels
+from apps.an4_study.latency import time_all
+from apps.an4_study.measures import count_layers
+from apps.an4_study.presets import AN4_EXTRA
+from apps.an4_study.recipe import StudyRecipe
+from apps.an4_study.records import add_records, read_results
+from apps.an4_study.rows import Row, Table
 from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import NAME, read_record
-from apps.speech import an4_models
-from apps.speech.ablations import runs
-from apps.speech.ablations.fronts import points
-from apps.speech.ablations.latency import time_all
-from apps.speech.ablations.measures import count_layers
-from apps.speech.ablations.records import add_records, read_results
-from apps.speech.ablations.rows import Row, Table
-from apps.speech.iterations import IterationModels
-from apps.speech.presets import AN4_EXTRA
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recipe import GrowAndPruneRecipe
 from apps.speech.recognizer import load_keras
-from tests.apps.speech.conftest import TINY
+from tests.apps.an4_study.conftest import TINY
 
 PLAN = GrowAndPruneRecipe(
     growth_epochs=1, step=0.5, retrain_epochs=2, tolerance=5.0, max_iterations=2
@@ -50,7 +50,7 @@ def finished(gp_run, place):
     shutil.copytree(gp_run.folder, folder)
     # Its only iteration is its last.
     shutil.copy(folder / "model.keras", folder / "iteration-1.keras")
-    return tables(Recipe.from_json(read_record(folder)["recipe"]))
+    return tables(StudyRecipe.from_json(read_record(folder)["recipe"]))
 
 
 def test_a_trained_row_is_measured_once_and_kept_as_a_small_record(
@@ -71,7 +71,7 @@ def test_a_trained_row_is_measured_once_and_kept_as_a_small_record(
     assert kept.name == "tiny-seed-0.json"
     assert kept.stat().st_size < 20_000
     [small] = read_results(tmp_path / "results")
-    assert Recipe.from_json(small["recipe"]) == finished["tiny"].rows[0].recipe
+    assert StudyRecipe.from_json(small["recipe"]) == finished["tiny"].rows[0].recipe
     assert [cost for cost, _ in points(small)] == [sizes["trained"], sizes["iteration 1"]]
     assert points(small)[-1][1] == record["result"]["wer"]
 
@@ -154,7 +154,7 @@ def test_rows_get_the_help_that_they_are_about(place, monkeypatch):
         raise FloatingPointError
 
     monkeypatch.setattr(runs, "train", train)
-    monkeypatch.setattr(an4_models, "synthesise", lambda folder, **sizes: (folder, sizes))
+    monkeypatch.setattr(trainings, "synthesise", lambda folder, **sizes: (folder, sizes))
     rows = (
         Row("plain", "plain", TINY),
         Row("extra", "extra", TINY, extra=True),

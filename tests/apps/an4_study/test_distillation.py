@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.an4_study.distillation import Teacher
+from apps.an4_study.train import train
 from apps.common.errors import InputError
 from apps.common.record import read_record
-from apps.speech.distillation import Teacher
 from apps.speech.model import ModelConfig, build
 from apps.speech.recognizer import load_keras
-from apps.speech.train import train
-from tests.apps.speech.conftest import TINY
+from tests.apps.an4_study.conftest import TINY
 
 
 def network(seed):
@@ -38,7 +38,7 @@ def test_the_loss_is_ctc_and_the_divergence_from_the_teacher_in_their_shares(bat
     model, teacher = network(0), network(1)
     logits = model(x)
     ctc = float(model.compute_loss(x=x, y=y, y_pred=logits))
-    model.teacher = Teacher(teacher, 0.25)
+    model.blend = Teacher(teacher, 0.25).blend
     p, q = softmax(teacher(x).numpy()), softmax(logits.numpy())
     frames = (p * (np.log(p) - np.log(q))).sum(axis=-1)
     divergence = np.mean([frames[0].sum(), frames[1, :2].sum()])
@@ -50,7 +50,7 @@ def test_the_loss_is_ctc_and_the_divergence_from_the_teacher_in_their_shares(bat
 def test_a_pupil_who_says_the_same_has_nothing_to_learn(batch):
     x, y = batch
     model = network(0)
-    model.teacher = Teacher(network(0), 1.0)
+    model.blend = Teacher(network(0), 1.0).blend
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x=x, y=y, y_pred=model(x))
     assert float(loss) == pytest.approx(0.0, abs=1e-5)
@@ -60,11 +60,11 @@ def test_a_pupil_who_says_the_same_has_nothing_to_learn(batch):
 
 def test_a_teacher_is_neither_trained_nor_saved(tmp_path):
     model, plain = network(0), network(0)
-    model.teacher = Teacher(network(1), 0.5)
+    model.blend = Teacher(network(1), 0.5).blend
     assert len(model.weights) == len(plain.weights)
     model.save(tmp_path / "pupil.keras")
     loaded = load_keras(tmp_path / "pupil.keras")
-    assert loaded.teacher is None
+    assert loaded.blend is None
     assert len(loaded.weights) == len(plain.weights)
 
 

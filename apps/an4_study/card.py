@@ -12,13 +12,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from apps.an4_study.fronts import front_of
+from apps.an4_study.plots import plot_fronts
+from apps.an4_study.presets import AN4_EXTRA
+from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record, record_errors
 from apps.common.tables import markdown
-from apps.speech.ablations.fronts import front_of
-from apps.speech.ablations.plots import plot_fronts
 from apps.speech.cost import Cost, cost_of
 from apps.speech.evaluate import recognize_all
 from apps.speech.export import TFLITE, compact, export_recognizer
@@ -26,8 +28,6 @@ from apps.speech.features import extract_all
 from apps.speech.latency import middle, milliseconds
 from apps.speech.metrics import score
 from apps.speech.model import ModelConfig, build
-from apps.speech.presets import AN4_EXTRA
-from apps.speech.recipe import Recipe
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.report import CURVES, plot_training
 from apps.speech.train import product
@@ -95,7 +95,7 @@ def write_model(
             " --data-dir of the training"
         )
     with record_errors(run):
-        recipe = Recipe.from_json(record["recipe"])
+        recipe = StudyRecipe.from_json(record["recipe"])
         front = front_of(record)
     if model is None:
         model = product(run, recipe).name
@@ -208,7 +208,7 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
     """
     training, file = model.split("/")
     tested = _test_result(name, measured.cost.connections)
-    recipe = Recipe.from_json(record["recipe"])
+    recipe = StudyRecipe.from_json(record["recipe"])
     what = {
         KERAS: "`hl.shrink`'s network of plain layers",
         TFLITE: "step form, weights in 8 bits; front end and alphabet travel in it",
@@ -233,9 +233,9 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
         extra += (
             "\n\nThe training went on from the network of another, and that learnt from speech of"
             " other origin, too:\n"
-            f"{AN4_EXTRA['train']:,} utterances of eSpeak's voices (`apps/speech/README.md`)."
+            f"{AN4_EXTRA['train']:,} utterances of eSpeak's voices (`apps/an4_study/README.md`)."
         )
-    front = "It pruned\nnothing; `apps/speech/README.md` has the fronts of the trainings before it."
+    front = "It pruned\nnothing; `apps/an4_study/README.md` has the fronts of the trainings before it."
     if front_of(record):
         front = f"""What it
 reached on the way from the grown network to its last iteration:
@@ -255,8 +255,8 @@ Recognises AN4's spelled words, numbers, dates and commands.
 ```
 python -m apps.speech transcribe{live} recording.wav --model saved_models/{name}/{TFLITE}
 python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split valid
-python -m apps.speech an4{streaming} --data-dir AN4 --out RUNS      # the trainings
-python -m apps.speech card RUNS/{training} --model {file} --data-dir AN4 --out saved_models/{name}
+python -m apps.an4_study an4{streaming} --data-dir AN4 --out RUNS      # the trainings
+python -m apps.an4_study card RUNS/{training} --model {file} --data-dir AN4 --out saved_models/{name}
 ```
 
 WER is greedy, with its errors, words and 95 % interval, on ten speakers whom no training heard, but

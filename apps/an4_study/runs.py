@@ -13,17 +13,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from apps.an4_study.measures import measure
+from apps.an4_study.recipe import StudyRecipe
+from apps.an4_study.rows import Job, Table, jobs
+from apps.an4_study.train import train
+from apps.an4_study.trainings import synthesise_extra
 from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.progress import say
 from apps.common.record import NAME, read_record
-from apps.speech.ablations.measures import measure
-from apps.speech.ablations.rows import Job, Table, jobs
-from apps.speech.an4_models import synthesise_extra
 from apps.speech.material import prepare
-from apps.speech.recipe import Recipe
-from apps.speech.train import train
 from apps.speech.utterance import Corpus
 
 WAIT = 20.0
@@ -96,7 +96,7 @@ def run_all(
 def _known(job: Job, records: Sequence[dict[str, Any]]) -> bool:
     recipe = job.row.of_seed(job.seed)
     return any(
-        record["row"] == job.row.name and Recipe.from_json(record["recipe"]) == recipe
+        record["row"] == job.row.name and StudyRecipe.from_json(record["recipe"]) == recipe
         for record in records
     )
 
@@ -138,7 +138,7 @@ def iterations_of(record: dict[str, Any]) -> int:
     return max(0, done - 1)
 
 
-def valid_features(place: Place, recipe: Recipe) -> list[np.ndarray]:
+def valid_features(place: Place, recipe: StudyRecipe) -> list[np.ndarray]:
     """Return the features of the validation split, `(frames, bands)` each."""
     valid = prepare(
         place.corpus, "valid", recipe.front_end, recipe.alphabet, place.cache, quiet=True
@@ -179,5 +179,5 @@ def _finished(folder: Path) -> dict[str, Any]:
     return record if "seconds" in record else {}
 
 
-def _work(recipe: Recipe) -> float:
+def _work(recipe: StudyRecipe) -> float:
     return recipe.expected_epochs() * sum(1 / speed for speed in recipe.speeds)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from apps.an4_study import fronts
 from apps.common.files import written_beside
 from apps.common.plots import new_figure
-from apps.speech.ablations import fronts
 
 
 def plot_fronts(

@@ -5,19 +5,19 @@ import keras
 import pytest
 
 import hlstm_tf as hl
+from apps.an4_study import card as study_card
+from apps.an4_study.card import Measured, card, stacked, write_model
 from apps.common.errors import InputError
 from apps.common.record import read_record
-from apps.speech import model_folder
 from apps.speech.cost import Cost
 from apps.speech.export import TFLITE
-from apps.speech.model_folder import Measured, card, stacked, write_model
 from apps.speech.recognizer import load_keras, load_recognizer
 
 
 @pytest.fixture(scope="module")
 def folder(gp_run, toy_corpus, cache, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_folder, "STACKED", (6,))
+        patch.setattr(study_card, "STACKED", (6,))
         target = tmp_path_factory.mktemp("models") / "toy"
         write_model(gp_run.folder, target, toy_corpus, cache=cache)
     return target

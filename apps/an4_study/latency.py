@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from apps.an4_study.measures import stages
+from apps.an4_study.recipe import StudyRecipe
+from apps.an4_study.rows import Table, jobs
+from apps.an4_study.runs import Place, iterations_of, valid_features
 from apps.common.alone import alone
 from apps.common.files import write_json
 from apps.common.progress import say
 from apps.common.record import NAME, read_record
-from apps.speech.ablations.measures import stages
-from apps.speech.ablations.rows import Table, jobs
-from apps.speech.ablations.runs import Place, iterations_of, valid_features
 from apps.speech.export import TFLITE, export_recognizer
 from apps.speech.latency import REPEATS, middle, milliseconds
-from apps.speech.recipe import Recipe
 
 
 def time_all(
@@ -51,7 +51,9 @@ def time_all(
 
 
 def _time(
-    recipes: dict[Path, Recipe], records: dict[Path, dict[str, Any]], features: list[np.ndarray]
+    recipes: dict[Path, StudyRecipe],
+    records: dict[Path, dict[str, Any]],
+    features: list[np.ndarray],
 ) -> None:
     files: dict[Path, list[Path]] = {}
     for number, (folder, recipe) in enumerate(recipes.items(), 1):
