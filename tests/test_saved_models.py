@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from apps.an4_study.card import EXPORTED, Measured
+from apps.an4_study.card import card as speech_card
 from apps.common.rate import Rate
 from apps.digits.batches import scaled
 from apps.digits.card import card as digits_card
@@ -18,8 +20,6 @@ from apps.speech import espeak
 from apps.speech.audio import resample
 from apps.speech.cost import cost_of
 from apps.speech.metrics import score
-from apps.speech.model_folder import EXPORTED, Measured
-from apps.speech.model_folder import card as speech_card
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.streaming import StreamingRecognizer
 

@@ -207,6 +207,7 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
         model: The training's folder and its file, such as `tuned/compact.keras`.
     """
     training, file = model.split("/")
+    out = f"saved_models/{name}"
     tested = _test_result(name, measured.cost.connections)
     recipe = StudyRecipe.from_json(record["recipe"])
     what = {
@@ -235,7 +236,9 @@ def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> s
             " other origin, too:\n"
             f"{AN4_EXTRA['train']:,} utterances of eSpeak's voices (`apps/an4_study/README.md`)."
         )
-    front = "It pruned\nnothing; `apps/an4_study/README.md` has the fronts of the trainings before it."
+    front = (
+        "It pruned\nnothing; `apps/an4_study/README.md` has the fronts of the trainings before it."
+    )
     if front_of(record):
         front = f"""What it
 reached on the way from the grown network to its last iteration:
@@ -256,7 +259,7 @@ Recognises AN4's spelled words, numbers, dates and commands.
 python -m apps.speech transcribe{live} recording.wav --model saved_models/{name}/{TFLITE}
 python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split valid
 python -m apps.an4_study an4{streaming} --data-dir AN4 --out RUNS      # the trainings
-python -m apps.an4_study card RUNS/{training} --model {file} --data-dir AN4 --out saved_models/{name}
+python -m apps.an4_study card RUNS/{training} --model {file} --data-dir AN4 --out {out}
 ```
 
 WER is greedy, with its errors, words and 95 % interval, on ten speakers whom no training heard, but
