@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hlstm_tf.layers.operators import Dense, Operator
+
 Step = Callable[[Any, list[Any]], tuple[Any, list[Any]]]
 """One step: a frame `(batch, ...)` and the states to the output and the new states."""
 
@@ -88,20 +90,20 @@ class CellForm:
 
     A cell with one gate, `h = tanh(x W + h R + b)`:
 
-    >>> import numpy as np, hlstm_tf as hl
-    >>> from keras import ops
+    >>> import hlstm_tf as hl
     >>> class SimpleForm(hl.CellForm):
     ...     gates = ("candidate",)
     ...     content = "candidate"
     ...     activations = ("activation",)
     ...
     ...     def project(self, sequence):
-    ...         return ops.matmul(sequence, self.cell.kernel) + self.cell.bias
+    ...         return self.operator("kernel").apply(sequence) + self.cell.bias
     ...
     ...     def prepare(self):
+    ...         recurrent = self.operator("recurrent_kernel")
+    ...
     ...         def step(frame, states):
-    ...             product = ops.matmul(states[0], self.cell.recurrent_kernel)
-    ...             h = self.cell.activation(frame + product)
+    ...             h = self.cell.activation(frame + recurrent.apply(states[0]))
     ...             return h, [h]
     ...         return step
     """
@@ -152,6 +154,13 @@ class CellForm:
         return {"units": units}
 
     # What it computes.
+
+    def operator(self, kernel: str) -> Operator:
+        """The matrix `(rows, gates * units)` that a kernel is, the gates side by side.
+
+        The hand-written passes, inference and exports multiply by it; see `operators.Operator`.
+        """
+        return Dense(ops.convert_to_tensor(getattr(self.cell, kernel)))
 
     def project(self, sequence: Any) -> Any:
         """The inputs' share of all steps: `(batch, time, inputs)` to `(batch, time, ...)`."""
@@ -234,9 +243,9 @@ def split_cell(cell: Any) -> SplitCell:
     return SplitCell(lambda sequence: sequence, lambda: cell) if form is None else form.split
 
 
-def affine(values: Any, kernel: Any, bias: Any) -> Any:
-    """`values @ kernel + bias`, where there is a bias."""
-    product = ops.matmul(values, kernel)
+def affine(values: Any, operator: Operator, bias: Any) -> Any:
+    """What the operator makes of `values`, plus the bias where there is one."""
+    product = operator.apply(values)
     return product if bias is None else product + bias
 
 
@@ -248,13 +257,13 @@ class SimpleRNNForm(CellForm):
     activations = ("activation",)
 
     def project(self, sequence: Any) -> Any:
-        return affine(sequence, self.cell.kernel, self.cell.bias)
+        return affine(sequence, self.operator("kernel"), self.cell.bias)
 
     def prepare(self) -> Step:
-        cell, kernel = self.cell, ops.convert_to_tensor(self.cell.recurrent_kernel)
+        cell, recurrent = self.cell, self.operator("recurrent_kernel")
 
         def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            h = cell.activation(frame + ops.matmul(states[0], kernel))
+            h = cell.activation(frame + recurrent.apply(states[0]))
             return h, [h]
 
         return step
@@ -268,13 +277,13 @@ class LSTMForm(CellForm):
     states = ("h", "c")
 
     def project(self, sequence: Any) -> Any:
-        return affine(sequence, self.cell.kernel, self.cell.bias)
+        return affine(sequence, self.operator("kernel"), self.cell.bias)
 
     def prepare(self) -> Step:
-        kernel = ops.convert_to_tensor(self.cell.recurrent_kernel)
+        recurrent = self.operator("recurrent_kernel")
 
         def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-            gates = frame + ops.matmul(states[0], kernel)
+            gates = frame + recurrent.apply(states[0])
             return lstm_states(self.cell, ops.split(gates, 4, axis=-1), states[1])
 
         return step
@@ -300,7 +309,8 @@ class GRUForm(CellForm):
     gates = ("update", "reset", "candidate")
     content = "candidate"
 
-    def _biases(self) -> tuple[Any, Any]:
+    @property
+    def biases(self) -> tuple[Any, Any]:
         """Of the inputs' share, and inside the reset gate's product."""
         cell = self.cell
         if not cell.use_bias:
@@ -308,23 +318,23 @@ class GRUForm(CellForm):
         return (cell.bias[0], cell.bias[1]) if cell.reset_after else (cell.bias, None)
 
     def project(self, sequence: Any) -> Any:
-        return affine(sequence, self.cell.kernel, self._biases()[0])
+        return affine(sequence, self.operator("kernel"), self.biases[0])
 
     def prepare(self) -> Step:
         cell, units, after = self.cell, self.cell.units, self.cell.reset_after
-        kernel = ops.convert_to_tensor(cell.recurrent_kernel)
-        gate_kernel, state_kernel = kernel[:, : 2 * units], kernel[:, 2 * units :]
-        inner_bias = self._biases()[1]
+        recurrent = self.operator("recurrent_kernel")
+        of_gates, of_state = recurrent.columns([2 * units, units])
+        inner_bias = self.biases[1]
 
         def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
             h = states[0]
             x_z, x_r, x_h = ops.split(frame, 3, axis=-1)
             if after:
-                h_z, h_r, h_h = ops.split(affine(h, kernel, inner_bias), 3, axis=-1)
+                h_z, h_r, h_h = ops.split(affine(h, recurrent, inner_bias), 3, axis=-1)
                 h_h = cell.recurrent_activation(x_r + h_r) * h_h
             else:
-                h_z, h_r = ops.split(ops.matmul(h, gate_kernel), 2, axis=-1)
-                h_h = ops.matmul(cell.recurrent_activation(x_r + h_r) * h, state_kernel)
+                h_z, h_r = ops.split(of_gates.apply(h), 2, axis=-1)
+                h_h = of_state.apply(cell.recurrent_activation(x_r + h_r) * h)
             z = cell.recurrent_activation(x_z + h_z)
             h = z * h + (1 - z) * cell.activation(x_h + h_h)
             return h, [h]

@@ -7,10 +7,11 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.layers.elementwise import is_elementwise
-from hlstm_tf.layers.gate_networks import Activations, GateNetworks, split_gates
+from hlstm_tf.layers.gate_networks import Activations, GateNetworks
 from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
+from hlstm_tf.layers.operators import Operator
 from hlstm_tf.layers.passes import Settings, flat, unflat
-from hlstm_tf.layers.products import matmul, operand
+from hlstm_tf.layers.products import multiply_in, operand
 from hlstm_tf.layers.recurrence import recur
 
 Ran = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
@@ -45,7 +46,7 @@ def has_fast_gradient(cell: keras.layers.Layer) -> bool:
 def project(
     cell: keras.layers.Layer,
     sequences: tf.Tensor,
-    kernel: Any,
+    kernel: Operator,
     bias: Any,
     training: bool,
     flags: Flags,
@@ -57,8 +58,8 @@ def project(
     Args:
         cell: The cell, whose dropout acts on the inputs in training.
         sequences: `(batch, time, inputs)`.
-        kernel: `(inputs, ...)`, the gates after the inputs.
-        bias: Of the kernel's shape without the inputs; `None` for none.
+        kernel: `(inputs, n)`, the gates side by side.
+        bias: `(n,)`; `None` for none.
         training: Whether dropout acts.
         flags: How the layer runs over time.
         settings: How the passes compute.
@@ -71,18 +72,19 @@ def project(
     dtype = _matmul_dtype(cell, settings)
     dropped = cell.get_dropout_mask(sequences[:, 0]) if training else None
     x = _float32(_in_order(sequences, flags))
-    kernel = _float32(tf.reshape(kernel, [sequences.shape[2], -1]))
+    kernel = _float32(kernel)
     if isinstance(dropped, list):
-        gates = zip(dropped, split_gates(kernel, widths), strict=True)
+        gates = zip(dropped, kernel.columns(widths), strict=True)
         projected = tf.concat([_product(x * _float32(d), gate, dtype) for d, gate in gates], axis=2)
     else:
         x = x if dropped is None else x * _float32(dropped)
         projected = _product(x, kernel, dtype)
-    return projected if bias is None else projected + _float32(tf.reshape(bias, [-1]))
+    return projected if bias is None else projected + _float32(bias)
 
 
-def _product(x: tf.Tensor, kernel: tf.Tensor, dtype: str) -> tf.Tensor:
-    return unflat(matmul(operand(flat(x), dtype), operand(kernel, dtype)), x)
+def _product(x: tf.Tensor, kernel: Operator, dtype: str) -> tf.Tensor:
+    kernel = kernel.with_weights([operand(weight, dtype) for weight in kernel.weights])
+    return unflat(kernel.apply(flat(x), multiply_in(dtype)), x)
 
 
 def run_lstm(
@@ -117,17 +119,18 @@ def run_lstm(
 
 def run_gru(
     cell: keras.layers.GRUCell,
+    recurrent: Operator,
     projected: tf.Tensor,
     h: tf.Tensor,
     mask: Any,
     flags: Flags,
     settings: Settings,
 ) -> Ran:
-    """`run_lstm` for a GRU cell."""
+    """`run_lstm` for a GRU cell, whose gates read the state through `recurrent`."""
     own_bias = cell.use_bias and cell.reset_after
     bias = tf.convert_to_tensor(cell.bias)[1] if own_bias else None
-    weights = GRUWeights(tf.convert_to_tensor(cell.recurrent_kernel), bias)
-    weights, h = _float32((weights, h))
+    kernels = [recurrent] if cell.reset_after else recurrent.columns([2 * cell.units, cell.units])
+    weights, h = _float32((GRUWeights(tuple(kernels), bias), h))
     valid = None if mask is None else _in_order(tf.cast(mask, tf.bool), flags)
     form = GRUForm(cell.recurrent_activation, cell.activation, bool(cell.reset_after))
     settings = settings._replace(matmul_dtype=_matmul_dtype(cell, settings))

@@ -3,15 +3,16 @@
 Training, inference, exports, and whatever looks at hidden neurons run this one forward pass.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from keras import ops
 
 from hlstm_tf.layers.elementwise import Activation, is_elementwise
-from hlstm_tf.layers.products import matmul, operand
+from hlstm_tf.layers.operators import Multiply, Operator, split_columns, with_all_weights
+from hlstm_tf.layers.products import multiply_in, operand
 
 Gates = list[Any]
 """A tensor for each gate, in the order of the gates."""
@@ -34,15 +35,15 @@ class GateNetworks(NamedTuple):
         dropped: For each hidden layer a dropout mask `(batch, sum(Hk))`; empty without dropout.
     """
 
-    recurrent: Any
-    kernels: tuple[tuple[Any, ...], ...] = ()
+    recurrent: Operator
+    kernels: tuple[tuple[Operator, ...], ...] = ()
     biases: tuple[tuple[Any, ...], ...] = ()
     dropped: tuple[Any, ...] = ()
 
     @property
     def gate_widths(self) -> tuple[tuple[int, ...], ...]:
         """Each gate's width in all layers: hidden layers, then the gates themselves."""
-        units = self.recurrent.shape[0]
+        units, _ = self.recurrent.shape
         hidden = (tuple(gate.shape[0] for gate in kernel) for kernel in self.kernels)
         return *hidden, (units,) * 4
 
@@ -52,21 +53,32 @@ class GateNetworks(NamedTuple):
         return tuple(map(sum, self.gate_widths))
 
     @property
+    def operators(self) -> list[Operator]:
+        """All matrices, flat."""
+        return [self.recurrent, *_chained(self.kernels)]
+
+    @property
+    def size(self) -> int:
+        """How many weights the matrices have."""
+        shapes = (weight.shape for each in self.operators for weight in each.weights)
+        return sum(math.prod(shape) for shape in shapes)
+
+    @property
     def weights(self) -> list[tf.Tensor]:
         """All that has a gradient, flat."""
-        return [self.recurrent, *_chained(self.kernels), *_chained(self.biases)]
+        matrices = [weight for each in self.operators for weight in each.weights]
+        return [*matrices, *_chained(self.biases)]
 
     def with_weights(self, weights: Sequence[tf.Tensor]) -> "GateNetworks":
         """The same networks with other `weights`."""
-        recurrent, *rest = weights
-        layers = [tuple(rest[at : at + 4]) for at in range(0, len(rest), 4)]
-        depth = len(self.kernels)
-        return GateNetworks(recurrent, tuple(layers[:depth]), tuple(layers[depth:]), self.dropped)
+        (recurrent, *kernels), biases = with_all_weights(self.operators, weights)
+        return GateNetworks(recurrent, _by_four(kernels), _by_four(biases), self.dropped)
 
     def operands(self, dtype: str | None) -> "GateNetworks":
-        """The same networks with their kernels as operands of matrix products."""
-        kernels = tuple(tuple(operand(gate, dtype) for gate in kernel) for kernel in self.kernels)
-        return self._replace(recurrent=operand(self.recurrent, dtype), kernels=kernels)
+        """The same networks with their matrices as operands of matrix products."""
+        matrices = self._replace(biases=())
+        rounded = matrices.with_weights([operand(each, dtype) for each in matrices.weights])
+        return rounded._replace(biases=self.biases)
 
 
 class Activations(NamedTuple):
@@ -77,21 +89,12 @@ class Activations(NamedTuple):
     activation: Activation
 
 
-def split_gates(values: Any, widths: Sequence[int]) -> Gates:
-    """The gates' parts, of these widths, of what lies side by side in the last axis."""
-    if len(set(widths)) == 1:
-        return list(ops.split(values, len(widths), axis=-1))
-    # XNNPACK takes slices, but no split into unequal parts: that would cut a graph in two.
-    ends = accumulate(widths)
-    return [values[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
-
-
 def gate_layers(
     first: Any,
     networks: GateNetworks,
     activation: Activation,
     *,
-    multiply: Callable[[Any, Any], Any] = ops.matmul,
+    multiply: Multiply = ops.matmul,
     observe: Observer | None = None,
 ) -> list[Gates]:
     """Each layer's values after the first, before their activation; the last are the gates.
@@ -101,26 +104,28 @@ def gate_layers(
             by side.
         networks: The gates' weights.
         activation: What a hidden neuron puts out.
-        multiply: The product of a layer's values and a kernel.
+        multiply: How one product of a layer's values and a weight is made.
         observe: Told of each hidden layer; what it returns takes the place of the layer after it.
 
     Returns:
         For each layer a tensor `(..., fan_out)` a gate; without kernels, the parts of `first`.
     """
     widths = networks.gate_widths
-    values = [] if networks.kernels else split_gates(first, widths[0])
+    values = [] if networks.kernels else split_columns(first, widths[0])
     layers = [] if networks.kernels else [values]
     for layer, kernels in enumerate(networks.kernels):
         if layer:
             active = [activation(value) for value in values]
         elif is_elementwise(activation):  # one operation in place of four
-            active = split_gates(activation(first), widths[0])
+            active = split_columns(activation(first), widths[0])
         else:
-            active = [activation(value) for value in split_gates(first, widths[0])]
+            active = [activation(value) for value in split_columns(first, widths[0])]
         if networks.dropped:
-            masks = split_gates(networks.dropped[layer], widths[layer])
+            masks = split_columns(networks.dropped[layer], widths[layer])
             active = [value * mask for value, mask in zip(active, masks, strict=True)]
-        values = [multiply(value, kernel) for value, kernel in zip(active, kernels, strict=True)]
+        values = [
+            kernel.apply(value, multiply) for value, kernel in zip(active, kernels, strict=True)
+        ]
         if networks.biases:
             pairs = zip(values, networks.biases[layer], strict=True)
             values = [value + bias for value, bias in pairs]
@@ -150,22 +155,23 @@ def pre_activations(
         Tensors that lie side by side as the layers' gates do, of the layers' widths together; and
         the last layer's gates.
     """
-
-    def multiply(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return matmul(operand(values, dtype), kernel)
-
-    first = projected + multiply(h, networks.recurrent)
+    multiply = multiply_in(dtype)
+    first = projected + networks.recurrent.apply(h, multiply)
     layers = gate_layers(first, networks, activations.hidden_activation, multiply=multiply)
     return [first, *(_chained(layers) if networks.kernels else ())], layers[-1]
 
 
-def gate_matmul(values: tf.Tensor, kernels: Sequence[tf.Tensor], dtype: str | None) -> tf.Tensor:
-    """Each gate's share of `values`, side by side, times its kernel."""
+def gate_products(values: tf.Tensor, kernels: Sequence[Operator], dtype: str | None) -> tf.Tensor:
+    """Each gate's share of `values`, side by side, times its matrix."""
     # Four products beat one batched product on CPUs, and need no transposition.
-    gates = split_gates(operand(values, dtype), [kernel.shape[0] for kernel in kernels])
-    products = [matmul(gate, kernel) for gate, kernel in zip(gates, kernels, strict=True)]
-    return tf.concat(products, axis=1)
+    gates = split_columns(values, [kernel.shape[0] for kernel in kernels])
+    pairs = zip(gates, kernels, strict=True)
+    return tf.concat([kernel.apply(gate, multiply_in(dtype)) for gate, kernel in pairs], axis=1)
 
 
 def _chained(layers: Sequence[Sequence[Any]]) -> list[Any]:
     return [each for layer in layers for each in layer]
+
+
+def _by_four(flat: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(flat[at : at + 4]) for at in range(0, len(flat), 4))

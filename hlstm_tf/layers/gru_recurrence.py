@@ -12,12 +12,14 @@ nothing but the gradient of each output.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from hlstm_tf.layers.elementwise import Activation, value_and_slope
+from hlstm_tf.layers.operators import Operator, with_all_weights
 from hlstm_tf.layers.passes import (
     Settings,
     array,
@@ -28,21 +30,46 @@ from hlstm_tf.layers.passes import (
     shifted,
     steps_of,
     unflat,
-    weight_gradient,
 )
-from hlstm_tf.layers.products import matmul, operand
+from hlstm_tf.layers.products import multiply_in, operand
 
 
 class GRUWeights(NamedTuple):
     """What the recurrence multiplies with; gates in the order z, r, candidate.
 
     Attributes:
-        kernel: `(units, 3 * units)`.
+        kernels: With `reset_after` one matrix `(units, 3 * units)`; without, that of z and r
+            `(units, 2 * units)` and that of the candidate `(units, units)`.
         bias: `(3 * units,)`: the recurrence's own; `None` for none, always without `reset_after`.
     """
 
-    kernel: tf.Tensor
-    bias: tf.Tensor | None
+    kernels: tuple[Operator, ...]
+    bias: tf.Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """How many weights the matrices have."""
+        shapes = (weight.shape for each in self.kernels for weight in each.weights)
+        return sum(math.prod(shape) for shape in shapes)
+
+    @property
+    def weights(self) -> list[tf.Tensor]:
+        """All that has a gradient, flat."""
+        matrices = [weight for each in self.kernels for weight in each.weights]
+        return matrices if self.bias is None else [*matrices, self.bias]
+
+    def with_weights(self, weights: Sequence[tf.Tensor]) -> "GRUWeights":
+        """The same with other `weights`."""
+        kernels, bias = with_all_weights(self.kernels, weights)
+        return GRUWeights(tuple(kernels), *bias)
+
+    def operands(self, dtype: str | None) -> "GRUWeights":
+        """The same with the matrices as operands of matrix products."""
+        kernels = (
+            each.with_weights([operand(weight, dtype) for weight in each.weights])
+            for each in self.kernels
+        )
+        return GRUWeights(tuple(kernels), self.bias)
 
 
 class GRUForm(NamedTuple):
@@ -88,28 +115,28 @@ def recur_gru(
     Returns:
         The states of all steps `(time, batch, units)`. All tensors are float32.
     """
-    forward, backward = _passes(form, settings, h.shape[1])
+    forward, backward = _passes(form, settings, weights.size)
 
     @tf.custom_gradient
-    def run(projected: Any, h: Any, *given: Any) -> tuple[Any, Callable[..., Any]]:
+    def run(projected: Any, h: Any, *flat_weights: Any) -> tuple[Any, Callable[..., Any]]:
         # A tape outside must not record a compiled loop, whose gradient XLA cannot make.
-        projected, h, kernel, *bias = map(tf.stop_gradient, (projected, h, *given))
-        weights = GRUWeights(kernel, bias[0] if bias else None)
-        outputs, values = forward(projected, mask, h, weights)
+        projected, h = map(tf.stop_gradient, (projected, h))
+        given = weights.with_weights([*map(tf.stop_gradient, flat_weights)])
+        outputs, values = forward(projected, mask, h, given)
         again = projected if settings.recompute else None
 
         def grad(dh: tf.Tensor) -> list[tf.Tensor]:
-            return backward(dh, mask, h, weights, outputs, values, again)
+            return backward(dh, mask, h, given, outputs, values, again)
 
         return outputs, grad
 
-    return run(projected, h, *(weight for weight in weights if weight is not None))
+    return run(projected, h, *weights.weights)
 
 
 @functools.cache
-def _passes(form: GRUForm, settings: Settings, units: int) -> tuple[Callable[..., Any], ...]:
+def _passes(form: GRUForm, settings: Settings, size: int) -> tuple[Callable[..., Any], ...]:
     passes = (functools.partial(each, form, settings) for each in (_forward, _backward))
-    return tuple(compiled(each, 3 * units * units, settings) for each in passes)
+    return tuple(compiled(each, size, settings) for each in passes)
 
 
 def _forward(
@@ -121,11 +148,11 @@ def _forward(
     weights: GRUWeights,
 ) -> tuple[tf.Tensor, _Values | None]:
     steps, units = steps_of(projected), h.shape[1]
-    kernels = _kernels(weights, form, settings)
+    weights = weights.operands(settings.matmul_dtype)
     sizes = [] if settings.recompute else [2 * units, units, units][: 2 + form.reset_after]
 
     def body(time: Any, h: Any, record: Any) -> tuple[Any, ...]:
-        values = _values(tf.gather(projected, time), h, kernels, weights.bias, form, settings)
+        values = _values(tf.gather(projected, time), h, weights, form, settings)
         z, _ = tf.split(form.gate(values.gates), 2, axis=1)
         new_h = z * h + (1.0 - z) * form.state(values.candidate)
         if mask is not None:
@@ -139,25 +166,17 @@ def _forward(
     return outputs, _Values(*left, *[None] * (3 - len(left))) if left else None
 
 
-def _kernels(weights: GRUWeights, form: GRUForm, settings: Settings) -> list[tf.Tensor]:
-    """The kernel as operands: whole with `reset_after`, else that of z and r and that of g."""
-    kernel = operand(weights.kernel, settings.matmul_dtype)
-    units = kernel.shape[0]
-    return [kernel] if form.reset_after else tf.split(kernel, [2 * units, units], axis=1)
-
-
 def _values(
     projected: tf.Tensor,
     h: tf.Tensor,
-    kernels: list[tf.Tensor],
-    bias: tf.Tensor | None,
+    weights: GRUWeights,
     form: GRUForm,
     settings: Settings,
 ) -> _Values:
-    """The values before activations, from tensors `(rows, n)`."""
-    dtype, units = settings.matmul_dtype, h.shape[1]
-    inner = matmul(operand(h, dtype), kernels[0])
-    inner = inner if bias is None else inner + bias
+    """The values before activations, from tensors `(rows, n)` and operands of products."""
+    multiply, units = multiply_in(settings.matmul_dtype), h.shape[1]
+    inner = weights.kernels[0].apply(h, multiply)
+    inner = inner if weights.bias is None else inner + weights.bias
     x_gates, x_candidate = tf.split(projected, [2 * units, units], axis=1)
     if form.reset_after:
         h_gates, h_candidate = tf.split(inner, [2 * units, units], axis=1)
@@ -166,7 +185,7 @@ def _values(
         return _Values(gates, x_candidate + r * h_candidate, h_candidate)
     gates = x_gates + inner
     _, r = tf.split(form.gate(gates), 2, axis=1)
-    return _Values(gates, x_candidate + matmul(operand(r * h, dtype), kernels[1]), None)
+    return _Values(gates, x_candidate + weights.kernels[1].apply(r * h, multiply), None)
 
 
 def _backward(
@@ -181,15 +200,14 @@ def _backward(
     projected: tf.Tensor | None,
 ) -> list[tf.Tensor]:
     """Returns the gradients of what `recur_gru` takes: projected, h and the weights."""
-    kernels = _kernels(weights, form, settings)
+    trained = weights.weights
+    weights = weights.operands(settings.matmul_dtype)
     before = shifted(h, outputs)
-    trained = [weight for weight in weights if weight is not None]
 
     def propagate(dh: Any, mask: Any, before: Any, values: Any, carried: Any) -> Any:
         slopes = _slopes(values, before, mask, form)
         loop = _after_loop if form.reset_after else _before_loop
-        gradient, carried, shares = loop(dh, before, slopes, kernels, settings, carried)
-        return gradient, carried, shares[: len(trained)]
+        return loop(dh, before, slopes, weights, settings, carried)
 
     carried = [tf.zeros_like(h)]
     if projected is None:
@@ -198,7 +216,7 @@ def _backward(
 
     def part(start: Any, stop: Any, carried: Any) -> Any:
         dh, valid, h, x = cut((dh_all, mask, before, projected), start, stop)
-        again = _values(flat(x), flat(h), kernels, weights.bias, form, settings)
+        again = _values(flat(x), flat(h), weights, form, settings)
         again = _Values(*(None if each is None else unflat(each, x) for each in again))
         return propagate(dh, valid, h, again, carried)
 
@@ -236,66 +254,66 @@ def _after_loop(
     dh_all: tf.Tensor,
     before: tf.Tensor,
     slopes: _Slopes,
-    kernels: list[tf.Tensor],
+    weights: GRUWeights,
     settings: Settings,
     carried: list[tf.Tensor],
 ) -> Propagated:
     """The loop backward with `reset_after`, and the weights' gradients after it."""
-    dtype, units = settings.matmul_dtype, before.shape[2]
+    [kernel], units = weights.kernels, before.shape[2]
     by_dh = tf.concat(
         [slopes.z, slopes.candidate * slopes.r, slopes.candidate * slopes.reset], axis=2
     )
-    transposed = tf.transpose(kernels[0])
+    transposed, multiply = kernel.transposed(), multiply_in(settings.matmul_dtype)
 
     def body(time: Any, dh: Any, record: Any) -> tuple[Any, ...]:
         dh = dh + tf.gather(dh_all, time)
         delta = tf.tile(dh, [1, 3]) * tf.gather(by_dh, time)
         record = record.write(time, dh)
         past = dh * tf.gather(slopes.keep, time)
-        return time - 1, past + matmul(operand(delta, dtype), transposed), record
+        return time - 1, past + transposed.apply(delta, multiply), record
 
     dh, record = _loop_backward(body, carried[0], steps_of(dh_all), units)
     dh_steps = record.stack()
     deltas = tf.tile(dh_steps, [1, 1, 3]) * by_dh
     z_and_r = deltas[:, :, : 2 * units]
     gradient = tf.concat([z_and_r, dh_steps * slopes.candidate], axis=2)
-    shares = [weight_gradient(before, deltas, dtype), tf.reduce_sum(deltas, axis=[0, 1])]
-    return gradient, [dh], shares
+    shares = kernel.weight_gradients(flat(before), flat(deltas), settings.matmul_dtype)
+    dbias = [] if weights.bias is None else [tf.reduce_sum(deltas, axis=[0, 1])]
+    return gradient, [dh], [*shares, *dbias]
 
 
 def _before_loop(
     dh_all: tf.Tensor,
     before: tf.Tensor,
     slopes: _Slopes,
-    kernels: list[tf.Tensor],
+    weights: GRUWeights,
     settings: Settings,
     carried: list[tf.Tensor],
 ) -> Propagated:
     """The loop backward without `reset_after`, and the weights' gradients after it."""
     dtype, units = settings.matmul_dtype, before.shape[2]
-    of_gates, of_candidate = map(tf.transpose, kernels)
+    multiply = multiply_in(dtype)
+    of_gates, of_candidate = (kernel.transposed() for kernel in weights.kernels)
 
     def body(time: Any, dh: Any, record: Any) -> tuple[Any, ...]:
         keep, z, candidate, r, reset = (tf.gather(slope, time) for slope in slopes)
         dh = dh + tf.gather(dh_all, time)
         dcandidate = dh * candidate
-        through_r = matmul(operand(dcandidate, dtype), of_candidate)
+        through_r = of_candidate.apply(dcandidate, multiply)
         gates = tf.concat([dh * z, through_r * r], axis=1)
         record = record.write(time, tf.concat([gates, dcandidate], axis=1))
         past = dh * keep + through_r * reset
-        return time - 1, past + matmul(operand(gates, dtype), of_gates), record
+        return time - 1, past + of_gates.apply(gates, multiply), record
 
     dh, record = _loop_backward(body, carried[0], steps_of(dh_all), 3 * units)
     gradient = record.stack()
     gates, dcandidate = tf.split(gradient, [2 * units, units], axis=2)
-    share = tf.concat(
-        [
-            weight_gradient(before, gates, dtype),
-            weight_gradient(slopes.reset * before, dcandidate, dtype),
-        ],
-        axis=1,
-    )
-    return gradient, [dh], [share]
+    by_gates, by_candidate = weights.kernels
+    shares = [
+        *by_gates.weight_gradients(flat(before), flat(gates), dtype),
+        *by_candidate.weight_gradients(flat(slopes.reset * before), flat(dcandidate), dtype),
+    ]
+    return gradient, [dh], shares
 
 
 def _loop_backward(

@@ -8,7 +8,7 @@ from keras import ops
 from hlstm_tf.layers.bridges import crossing_of
 from hlstm_tf.layers.cells import LSTMForm, lstm_states, register_form
 from hlstm_tf.layers.effective import EffectiveKernel
-from hlstm_tf.layers.gate_networks import GateNetworks, Observer, gate_layers, split_gates
+from hlstm_tf.layers.gate_networks import GateNetworks, Observer, gate_layers
 from hlstm_tf.layers.gate_variables import add_gate_weight, gate_axis, gate_weights_of
 from hlstm_tf.layers.gate_widths import (
     FourWidths,
@@ -20,18 +20,19 @@ from hlstm_tf.layers.gate_widths import (
 )
 from hlstm_tf.layers.hlstm_form import HLSTMForm
 from hlstm_tf.layers.masking import MaskedLayer
+from hlstm_tf.layers.operators import Operator
 
 
 class GateWeights(NamedTuple):
     """The weights of the gate networks as one call uses them: masked and cast.
 
     Attributes:
-        kernel: `(inputs, sum of H1)`: the four gates side by side.
+        kernel: The matrix `(inputs, sum of H1)`: the four gates side by side.
         bias: `(sum of H1,)` or `None`.
         networks: All that the previous output goes through.
     """
 
-    kernel: Any
+    kernel: Operator
     bias: Any
     networks: GateNetworks
 
@@ -176,32 +177,15 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
 
     def gate_weights(self) -> GateWeights:
         """The weights as a forward pass uses them, computed once for a whole sequence."""
-        deeper = self.form.layers[1:]
-        kernels = tuple(tuple(self._of_gates(name)) for each in deeper for name, _ in each.kernels)
-        biases = tuple(tuple(self._of_gates(each.bias)) for each in deeper if each.bias)
+        form = self.form
+        deeper = form.layers[1:]
+        kernels = tuple(form.gate_operators(name) for each in deeper for name, _ in each.kernels)
+        biases = tuple(tuple(form.of_gates(each.bias)) for each in deeper if each.bias)
         return GateWeights(
-            self._side_by_side("kernel"),
-            self._side_by_side("bias") if self.use_bias else None,
-            GateNetworks(self._side_by_side("recurrent_kernel"), kernels, biases),
+            form.operator("kernel"),
+            form.side_by_side("bias") if self.use_bias else None,
+            GateNetworks(form.operator("recurrent_kernel"), kernels, biases),
         )
-
-    def _values(self, name: str) -> list[Any]:
-        """What the variables of a weight are to a forward pass: one tensor, or one a gate."""
-        names = self.form.variables(name)
-        if "bias" in name:
-            return [ops.convert_to_tensor(getattr(self, each)) for each in names]
-        return [self.effective(each) for each in names]
-
-    def _of_gates(self, name: str) -> list[Any]:
-        values = self._values(name)
-        return ops.unstack(values[0], 4, axis=gate_axis(name)) if len(values) == 1 else values
-
-    def _side_by_side(self, name: str) -> Any:
-        values = self._values(name)
-        if len(values) > 1:
-            return ops.concatenate(values, axis=-1)
-        # The gates of the first layer lie beside its outputs already.
-        return ops.reshape(values[0], (*values[0].shape[:-2], -1))
 
     def project(self, inputs: Any, weights: GateWeights, training: bool = False) -> Any:
         """The input's share of the first hidden layer, biases included.
@@ -251,15 +235,15 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         masks = self.get_hidden_dropout_masks(inputs) if training else None
         return networks._replace(dropped=tuple(masks or ()))
 
-    def _first_product(self, values: Any, kernel: Any, masks: Any) -> Any:
+    def _first_product(self, values: Any, kernel: Operator, masks: Any) -> Any:
         """`(..., n)` times `(n, sum of H1)`, with dropout masks: none, one, or one a gate."""
         if isinstance(masks, list):
-            gates = zip(masks, split_gates(kernel, self.gate_widths[0]), strict=True)
-            products = [ops.matmul(values * _over_time(m, values), each) for m, each in gates]
+            gates = zip(masks, kernel.columns(self.gate_widths[0]), strict=True)
+            products = [each.apply(values * _over_time(m, values)) for m, each in gates]
             return ops.concatenate(products, axis=-1)
         if masks is not None:
             values = values * _over_time(masks, values)
-        return ops.matmul(values, kernel)
+        return kernel.apply(values)
 
     def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
         with self.effective_kernels():

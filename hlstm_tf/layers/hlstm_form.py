@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from hlstm_tf.layers.cells import HIDDEN, GateLayer, LSTMForm, Step
 from hlstm_tf.layers.gate_variables import gate_axis
 from hlstm_tf.layers.gate_widths import as_hidden_units, widths_config
+from hlstm_tf.layers.operators import Dense, Operator
 
 
 class HLSTMForm(LSTMForm):
@@ -53,6 +55,33 @@ class HLSTMForm(LSTMForm):
             for weight, gates in parts.items()
             for key, part in zip(self.keys(weight), gates, strict=True)
         }
+
+    def operator(self, kernel: str) -> Operator:
+        return Dense(self.side_by_side(kernel))
+
+    def gate_operators(self, kernel: str) -> tuple[Operator, ...]:
+        """The matrix of each gate, `(fan_in, fan_out)`, of a kernel after the first layer."""
+        return tuple(map(Dense, self.of_gates(kernel)))
+
+    def of_gates(self, weight: str) -> list[Any]:
+        """A weight as a forward pass uses it, a tensor a gate."""
+        values = self._values(weight)
+        return ops.unstack(values[0], 4, axis=gate_axis(weight)) if len(values) == 1 else values
+
+    def side_by_side(self, weight: str) -> Any:
+        """A weight of the first layer as a forward pass uses it, `(..., sum of H1)`."""
+        values = self._values(weight)
+        if len(values) > 1:
+            return ops.concatenate(values, axis=-1)
+        # The gates of the first layer lie beside its outputs already.
+        return ops.reshape(values[0], (*values[0].shape[:-2], -1))
+
+    def _values(self, weight: str) -> list[Any]:
+        """What the variables of a weight are to a forward pass: one tensor, or one a gate."""
+        names = self.variables(weight)
+        if "bias" in weight:
+            return [ops.convert_to_tensor(getattr(self.cell, name)) for name in names]
+        return [self.cell.effective(name) for name in names]
 
     def sizes(self, units: int, hidden: Sequence[Sequence[int]]) -> dict[str, Any]:
         widths = widths_config(as_hidden_units([list(layer) for layer in hidden], units))

@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from hlstm_tf.layers.products import matmul, operand
-
 Pass = Callable[..., Any]
 
 XLA_WEIGHTS = 100_000
@@ -75,11 +73,6 @@ def array(steps: Any, width: int) -> tf.TensorArray:
 def shifted(first: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """The states before each step: `first (batch, n)`, then all but the last of `values`."""
     return tf.concat([first[None], values[:-1]], axis=0)
-
-
-def weight_gradient(values: tf.Tensor, deltas: tf.Tensor, dtype: str | None) -> tf.Tensor:
-    """One product for all steps: of what a kernel took and the gradients of what it gave."""
-    return matmul(operand(flat(values), dtype), operand(flat(deltas), dtype), transpose_a=True)
 
 
 def by_chunks(

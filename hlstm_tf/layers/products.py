@@ -7,6 +7,7 @@ speed, operands that are rounded to bfloat16: what is gained there is nothing bu
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,19 @@ def operand(values: tf.Tensor, dtype: str | None) -> tf.Tensor:
 def matmul(values: tf.Tensor, kernel: tf.Tensor, transpose_a: bool = False) -> tf.Tensor:
     """The product of two operands of one call of `operand` each, as float32."""
     return tf.cast(tf.matmul(values, kernel, transpose_a=transpose_a), tf.float32)
+
+
+def multiply_in(dtype: str | None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """The product of float32 values and an operand of this dtype, as float32."""
+    return lambda values, kernel: matmul(operand(values, dtype), kernel)
+
+
+def weight_gradient(values: tf.Tensor, deltas: tf.Tensor, dtype: str | None) -> tf.Tensor:
+    """A kernel's gradient: one product of what it took and the gradients of what it gave.
+
+    Args:
+        values: `(rows, inputs)`.
+        deltas: `(rows, outputs)`.
+        dtype: Dtype of the operands.
+    """
+    return matmul(operand(values, dtype), operand(deltas, dtype), transpose_a=True)

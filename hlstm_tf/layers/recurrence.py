@@ -9,7 +9,6 @@ matrix product after it.
 
 import functools
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import tensorflow as tf
@@ -44,7 +43,9 @@ def recur(
         The outputs h of all steps `(time, batch, units)`, and the last cell state
         `(batch, units)`. All tensors are float32.
     """
-    forward_pass, backward_pass = _passes(activations, settings, networks.gate_widths)
+    forward_pass, backward_pass = _passes(
+        activations, settings, networks.gate_widths, networks.size
+    )
 
     @tf.custom_gradient
     def run(projected: Any, h: Any, c: Any, *weights: Any) -> tuple[Any, Callable[..., Any]]:
@@ -65,16 +66,16 @@ def recur(
 
 @functools.cache
 def _passes(
-    activations: Activations, settings: Settings, gate_widths: tuple[tuple[int, ...], ...]
+    activations: Activations,
+    settings: Settings,
+    gate_widths: tuple[tuple[int, ...], ...],
+    weights: int,
 ) -> tuple[Callable[..., Any], ...]:
-    """The forward and the backward pass of all layers with these activations and gates' widths.
+    """The forward and the backward pass of all layers with these activations and sizes.
 
     Layers of other widths have functions of their own: a traced function that is given other shapes
     forgets which sizes are fixed, and only batch and time may vary.
     """
-    ends = pairwise(gate_widths)
-    deeper = sum(n * m for fan_in, fan_out in ends for n, m in zip(fan_in, fan_out, strict=True))
-    weights = gate_widths[-1][0] * sum(gate_widths[0]) + deeper
     passes = (functools.partial(each, activations, settings) for each in (_forward, backward))
     return tuple(compiled(each, weights, settings) for each in passes)
 

@@ -9,10 +9,10 @@ from hlstm_tf.layers.elementwise import value_and_slope
 from hlstm_tf.layers.gate_networks import (
     Activations,
     GateNetworks,
-    gate_matmul,
+    gate_products,
     pre_activations,
-    split_gates,
 )
+from hlstm_tf.layers.operators import split_columns
 from hlstm_tf.layers.passes import (
     Settings,
     array,
@@ -22,9 +22,8 @@ from hlstm_tf.layers.passes import (
     shifted,
     steps_of,
     unflat,
-    weight_gradient,
 )
-from hlstm_tf.layers.products import matmul, operand
+from hlstm_tf.layers.products import multiply_in
 
 
 class Stored(NamedTuple):
@@ -151,21 +150,22 @@ def _propagate(
     slopes, outputs = _slopes(span, networks, activations)
     deltas, carried = _backward_loop(span, carried, networks, slopes, settings)
     widths, dtype = networks.gate_widths, settings.matmul_dtype
-    drecurrent = weight_gradient(span.h, deltas[0], dtype)
-    of_gates = [split_gates(*layer) for layer in zip(outputs, widths, strict=False)]
-    deltas_of_gates = [split_gates(*layer) for layer in zip(deltas, widths, strict=True)][1:]
+    drecurrent = networks.recurrent.weight_gradients(flat(span.h), flat(deltas[0]), dtype)
+    of_gates = [split_columns(*layer) for layer in zip(outputs, widths, strict=False)]
+    deltas_of_gates = [split_columns(*layer) for layer in zip(deltas, widths, strict=True)][1:]
     dkernels = [
-        weight_gradient(value, delta, dtype)
-        for values, their_deltas in zip(of_gates, deltas_of_gates, strict=True)
-        for value, delta in zip(values, their_deltas, strict=True)
+        gradient
+        for layer in zip(networks.kernels, of_gates, deltas_of_gates, strict=True)
+        for kernel, value, delta in zip(*layer, strict=True)
+        for gradient in kernel.weight_gradients(flat(value), flat(delta), dtype)
     ]
     dbiases = [
         gate
         for delta, gates in zip(deltas[1:], widths[1:], strict=True)
-        for gate in split_gates(tf.reduce_sum(delta, axis=[0, 1]), gates)
+        for gate in split_columns(tf.reduce_sum(delta, axis=[0, 1]), gates)
         if networks.biases
     ]
-    return deltas[0], carried, [drecurrent, *dkernels, *dbiases]
+    return deltas[0], carried, [*drecurrent, *dkernels, *dbiases]
 
 
 def _backward_loop(
@@ -178,8 +178,8 @@ def _backward_loop(
     """Returns each layer's pre-activation gradients, first to last, and the first states'."""
     steps = steps_of(span.dh)
     given = [span.dh, slopes.gates, slopes.c_by_h, slopes.forget, *slopes.hidden]
-    transposed = [tuple(map(tf.transpose, kernel)) for kernel in networks.kernels]
-    recurrent = tf.transpose(networks.recurrent)
+    transposed = [tuple(gate.transposed() for gate in kernel) for kernel in networks.kernels]
+    recurrent = networks.recurrent.transposed()
     dtype = settings.matmul_dtype
 
     def body(time: Any, dh: Any, dc: Any, record: Any) -> tuple[Any, ...]:
@@ -194,10 +194,10 @@ def _backward_loop(
         delta = tf.concat([dc, dc, dc, here], axis=1) * gates
         deltas = [delta]
         for layer in reversed(range(len(transposed))):
-            delta = gate_matmul(delta, transposed[layer], dtype) * hidden[layer]
+            delta = gate_products(delta, transposed[layer], dtype) * hidden[layer]
             deltas.append(delta)
         record = record.write(time, tf.concat(deltas[::-1], axis=1))
-        dh, dc = matmul(operand(delta, dtype), recurrent), dc * forget
+        dh, dc = recurrent.apply(delta, multiply_in(dtype)), dc * forget
         if span.mask is not None:
             dh, dc = dh + stay_h, dc + stay_c
         return time - 1, dh, dc, record

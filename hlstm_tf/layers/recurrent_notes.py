@@ -52,7 +52,7 @@ def _note_hidden_layers(cell: HLSTMCell, sequences: Any, before: Any, valid: Any
     with cell.effective_kernels():
         weights = cell.gate_weights()
         networks = weights.networks
-        first = cell.project(sequences, weights) + tf.matmul(before, networks.recurrent)
+        first = cell.project(sequences, weights) + networks.recurrent.apply(before)
         gate_layers(first, networks, cell.hidden_activation, observe=observe)
 
 

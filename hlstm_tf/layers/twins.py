@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
-from keras import ops
 
 from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
 from hlstm_tf.layers.cells import (
@@ -275,11 +274,10 @@ class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
     _cell_class = MaskedLSTMCell
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        recurrent = ops.convert_to_tensor(self.cell.recurrent_kernel)
-        gates = GateNetworks(recurrent)
-        how = self._how()
-        projected = project(self.cell, sequences, self.cell.kernel, self.cell.bias, training, *how)
-        return run_lstm(self.cell, gates, projected, states, mask, *how)
+        form, how = LSTMForm(self.cell), self._how()
+        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
+        projected = project(self.cell, sequences, kernel, self.cell.bias, training, *how)
+        return run_lstm(self.cell, GateNetworks(recurrent), projected, states, mask, *how)
 
 
 @_register
@@ -298,8 +296,8 @@ class MaskedGRU(FastLayer, keras.layers.GRU, _MaskedCellRNN):
     _cell_class = MaskedGRUCell
 
     def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        how, bias = self._how(), self.cell.bias
-        if bias is not None and self.cell.reset_after:
-            bias = bias[0]  # the other one is the recurrence's
-        projected = project(self.cell, sequences, self.cell.kernel, bias, training, *how)
-        return run_gru(self.cell, projected, states[0], mask, *how)
+        form, how = GRUForm(self.cell), self._how()
+        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
+        bias, _ = form.biases
+        projected = project(self.cell, sequences, kernel, bias, training, *how)
+        return run_gru(self.cell, recurrent, projected, states[0], mask, *how)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from hlstm_tf.layers import passes, recurrence
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
+from hlstm_tf.layers.operators import Dense
 from hlstm_tf.layers.passes import Settings
 from hlstm_tf.layers.recurrence import recur
 from tests.layers.helpers import assert_all_close, assert_gradients_close, numpy
@@ -46,9 +47,9 @@ def case(
 
     first = sum(widths[0])
     networks = GateNetworks(
-        recurrent=draw(UNITS, first),
+        recurrent=Dense(draw(UNITS, first)),
         kernels=tuple(
-            tuple(draw(n, m) for n, m in zip(fan_in, fan_out, strict=True))
+            tuple(Dense(draw(n, m)) for n, m in zip(fan_in, fan_out, strict=True))
             for fan_in, fan_out in pairwise(widths)
         ),
         biases=tuple(tuple(map(draw, layer)) for layer in widths[1:]) if use_bias else (),
@@ -69,7 +70,7 @@ def plain_loop(
     outputs = []
     for t in range(TIME):
         places = np.cumsum([0, *networks.gate_widths[0]])
-        values = projected[t] + h @ networks.recurrent
+        values = projected[t] + networks.recurrent.apply(h)
         gates = [values[:, a:b] for a, b in pairwise(places)]
         for layer, kernels in enumerate(networks.kernels):
             ends = np.cumsum([0, *networks.gate_widths[layer]])
@@ -77,7 +78,7 @@ def plain_loop(
                 value = activations.hidden_activation(gates[gate])
                 if networks.dropped:
                     value *= networks.dropped[layer][:, ends[gate] : ends[gate + 1]]
-                gates[gate] = value @ kernel
+                gates[gate] = kernel.apply(value)
                 if networks.biases:
                     gates[gate] += networks.biases[layer][gate]
         i, f, g, o = gates
@@ -134,15 +135,15 @@ def test_recomputing_knows_no_length_beforehand(monkeypatch: pytest.MonkeyPatch)
     @tf.function(input_signature=[tf.TensorSpec([None, None, inputs[0].shape[2]])])
     def run(projected: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            tape.watch([projected, networks.recurrent])
+            tape.watch([projected, *networks.recurrent.weights])
             settings = Settings(recompute=True)
             outputs, _ = recur(projected, None, *inputs[1:], networks, ACTIVATIONS, settings)
-        return tape.gradient(outputs, [projected, networks.recurrent])
+        return tape.gradient(outputs, [projected, *networks.recurrent.weights])
 
     with tf.GradientTape() as tape:
-        tape.watch([inputs[0], networks.recurrent])
+        tape.watch([inputs[0], *networks.recurrent.weights])
         outputs, _ = plain_loop(inputs[0], None, *inputs[1:], networks, ACTIVATIONS)
-    expected = tape.gradient(outputs, [inputs[0], networks.recurrent])
+    expected = tape.gradient(outputs, [inputs[0], *networks.recurrent.weights])
     assert_gradients_close(numpy(expected), numpy(run(inputs[0])))
 
 

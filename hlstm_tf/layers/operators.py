@@ -1,0 +1,125 @@
+"""The matrices that a recurrence multiplies with, as operators.
+
+A recurrence, its hand-written backward pass and the exports know of such a matrix only how it is
+applied, how its transpose is applied, and what the gradients of its weights are. So a matrix that
+is never written down, e.g. a product of two thin ones, takes the place of a dense one.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
+
+from keras import ops
+
+from hlstm_tf.layers.products import weight_gradient
+
+Multiply = Callable[[Any, Any], Any]
+"""Takes values `(..., n)` and a weight `(n, m)`; returns their product `(..., m)`."""
+
+
+class Operator(Protocol):
+    """A matrix `(inputs, outputs)`, applied from the right as `values @ matrix`.
+
+    An implementation is a named tuple of tensors, so that it goes through `tf.function` and
+    `tf.nest`. Its weights are masked and cast already.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(inputs, outputs)`."""
+
+    @property
+    def weights(self) -> list[Any]:
+        """The tensors that have a gradient."""
+
+    def with_weights(self, weights: Sequence[Any]) -> "Operator":
+        """The same operator with other weights, in the order of `weights`."""
+
+    def apply(self, values: Any, multiply: Multiply = ops.matmul) -> Any:
+        """`values @ matrix`: `(..., inputs)` to `(..., outputs)`.
+
+        Args:
+            values: The values.
+            multiply: How one product of values and a weight is made.
+        """
+
+    def transposed(self) -> "Operator":
+        """The operator of the transposed matrix, for a backward pass."""
+
+    def columns(self, widths: Sequence[int]) -> "list[Operator]":
+        """The operators of outputs that lie side by side, of these widths."""
+
+    def weight_gradients(self, values: Any, deltas: Any, dtype: str | None) -> list[Any]:
+        """The gradients of the weights, summed over all rows.
+
+        Args:
+            values: What the operator was applied to, `(rows, inputs)`.
+            deltas: The gradients of what it gave, `(rows, outputs)`.
+            dtype: Dtype of the operands of matrix products; `None` for float32.
+        """
+
+
+class Dense(NamedTuple):
+    """A matrix that is written down, masked or not.
+
+    Attributes:
+        kernel: `(inputs, outputs)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from hlstm_tf.layers.operators import Dense
+    >>> operator = Dense(np.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]))
+    >>> operator.apply(np.array([[1.0, 3.0]])).numpy().tolist()
+    [[1.0, 3.0, 2.0]]
+    >>> [each.shape for each in operator.columns([2, 1])]
+    [(2, 2), (2, 1)]
+    """
+
+    kernel: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        inputs, outputs = self.kernel.shape
+        return inputs, outputs
+
+    @property
+    def weights(self) -> list[Any]:
+        return [self.kernel]
+
+    def with_weights(self, weights: Sequence[Any]) -> "Dense":
+        [kernel] = weights
+        return Dense(kernel)
+
+    def apply(self, values: Any, multiply: Multiply = ops.matmul) -> Any:
+        return multiply(values, self.kernel)
+
+    def transposed(self) -> "Dense":
+        return Dense(ops.transpose(self.kernel))
+
+    def columns(self, widths: Sequence[int]) -> "list[Operator]":
+        return [Dense(part) for part in split_columns(self.kernel, widths)]
+
+    def weight_gradients(self, values: Any, deltas: Any, dtype: str | None) -> list[Any]:
+        return [weight_gradient(values, deltas, dtype)]
+
+
+def split_columns(values: Any, widths: Sequence[int]) -> list[Any]:
+    """The parts, of these widths, of what lies side by side in the last axis."""
+    if len(set(widths)) == 1:
+        return list(ops.split(values, len(widths), axis=-1))
+    # XNNPACK takes slices, but no split into unequal parts: that would cut a graph in two.
+    ends = accumulate(widths)
+    return [values[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
+
+
+def with_all_weights(
+    operators: Sequence[Operator], weights: Sequence[Any]
+) -> tuple[list[Operator], list[Any]]:
+    """Operators with other weights, flat and in their order, and the weights that are left."""
+    made, at = [], 0
+    for operator in operators:
+        count = len(operator.weights)
+        made.append(operator.with_weights(weights[at : at + count]))
+        at += count
+    return made, list(weights[at:])
