@@ -22,7 +22,7 @@ import tensorflow as tf
 from _measure import Row, Run, compare, options, show, try_peers, write
 
 import hlstm_tf as hl
-from hlstm_tf.layers.products import multiplies_bfloat16
+from hlstm_tf.layers.operators import multiplies_bfloat16
 
 BATCH = 16
 LSTM, GRU = "keras.layers.LSTM", "keras.layers.GRU"

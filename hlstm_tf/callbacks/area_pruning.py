@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers import PartialAreaConv2D
-from hlstm_tf.layers.mask_notes import set_and_note
+from hlstm_tf.layers.kernels import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
-from hlstm_tf.layers.taps import tapping
+from hlstm_tf.layers.observers import tapping
 from hlstm_tf.sparsity import edit_masks, held_optimizers, prune
 from hlstm_tf.sparsity.checks import check_fraction
 

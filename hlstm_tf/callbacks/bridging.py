@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.bridges import bridging, zero_bridge
-from hlstm_tf.layers.taps import tapping
+from hlstm_tf.layers.observers import bridging, tapping, zero_bridge
 
 from .gate_sites import GateSite
 from .gradient_pass import GradientPass

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.layers.mask_notes import (
+from hlstm_tf.layers.kernels import (
     changed_by_others,
     drop_notes,
     keep_notes,

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.cell_layer import CellLayer
 from hlstm_tf.layers.effective import Watch
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, watch_gradient
+from hlstm_tf.layers.recurrent_layer import CellLayer
 from hlstm_tf.sparsity import held_optimizers
 
 from .activation_shift import trace_again

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.input_notes import noting_inputs
 from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.layers.observers import noting_inputs
 
 from .growth_score import require_masked_kernels
 from .training_batches import check_data, training_batches

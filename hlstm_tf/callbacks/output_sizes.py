@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from hlstm_tf.layers.cells import HIDDEN, STATE, CellForm, form_of
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.layers.taps import tapping
+from hlstm_tf.layers.observers import tapping
 
 from .dead_neurons import GateKernels
 from .growth_score import require_masked_kernels

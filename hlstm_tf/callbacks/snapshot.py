@@ -8,7 +8,7 @@ from itertools import islice, zip_longest
 import keras
 import numpy as np
 
-from hlstm_tf.layers.mask_notes import set_and_note
+from hlstm_tf.layers.kernels import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import held_optimizers, reset_slots
 

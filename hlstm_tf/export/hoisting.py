@@ -17,7 +17,7 @@ from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.recurrences import NotSteppableError, Recurrence
 from hlstm_tf.layers import HLSTM
 from hlstm_tf.layers.cells import form_of
-from hlstm_tf.layers.scan import scan
+from hlstm_tf.layers.passes import scan
 
 _LAYERS = (
     keras.layers.RNN,

@@ -20,7 +20,7 @@ from hlstm_tf.export.layout import InputLayout, output_names
 from hlstm_tf.export.recurrences import NotSteppableError, refusing_a_frame
 from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors
 from hlstm_tf.export.verification import largest_error
-from hlstm_tf.layers.scan import scan
+from hlstm_tf.layers.passes import scan
 
 _CHECKED_STEPS = 6
 

@@ -15,7 +15,7 @@ from hlstm_tf.layers.convolutions import (
 )
 from hlstm_tf.layers.effective import dense_gradients
 from hlstm_tf.layers.elementwise import declare_elementwise
-from hlstm_tf.layers.gate_widths import GATES
+from hlstm_tf.layers.gates import GATES
 from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.kernels import MaskedKernel

@@ -13,7 +13,7 @@ from keras import ops
 
 from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.feed_forward import MaskedFeedForward, OutputAxes
-from hlstm_tf.layers.input_notes import note_input
+from hlstm_tf.layers.observers import note_input
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from hlstm_tf.layers.input_notes import is_noting, note_input
 from hlstm_tf.layers.masking import MaskedLayer
-from hlstm_tf.layers.taps import tapped
+from hlstm_tf.layers.observers import is_noting, note_input, tapped
 
 OutputAxes = tuple[int, ...]
 """The axes of a kernel that count its outputs, from the end; all others count inputs."""

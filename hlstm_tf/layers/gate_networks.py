@@ -11,8 +11,14 @@ import tensorflow as tf
 from keras import ops
 
 from hlstm_tf.layers.elementwise import Activation, is_elementwise
-from hlstm_tf.layers.operators import Multiply, Operator, split_columns, with_all_weights
-from hlstm_tf.layers.products import multiply_in, operand
+from hlstm_tf.layers.operators import (
+    Multiply,
+    Operator,
+    multiply_in,
+    operand,
+    split_columns,
+    with_all_weights,
+)
 
 Gates = list[Any]
 """A tensor for each gate, in the order of the gates."""

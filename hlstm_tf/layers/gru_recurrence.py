@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from hlstm_tf.layers.elementwise import Activation, value_and_slope
-from hlstm_tf.layers.operators import Operator, with_all_weights
+from hlstm_tf.layers.operators import Operator, multiply_in, operand, with_all_weights
 from hlstm_tf.layers.passes import (
     Settings,
     array,
@@ -31,7 +31,6 @@ from hlstm_tf.layers.passes import (
     steps_of,
     unflat,
 )
-from hlstm_tf.layers.products import multiply_in, operand
 
 
 class GRUWeights(NamedTuple):

@@ -4,13 +4,11 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.layers.bridges import bridges_of
-from hlstm_tf.layers.cell_layer import cell_in_place_of
-from hlstm_tf.layers.fast_gradient import project, run_lstm
-from hlstm_tf.layers.fast_layer import FastLayer
-from hlstm_tf.layers.gate_widths import FourWidths, HiddenUnits, widths_config
+from hlstm_tf.layers.gates import FourWidths, HiddenUnits, widths_config
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
-from hlstm_tf.layers.scan import scan
+from hlstm_tf.layers.observers import bridges_of
+from hlstm_tf.layers.passes import scan
+from hlstm_tf.layers.recurrent_layer import FastLayer, cell_in_place_of, project, run_lstm
 
 
 class _GateNetworkRNN(keras.layers.RNN):
@@ -38,9 +36,9 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
     `HLSTM(units, hidden_units=())` is a drop-in for `keras.layers.LSTM`: the same weights, the same
     numbers. With hidden layers the effective kernels and the input's share of the first hidden
     layer are computed once a call, outside the loop over time; and in training the backward pass
-    through the loop is written by hand (`hlstm_tf.layers.recurrence`) wherever the compute dtype is
-    float32 or bfloat16, the activations are elementwise and there is no recurrent dropout. Other
-    cases take plain loops; in float32 all give the same numbers.
+    through the loop is written by hand (`hlstm_tf.layers.lstm_recurrence`) wherever the compute
+    dtype is float32 or bfloat16, the activations are elementwise and there is no recurrent dropout.
+    Other cases take plain loops; in float32 all give the same numbers.
 
     A `mixed_bfloat16` policy multiplies in bfloat16 in training, as `matmul_dtype="bfloat16"` does,
     and keeps the states between steps in float32, where Keras's loops round them at every step;

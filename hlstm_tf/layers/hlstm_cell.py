@@ -5,21 +5,23 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from hlstm_tf.layers.bridges import crossing_of
 from hlstm_tf.layers.cells import LSTMForm, lstm_states, register_form
 from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.gate_networks import GateNetworks, Observer, gate_layers
-from hlstm_tf.layers.gate_variables import add_gate_weight, gate_axis, gate_weights_of
-from hlstm_tf.layers.gate_widths import (
+from hlstm_tf.layers.gates import (
     FourWidths,
+    add_gate_weight,
     as_flag,
     as_hidden_units,
     as_units,
     four_widths,
+    gate_axis,
+    gate_weights_of,
     widths_config,
 )
 from hlstm_tf.layers.hlstm_form import HLSTMForm
 from hlstm_tf.layers.masking import MaskedLayer
+from hlstm_tf.layers.observers import crossing_of
 from hlstm_tf.layers.operators import Operator
 
 

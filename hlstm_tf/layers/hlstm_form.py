@@ -7,8 +7,7 @@ import numpy as np
 from keras import ops
 
 from hlstm_tf.layers.cells import HIDDEN, GateLayer, LSTMForm, Step
-from hlstm_tf.layers.gate_variables import gate_axis
-from hlstm_tf.layers.gate_widths import as_hidden_units, widths_config
+from hlstm_tf.layers.gates import as_hidden_units, gate_axis, widths_config
 from hlstm_tf.layers.operators import Dense, Operator
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from hlstm_tf.layers.gate_networks import Gates, gate_layers
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
-from hlstm_tf.layers.input_notes import note_input, noting_inputs
+from hlstm_tf.layers.observers import note_input, noting_inputs
 
 
 def note_recurrence(layer: Any, sequences: Any, initial_state: Any, mask: Any) -> None:

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import keras
 
-from hlstm_tf.layers.cell_layer import CellLayer, cell_in_place_of
 from hlstm_tf.layers.cells import (
     FormOf,
     GRUForm,
@@ -16,12 +15,18 @@ from hlstm_tf.layers.cells import (
     register_form,
 )
 from hlstm_tf.layers.effective import EffectiveKernel
-from hlstm_tf.layers.fast_gradient import project, run_gru, run_lstm
-from hlstm_tf.layers.fast_layer import FastLayer
 from hlstm_tf.layers.feed_forward import MaskedFeedForward, OutputAxes
 from hlstm_tf.layers.gate_networks import GateNetworks
-from hlstm_tf.layers.input_notes import is_noting, note_ids, note_input
 from hlstm_tf.layers.masking import MaskedLayer
+from hlstm_tf.layers.observers import is_noting, note_ids, note_input
+from hlstm_tf.layers.recurrent_layer import (
+    CellLayer,
+    FastLayer,
+    cell_in_place_of,
+    project,
+    run_gru,
+    run_lstm,
+)
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
 

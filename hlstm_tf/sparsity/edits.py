@@ -7,8 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hlstm_tf.layers.kernels import MaskedKernel
-from hlstm_tf.layers.mask_notes import set_and_note
+from hlstm_tf.layers.kernels import MaskedKernel, set_and_note
 
 from .slots import Optimizers, reset_slots
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from hlstm_tf import layers
-from hlstm_tf.layers.fast_layer import TRAINING_ARGUMENTS
+from hlstm_tf.layers.recurrent_layer import TRAINING_ARGUMENTS
 from hlstm_tf.layers.twins import registered_cells
 from hlstm_tf.transforms.rewriting import Entry
 

@@ -19,7 +19,7 @@ from hlstm_tf.callbacks.gate_sites import gate_sites
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
 from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
 from hlstm_tf.callbacks.rule import Rule
-from hlstm_tf.layers.bridges import bridging, zero_bridge
+from hlstm_tf.layers.observers import bridging, zero_bridge
 from hlstm_tf.sparsity import neuron_births
 from tests.callbacks.kills import Killed, run_births
 

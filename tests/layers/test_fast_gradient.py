@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.layers import fast_gradient, gru_recurrence, passes, products, recurrence
-from hlstm_tf.layers.fast_layer import TRAINING_ARGUMENTS
+from hlstm_tf.layers import gru_recurrence, lstm_recurrence, operators, passes, recurrent_layer
+from hlstm_tf.layers.recurrent_layer import TRAINING_ARGUMENTS
 from tests.layers.helpers import (
     assert_all_close,
     assert_all_equal,
@@ -45,10 +45,10 @@ def _loops_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is compiled, and recomputing takes two chunks, the last one shorter."""
     monkeypatch.setattr(passes, "XLA_WEIGHTS", 0)
     monkeypatch.setattr(passes, "CHUNK", 3)
-    recurrence._passes.cache_clear()
+    lstm_recurrence._passes.cache_clear()
     gru_recurrence._passes.cache_clear()
     yield
-    recurrence._passes.cache_clear()
+    lstm_recurrence._passes.cache_clear()
     gru_recurrence._passes.cache_clear()
 
 
@@ -87,13 +87,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The recurrences written by hand that were run."""
     run: list[str] = []
     for name in ("recur", "recur_gru"):
-        original = getattr(fast_gradient, name)
+        original = getattr(recurrent_layer, name)
 
         def counted(*args: Any, name: str = name, original: Any = original, **kwargs: Any) -> Any:
             run.append(name)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(fast_gradient, name, counted)
+        monkeypatch.setattr(recurrent_layer, name, counted)
     return run
 
 
@@ -180,7 +180,7 @@ def test_recomputing_changes_no_number(make: Any) -> None:
 def test_bfloat16_products_stay_near_float32(
     make: Any, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr(operators, "multiplies_bfloat16", lambda: native)
     exact, rounded = make(), make(matmul_dtype="bfloat16")
 
     def step(layer: keras.Layer) -> tuple[list[Any], list[Any]]:

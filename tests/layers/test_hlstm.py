@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.layers.gate_networks import split_gates
+from hlstm_tf.layers.operators import split_columns
 from tests.layers.helpers import (
     assert_all_close,
     assert_all_equal,
@@ -174,7 +174,7 @@ def drawn_dropout(layer: hl.HLSTM, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     cell = hl.HLSTMCell.from_config(layer.cell.get_config())
     inputs = cell.get_dropout_mask(x[:, 0])
     hidden = [
-        numpy(split_gates(mask, cell.gate_widths[layer]))
+        numpy(split_columns(mask, cell.gate_widths[layer]))
         for layer, mask in enumerate(cell.get_hidden_dropout_masks(x[:, 0]) or [])
     ]
     recurrent = cell.get_recurrent_dropout_mask(tf.ones((BATCH, UNITS)))

@@ -11,10 +11,16 @@ from keras import ops
 
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
 from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
-from hlstm_tf.layers.operators import Dense, Multiply, Operator, split_columns
+from hlstm_tf.layers.lstm_recurrence import recur
+from hlstm_tf.layers.operators import (
+    Dense,
+    Multiply,
+    Operator,
+    multiply_in,
+    split_columns,
+    weight_gradient,
+)
 from hlstm_tf.layers.passes import Settings
-from hlstm_tf.layers.products import multiply_in, weight_gradient
-from hlstm_tf.layers.recurrence import recur
 
 TIME, BATCH, UNITS, RANK = 5, 2, 6, 2
 RNG = np.random.default_rng(3)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hlstm_tf.layers import passes, recurrence
+from hlstm_tf.layers import lstm_recurrence, passes
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
+from hlstm_tf.layers.lstm_recurrence import recur
 from hlstm_tf.layers.operators import Dense
 from hlstm_tf.layers.passes import Settings
-from hlstm_tf.layers.recurrence import recur
 from tests.layers.helpers import assert_all_close, assert_gradients_close, numpy
 
 TIME, BATCH, UNITS = 4, 3, 3
@@ -31,9 +31,9 @@ def _loops_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is compiled, and recomputing takes two chunks, the last one shorter."""
     monkeypatch.setattr(passes, "XLA_WEIGHTS", 0)
     monkeypatch.setattr(passes, "CHUNK", 3)
-    recurrence._passes.cache_clear()
+    lstm_recurrence._passes.cache_clear()
     yield
-    recurrence._passes.cache_clear()
+    lstm_recurrence._passes.cache_clear()
 
 
 def case(

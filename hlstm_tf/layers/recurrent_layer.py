@@ -1,18 +1,106 @@
-"""Runs recurrent layers through the recurrences whose backward pass is written by hand."""
+"""The recurrent layers of this package: how they get their cell, and how they run it.
 
+`CellLayer` applies the masks of the cell once a call. `FastLayer` runs the recurrences whose
+backward pass is written by hand where they fit.
+"""
+
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from keras import ops
 
+from hlstm_tf.keras_check import refuse_keras_2
+from hlstm_tf.layers.effective import gradients_are_dense
 from hlstm_tf.layers.elementwise import is_elementwise
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
+from hlstm_tf.layers.gates import as_flag
 from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
-from hlstm_tf.layers.operators import Operator
+from hlstm_tf.layers.lstm_recurrence import recur
+from hlstm_tf.layers.masking import set_weights_under_masks
+from hlstm_tf.layers.observers import is_noting
+from hlstm_tf.layers.operators import Operator, as_matmul_dtype, multiply_in, operand
 from hlstm_tf.layers.passes import Settings, flat, unflat
-from hlstm_tf.layers.products import multiply_in, operand
-from hlstm_tf.layers.recurrence import recur
+from hlstm_tf.layers.recurrent_notes import note_recurrence
+
+
+def cell_in_place_of(
+    cell: keras.layers.Layer, cell_class: type[keras.layers.Layer], **more: Any
+) -> keras.layers.Layer:
+    """Makes a cell of another class with the arguments, and the random seeds, of a plain one.
+
+    `keras.layers.LSTM` and its like make their own cell; the layers here replace it before it is
+    built. The seeds that the plain cell drew are handed on, so that after
+    `keras.utils.set_random_seed` a masked twin has its Keras layer's weights and dropout.
+
+    Args:
+        cell: The plain, unbuilt cell.
+        cell_class: The class to make.
+        more: Further arguments, beside or instead of the plain cell's.
+    """
+    arguments = [
+        name
+        for name, parameter in inspect.signature(type(cell).__init__).parameters.items()
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    # The objects themselves and not their configurations: a lambda has none.
+    config = {name: getattr(cell, name) for name in arguments}
+    if hasattr(cell, "implementation"):
+        config["implementation"] = cell.implementation
+    with tf.init_scope():
+        config["seed"] = int(ops.convert_to_numpy(cell.seed_generator.state)[0])
+    config = {**config, "name": cell.name, "trainable": cell.trainable, "dtype": cell.dtype_policy}
+    made = cell_class(**{**config, **more})
+    made.seed = cell.seed
+    return made
+
+
+class CellLayer:
+    """Mixin of the recurrent layers here, in front of their Keras layer.
+
+    The cell's masks are applied once a call, outside the loop over time, and a call that fails
+    leaves no dropout mask behind for the next one.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        refuse_keras_2(args, f"{type(self).__name__} '{self.name}'")  # type: ignore[attr-defined]
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]
+
+    def call(
+        self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        try:
+            return super().call(  # type: ignore[misc]
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        finally:
+            self.cell.reset_dropout_mask()  # type: ignore[attr-defined]
+            self.cell.reset_recurrent_dropout_mask()  # type: ignore[attr-defined]
+
+    def inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> Any:
+        if is_noting():
+            note_recurrence(self, sequences, initial_state, mask)
+        with self.cell.effective_kernels():  # type: ignore[attr-defined]
+            return self._run(sequences, initial_state, mask, training)
+
+    def _run(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[misc]
+
+    def set_weights(self, weights: Any) -> None:
+        """Sets all weights, masks included, or those of the unmasked layer under the masks."""
+        set_weights_under_masks(self, super().set_weights, weights)  # type: ignore[misc]
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()  # type: ignore[misc]
+        if hasattr(self.cell, "implementation"):  # type: ignore[attr-defined]
+            # Keras leaves it out, so that a clone with dropout would draw other masks.
+            config["implementation"] = self.cell.implementation  # type: ignore[attr-defined]
+        return config
+
 
 Ran = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
 """The last output, all outputs (one, without `return_sequences`), and the last states."""
@@ -181,3 +269,59 @@ def _mask_outputs(h: tf.Tensor, valid: tf.Tensor, zero_output_for_mask: bool) ->
     # valid step the output is zero, whatever the initial state.
     begun = tf.cumsum(tf.cast(valid, tf.int32), axis=0) > 0
     return tf.where(begun, h, 0.0)
+
+
+TRAINING_ARGUMENTS = ("matmul_dtype", "recompute")
+"""Constructor arguments that Keras's own layers do not have."""
+
+
+class FastLayer(CellLayer):
+    """Mixin of the recurrent layers that train through a recurrence written by hand.
+
+    A subclass has `_run_fast(sequences, initial_state, mask, training)`, which is called with the
+    masks applied, and `_can_run_fast`.
+    """
+
+    supports_jit: bool
+
+    def __init__(
+        self,
+        units: int,
+        *args: Any,
+        matmul_dtype: str | None = None,
+        recompute: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, *args, **kwargs)  # type: ignore[call-arg]
+        self.matmul_dtype = as_matmul_dtype(matmul_dtype)
+        self.recompute = as_flag(recompute, "recompute")
+        self._left_to_cudnn = not self.supports_jit
+        if self.recompute:
+            self.supports_jit = False  # XLA takes no chunks whose length is unknown
+
+    def _run(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        wants_gradients = training or gradients_are_dense()
+        if wants_gradients and self._can_run_fast() and has_fast_gradient(self.cell):  # type: ignore[attr-defined]
+            return self._run_fast(sequences, keras.tree.flatten(initial_state), mask, training)
+        return self._run_plain(sequences, initial_state, mask, training)
+
+    def _run_plain(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        return super()._run(sequences, initial_state, mask, training)
+
+    def _can_run_fast(self) -> bool:
+        # One product for all gates, and no cuDNN, whose own loop is faster.
+        return not self.unroll and self.cell.implementation == 2 and not self._left_to_cudnn  # type: ignore[attr-defined]
+
+    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Ran:
+        raise NotImplementedError
+
+    def _how(self) -> tuple[Flags, Settings]:
+        return Flags.of(self), Settings(self.matmul_dtype, self.recompute)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "matmul_dtype": self.matmul_dtype,
+            "recompute": self.recompute,
+        }
