@@ -6,25 +6,50 @@ Everything but `edit_masks` is a pure function or a frozen value on NumPy arrays
 independent choices.
 """
 
-from .births import Birth, bridged_pairs, neuron_births, scaled
-from .counts import grow_to, grow_to_together, kept_count, prune_to, prune_to_together
-from .distributions import ERK, Distribution, Global, PerMatrix, Pool, get_distribution
-from .edits import edit_masks, reset_entries
-from .many import grow_all, grow_all_to, prune_all, prune_all_to
-from .naming import get_structure
-from .neurons import (
+from hlstm_tf.sparsity.births import Birth, bridged_pairs, neuron_births, scaled
+from hlstm_tf.sparsity.counts import (
+    grow_to,
+    grow_to_together,
+    kept_count,
+    prune_to,
+    prune_to_together,
+)
+from hlstm_tf.sparsity.distributions import (
+    ERK,
+    Distribution,
+    Global,
+    PerMatrix,
+    Pool,
+    get_distribution,
+)
+from hlstm_tf.sparsity.edits import (
+    Optimizers,
+    edit_masks,
+    held_optimizers,
+    reset_entries,
+    reset_slots,
+)
+from hlstm_tf.sparsity.many import grow_all, grow_all_to, prune_all, prune_all_to
+from hlstm_tf.sparsity.neuron_structures import Neuron, Unit, Whole, get_structure
+from hlstm_tf.sparsity.rules import grow, grow_together, percentile, prune, prune_together, recover
+from hlstm_tf.sparsity.schedules import (
+    Constant,
+    Cubic,
+    Iterative,
+    Polynomial,
+    Schedule,
+    as_schedule,
+)
+from hlstm_tf.sparsity.scores import NEED_DATA, SCORES, Score, get_score
+from hlstm_tf.sparsity.seeds import (
+    best_masks,
     connect_neurons,
     dead_inputs,
     dead_outputs,
+    seed_mask,
+    seed_masks,
 )
-from .recovery import recover
-from .rules import grow, grow_together, percentile, prune, prune_together
-from .schedules import Constant, Cubic, Iterative, Polynomial, Schedule, as_schedule
-from .scores import NEED_DATA, SCORES, Score, get_score
-from .seeds import best_masks, seed_mask, seed_masks
-from .slots import Optimizers, held_optimizers, reset_slots
-from .structures import NM, Block, Column, Connection, Row, Structure
-from .wholes import Neuron, Unit, Whole
+from hlstm_tf.sparsity.structures import NM, Block, Column, Connection, Row, Structure
 
 __all__ = [
     "ERK",

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .checks import check_count, check_fraction, check_rng
-from .rules import percentile
-
-__all__ = ["Birth", "bridged_pairs", "neuron_births", "scaled"]
+from hlstm_tf.sparsity.checks import check_count, check_fraction, check_rng
+from hlstm_tf.sparsity.rules import percentile
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class Birth:
 
 
 def bridged_pairs(bridging: np.ndarray, ratio: float) -> np.ndarray:
-    """Return the pairs whose |G| exceeds a percentile, the largest first.
+    """Returns the pairs whose |G| exceeds a percentile, the largest first.
 
     The percentile runs over the pairs of inputs and outputs that live: a row or column of zeros is
     a neuron that says or hears nothing (a dormant one, say), and does not count.
@@ -68,7 +66,7 @@ def neuron_births(
     rng: np.random.Generator | int,
     mean_input: np.ndarray | None = None,
 ) -> list[Birth]:
-    """Return the connections and weights of new neurons (NeST, arXiv 1711.02017, algorithm 2).
+    """Returns the connections and weights of new neurons (NeST, arXiv 1711.02017, algorithm 2).
 
     Each pair (n, m) of `bridged_pairs` adds dw = sqrt(|G|) to its neuron: s dw to the outgoing
     weight of m, and -s dw sgn(G) to the incoming weight of n, so that the product of the two is
@@ -123,7 +121,7 @@ def neuron_births(
 
 
 def scaled(values: np.ndarray, size: float) -> np.ndarray:
-    """Return values whose mean magnitude, zeros apart, is `size`; unchanged where that is 0.
+    """Returns values whose mean magnitude, zeros apart, is `size`; unchanged where that is 0.
 
     >>> scaled(np.array([1.0, 0.0, -3.0]), 0.5)
     array([ 0.25,  0.  , -0.75])

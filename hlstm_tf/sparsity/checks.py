@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_count", "check_fraction", "check_mask", "check_matrices", "check_rng"]
-
 
 def check_fraction(value: float, name: str) -> float:
-    """Return `value` as a float, or raise `ValueError` where it is no number in [0, 1].
+    """Returns `value` as a float, or raise `ValueError` where it is no number in [0, 1].
 
     >>> check_fraction(1, "ratio")
     1.0
@@ -26,7 +24,7 @@ def check_fraction(value: float, name: str) -> float:
 
 
 def check_count(value: int, name: str, minimum: int = 1) -> int:
-    """Return `value` as an int, or raise `ValueError` where it is no integer >= `minimum`.
+    """Returns `value` as an int, or raise `ValueError` where it is no integer >= `minimum`.
 
     >>> check_count(4, "rows")
     4
@@ -38,7 +36,7 @@ def check_count(value: int, name: str, minimum: int = 1) -> int:
 
 
 def check_rng(rng: np.random.Generator | int) -> np.random.Generator:
-    """Return a NumPy generator: the one given, or a new one from a seed.
+    """Returns a NumPy generator: the one given, or a new one from a seed.
 
     A seed is demanded rather than made up: an architecture that cannot be drawn again
     cannot be resumed or reported.
@@ -54,7 +52,7 @@ def check_rng(rng: np.random.Generator | int) -> np.random.Generator:
 
 
 def check_mask(mask: Any, name: str = "mask") -> np.ndarray:
-    """Return `mask` as a boolean matrix (inputs, outputs), or raise `ValueError`.
+    """Returns `mask` as a boolean matrix (inputs, outputs), or raise `ValueError`.
 
     >>> check_mask([[True, False]]).shape
     (1, 2)
@@ -72,7 +70,7 @@ def check_mask(mask: Any, name: str = "mask") -> np.ndarray:
 def check_matrices(
     masks: Sequence[Any], scores: Sequence[Any]
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return masks and scores as arrays of equal shapes, or raise `ValueError`.
+    """Returns masks and scores as arrays of equal shapes, or raise `ValueError`.
 
     Scores of any real dtype are accepted; they come back as float32 or float64, the
     narrowest of the two that holds them.

@@ -12,23 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .checks import check_fraction, check_matrices
-from .rounding import rounded_growth, rounded_pruning
-from .rules import ROUNDING, join, pool_existing
-from .structures import CONNECTION, Structure
-
-__all__ = [
-    "choose_groups",
-    "grow_to",
-    "grow_to_together",
-    "kept_count",
-    "prune_to",
-    "prune_to_together",
-]
+from hlstm_tf.sparsity.checks import check_fraction, check_matrices
+from hlstm_tf.sparsity.rules import ROUNDING, join, pool_existing, rounded_growth, rounded_pruning
+from hlstm_tf.sparsity.structures import CONNECTION, Structure
 
 
 def kept_count(size: int, sparsity: float) -> int:
-    """Return how many of `size` connections exist at `sparsity`: rounded, halves up.
+    """Returns how many of `size` connections exist at `sparsity`: rounded, halves up.
 
     >>> kept_count(10, 0.9), kept_count(5, 0.5), kept_count(5, 0.9)
     (1, 3, 1)
@@ -42,7 +32,7 @@ def grow_to(
     sparsity: float,
     structure: Structure = CONNECTION,
 ) -> np.ndarray:
-    """Activate the best-scored dormant connections until the matrix has `sparsity`.
+    """Activates the best-scored dormant connections until the matrix has `sparsity`.
 
     The counterpart of `prune_to`: `kept_count(mask.size, sparsity)` connections exist after,
     or as many as before where that is more. By groups, the count comes as near as whole
@@ -101,7 +91,7 @@ def prune_to(
     sparsity: float,
     structure: Structure = CONNECTION,
 ) -> np.ndarray:
-    """Remove the lowest-scored connections until the matrix has `sparsity`.
+    """Removes the lowest-scored connections until the matrix has `sparsity`.
 
     `kept_count(mask.size, sparsity)` connections exist after, or as many as before where that
     is fewer: nothing comes back. By groups, the count comes as near as whole groups allow
@@ -154,7 +144,7 @@ def prune_to_together(
 def choose_groups(
     scores: Sequence[np.ndarray], counts: Sequence[np.ndarray], target: int, at_least: int = 0
 ) -> list[np.ndarray]:
-    """Return which groups are best, so many that their counts sum up nearest to `target`.
+    """Returns which groups are best, so many that their counts sum up nearest to `target`.
 
     Args:
         scores: Arrays of group scores; the higher is chosen first.
@@ -189,7 +179,7 @@ def choose_groups(
 
 
 def _nearest(totals: np.ndarray, target: int) -> int:
-    """Return how many of the leading groups sum up nearest to `target`; on a tie, the more."""
+    """Returns how many of the leading groups sum up nearest to `target`; on a tie, the more."""
     if target <= 0:
         return 0
     above = int(np.searchsorted(totals, target))
@@ -200,7 +190,7 @@ def _nearest(totals: np.ndarray, target: int) -> int:
 
 
 def _best(scores: np.ndarray, number: int) -> np.ndarray:
-    """Return the indices of the `number` highest scores; of equal ones, the earlier."""
+    """Returns the indices of the `number` highest scores; of equal ones, the earlier."""
     if number <= 0:
         return np.empty(0, dtype=np.intp)
     if number >= scores.size:

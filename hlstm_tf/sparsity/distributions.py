@@ -14,18 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .checks import check_fraction
-
-__all__ = [
-    "ERK",
-    "PER_MATRIX",
-    "Distribution",
-    "Global",
-    "PerMatrix",
-    "Pool",
-    "Shapes",
-    "get_distribution",
-]
+from hlstm_tf.sparsity.checks import check_fraction
 
 Shapes = Sequence[Sequence[int]]
 
@@ -45,7 +34,7 @@ class Pool:
     sparsity: float
 
     def pick(self, of_all: Sequence[Item]) -> list[Item]:
-        """Return what belongs to its matrices, of a list with an item a matrix."""
+        """Returns what belongs to its matrices, of a list with an item a matrix."""
         return [of_all[index] for index in self.indices]
 
     def put(self, values: Sequence[Item], of_all: list[Item]) -> None:
@@ -59,7 +48,7 @@ class Distribution:
     """What all distributions can do."""
 
     def pools(self, shapes: Shapes, sparsity: float) -> list[Pool]:
-        """Return the pools of matrices of these shapes, and the sparsity of each.
+        """Returns the pools of matrices of these shapes, and the sparsity of each.
 
         Args:
             shapes: Shapes of the matrices (inputs, outputs), or of the kernels they come
@@ -156,7 +145,7 @@ class ERK(Distribution):
 
 
 def get_distribution(name: str | Distribution) -> Distribution:
-    """Return the distribution of that name; a distribution comes back as it is.
+    """Returns the distribution of that name; a distribution comes back as it is.
 
     Args:
         name: "per_matrix", "global" or "erk".

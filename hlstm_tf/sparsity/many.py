@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .checks import check_fraction, check_matrices
-from .counts import grow_to_together, prune_to_together
-from .distributions import PER_MATRIX, Distribution, Shapes
-from .rules import grow_together, prune_together
-from .structures import CONNECTION, Structure
-
-__all__ = ["grow_all", "grow_all_to", "prune_all", "prune_all_to"]
+from hlstm_tf.sparsity.checks import check_fraction, check_matrices
+from hlstm_tf.sparsity.counts import grow_to_together, prune_to_together
+from hlstm_tf.sparsity.distributions import PER_MATRIX, Distribution, Shapes
+from hlstm_tf.sparsity.rules import grow_together, prune_together
+from hlstm_tf.sparsity.structures import CONNECTION, Structure
 
 
 def grow_all(

@@ -14,9 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from .checks import check_count, check_fraction
-
-__all__ = ["Constant", "Cubic", "Iterative", "Polynomial", "Schedule", "as_schedule"]
+from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 
 @runtime_checkable
@@ -182,7 +180,7 @@ class _Converted:
 
 
 def as_schedule(schedule: Any) -> Schedule:
-    """Return a schedule that answers in Python numbers, whatever the one given answers in.
+    """Returns a schedule that answers in Python numbers, whatever the one given answers in.
 
     Args:
         schedule: One of this module's schedules (comes back as it is), a tfmot

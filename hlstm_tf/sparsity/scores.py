@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_rng
-
-__all__ = ["NEED_DATA", "SCORES", "Score", "get_score"]
+from hlstm_tf.sparsity.checks import check_rng
 
 _INPUTS = ("weight", "gradient", "momentum", "activation", "output", "rng")
 NEED_DATA = frozenset({"gradient", "momentum", "activation", "output"})
@@ -122,7 +120,7 @@ SCORES: dict[str, Score] = {
 
 
 def get_score(name: str | Score) -> Score:
-    """Return the score of that name; a `Score` comes back as it is.
+    """Returns the score of that name; a `Score` comes back as it is.
 
     Args:
         name: "gradient", "magnitude", "momentum", "saliency", "activation", "output" or

@@ -3,7 +3,8 @@
 A seed is drawn in two parts, so that its count is exact and no repair is needed after. First
 comes a random cover: the fewest connections that give every input and every output one,
 drawn at random. Then the rest of the count, uniformly among the places left. By symmetry each
-place is equally likely to exist.
+place is equally likely to exist. `connect_neurons` does the same for masks made otherwise: it
+gives each input and each output at least one connection.
 """
 
 from __future__ import annotations
@@ -12,13 +13,110 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .checks import check_count, check_fraction, check_rng
-from .counts import choose_groups, kept_count
-from .distributions import PER_MATRIX, Distribution, Shapes
-from .neurons import connect_neurons
-from .structures import CONNECTION, Structure
+from hlstm_tf.sparsity.checks import (
+    check_count,
+    check_fraction,
+    check_mask,
+    check_matrices,
+    check_rng,
+)
+from hlstm_tf.sparsity.counts import choose_groups, kept_count
+from hlstm_tf.sparsity.distributions import PER_MATRIX, Distribution, Shapes
+from hlstm_tf.sparsity.structures import CONNECTION, Structure
 
-__all__ = ["best_masks", "seed_mask", "seed_masks"]
+
+def dead_inputs(mask: np.ndarray) -> np.ndarray:
+    """Return, for each input of a mask (inputs, outputs), whether it has no connection.
+
+    >>> dead_inputs(np.array([[True, False], [False, False]]))
+    array([False,  True])
+    """
+    return np.logical_not(check_mask(mask).any(axis=1))
+
+
+def dead_outputs(mask: np.ndarray) -> np.ndarray:
+    """Return, for each output of a mask (inputs, outputs), whether it has no connection.
+
+    >>> dead_outputs(np.array([[True, False], [False, False]]))
+    array([False,  True])
+    """
+    return np.logical_not(check_mask(mask).any(axis=0))
+
+
+def connect_neurons(
+    mask: np.ndarray,
+    score: np.ndarray | None = None,
+    rng: np.random.Generator | int | None = None,
+    structure: Structure = CONNECTION,
+) -> np.ndarray:
+    """Gives every input and every output a connection, adding the fewest that can do it.
+
+    With r inputs and c outputs unconnected, max(r, c) connections (or groups) are added: each
+    unconnected input is paired with an unconnected output while there are such, then with any;
+    among the choices the highest score wins. Nothing is removed.
+
+    By groups, an input is connected by completing a group that holds it. Row and column
+    structures leave inputs (or outputs) out by definition, so only the other side is
+    connected. Under `NM` an input whose runs are full in every output stays as it is.
+
+    Args:
+        mask: Boolean matrix (inputs, outputs).
+        score: Real matrix of the same shape that says which connections are preferred.
+        rng: Where no score is given, a generator or seed to draw one from.
+        structure: What is connected as one.
+
+    Returns:
+        A new boolean matrix that contains `mask`.
+
+    Raises:
+        ValueError: If neither score nor rng is given, or the arguments are malformed.
+
+    >>> connect_neurons(np.array([[True, True, False], [False, False, False]]), rng=0)
+    array([[ True,  True, False],
+           [False, False,  True]])
+    """
+    mask = check_mask(mask)
+    if score is None:
+        if rng is None:
+            raise ValueError("`connect_neurons` needs `score` or `rng`, got neither")
+        score = check_rng(rng).random(mask.shape)
+    _, [score] = check_matrices([mask], [score])
+    groups = structure.count(mask) > 0
+    inputs = np.zeros(groups.shape[0], dtype=bool)
+    outputs = np.zeros(groups.shape[1], dtype=bool)
+    height, width = structure.tile(mask.shape)
+    if not structure.removes_inputs:
+        inputs[np.flatnonzero(dead_inputs(mask)) // height] = True
+    if not structure.removes_outputs:
+        outputs[np.flatnonzero(dead_outputs(mask)) // width] = True
+    added = _connect(groups, structure.pool(score), inputs, outputs, structure)
+    return mask | structure.expand(added, mask.shape)
+
+
+def _connect(
+    groups: np.ndarray,
+    score: np.ndarray,
+    inputs: np.ndarray,
+    outputs: np.ndarray,
+    structure: Structure,
+) -> np.ndarray:
+    """Returns the groups to add so that the flagged group rows and columns get one each."""
+    current, waiting = groups.copy(), outputs.copy()
+    added = np.zeros_like(groups)
+    for row in np.flatnonzero(inputs):
+        # A group that exists in part can be completed, but brings the other side nothing new
+        # unless that side waits for one; so those that wait come first.
+        room = structure.room(current, int(row))
+        allowed = room & waiting if waiting.any() else room
+        if not allowed.any():
+            continue
+        column = int(np.argmax(np.where(allowed, score[row], -np.inf)))
+        current[row, column] = added[row, column] = True
+        waiting[column] = False
+    columns = np.flatnonzero(waiting)
+    # An output without connections has room in every run, so the best place will do.
+    added[np.argmax(score[:, columns], axis=0), columns] = True
+    return added
 
 
 def seed_mask(
@@ -27,7 +125,7 @@ def seed_mask(
     rng: np.random.Generator | int,
     structure: Structure = CONNECTION,
 ) -> np.ndarray:
-    """Draw a random mask of exactly `sparsity` in which every neuron is connected.
+    """Draws a random mask of exactly `sparsity` in which every neuron is connected.
 
     `kept_count(inputs * outputs, sparsity)` connections exist, or, where those cannot
     connect every neuron, the fewest that can: max(inputs, outputs). By groups the count comes
@@ -61,7 +159,7 @@ def seed_masks(
     distribution: Distribution = PER_MATRIX,
     kernel_shapes: Shapes | None = None,
 ) -> list[np.ndarray]:
-    """Draw seed masks for many matrices; `seed_mask` says how.
+    """Draws seed masks for many matrices; `seed_mask` says how.
 
     Args:
         shapes: The matrices' shapes (inputs, outputs).
@@ -135,7 +233,7 @@ def _seed_together(
     rng: np.random.Generator,
     structure: Structure,
 ) -> list[np.ndarray]:
-    """Draw masks whose counts sum up to one sparsity."""
+    """Draws masks whose counts sum up to one sparsity."""
     scores = [rng.random(_check_shape(shape)) for shape in shapes]
     return _best_together(scores, check_fraction(sparsity, "sparsity"), structure)
 

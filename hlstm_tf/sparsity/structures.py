@@ -20,17 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .checks import check_count
-
-__all__ = [
-    "CONNECTION",
-    "NM",
-    "Block",
-    "Column",
-    "Connection",
-    "Row",
-    "Structure",
-]
+from hlstm_tf.sparsity.checks import check_count
 
 _POOLINGS = ("mean", "max", "l2")
 
@@ -60,7 +50,7 @@ class Structure:
         return 0.0
 
     def check_sparsity(self, sparsity: float, name: str) -> float:
-        """Return `sparsity`, or raise `ValueError` where no mask of this structure is that dense.
+        """Returns `sparsity`, or raise `ValueError` where no mask of this structure is that dense.
 
         >>> NM(2, 4).check_sparsity(0.5, "sparsity")
         0.5
@@ -73,11 +63,11 @@ class Structure:
         return sparsity
 
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Return the (inputs, outputs) extent of a group in a matrix of `shape`."""
+        """Returns the (inputs, outputs) extent of a group in a matrix of `shape`."""
         raise NotImplementedError
 
     def group_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Return how many groups a matrix of `shape` has along its inputs and outputs.
+        """Returns how many groups a matrix of `shape` has along its inputs and outputs.
 
         >>> Block(1, 4).group_shape((10, 3))
         (3, 3)
@@ -86,7 +76,7 @@ class Structure:
         return -(-shape[0] // inputs), -(-shape[1] // outputs)
 
     def pool(self, scores: np.ndarray) -> np.ndarray:
-        """Return the score of every group, shape `group_shape(scores.shape)`.
+        """Returns the score of every group, shape `group_shape(scores.shape)`.
 
         The mean over the connections that the group really has, unless the structure was
         made with another `pooling`; so a ragged group is not at a disadvantage.
@@ -107,7 +97,7 @@ class Structure:
         return _reduce(np.add, scores.astype(np.float64), tile) / sizes
 
     def sizes(self, shape: tuple[int, int]) -> np.ndarray:
-        """Return the number of connections of every group, existing or not.
+        """Returns the number of connections of every group, existing or not.
 
         >>> Block(1, 4).sizes((6, 1))
         array([[4],
@@ -120,7 +110,7 @@ class Structure:
         return np.multiply.outer(*lengths)
 
     def count(self, mask: np.ndarray) -> np.ndarray:
-        """Return the number of existing connections of every group.
+        """Returns the number of existing connections of every group.
 
         >>> Row().count(np.array([[True, True], [False, True]]))
         array([[2],
@@ -132,7 +122,7 @@ class Structure:
         return _reduce(np.add, mask.astype(np.intp), tile)
 
     def expand(self, groups: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Return the matrix of `shape` in which each group has its value in `groups`.
+        """Returns the matrix of `shape` in which each group has its value in `groups`.
 
         >>> Block(1, 2).expand(np.array([[True], [False]]), (3, 1)).ravel()
         array([ True,  True, False])
@@ -146,7 +136,7 @@ class Structure:
     def limit(
         self, mask: np.ndarray, scores: np.ndarray, protected: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return `mask` less the connections that break a pattern; here there is none.
+        """Returns `mask` less the connections that break a pattern; here there is none.
 
         Args:
             mask: Boolean matrix, the connections wanted.
@@ -160,7 +150,7 @@ class Structure:
         return np.ones(mask.shape[1], dtype=bool)
 
     def rounded(self, wanted: float, most: int) -> int:
-        """Return how many of `most` groups are to be where `wanted` would do.
+        """Returns how many of `most` groups are to be where `wanted` would do.
 
         >>> Row(multiple=8, minimum=8).rounded(21, 64), Row(multiple=8, minimum=8).rounded(3, 64)
         (24, 8)

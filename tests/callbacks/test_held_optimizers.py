@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.sparsity.slots import optimizer_slots
+from hlstm_tf.sparsity.edits import optimizer_slots
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 3)).astype("float32")

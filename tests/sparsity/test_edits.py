@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keras import optimizers
 
 import hlstm_tf as hl
-from hlstm_tf.sparsity.slots import held_optimizers, optimizer_slots
+from hlstm_tf.sparsity.edits import held_optimizers, optimizer_slots
 from tests.layers.helpers import assert_all_equal, assert_dormant_are_zero, masks_of, numpy
 
 OPTIMIZERS: dict[str, Callable[[], optimizers.Optimizer]] = {

@@ -1,4 +1,4 @@
-"""Neurons as what comes and goes: structures that span several matrices.
+"""Structures that span several matrices: whole neurons and units; and structures by name.
 
 Only what is physically gone makes a layer faster, and a neuron goes only with all its connections,
 those before it and those after it. `hlstm_tf.shrink` then takes it out.
@@ -6,13 +6,12 @@ those before it and those after it. `hlstm_tf.shrink` then takes it out.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .checks import check_count
-from .structures import Structure
-
-__all__ = ["Neuron", "Unit", "Whole"]
+from hlstm_tf.sparsity.checks import check_count
+from hlstm_tf.sparsity.structures import NM, Block, Column, Connection, Row, Structure
 
 _FEW = 4
 """How many multiples a layer is to be wide for its widths to go by them."""
@@ -45,7 +44,7 @@ class Whole(Structure):
         return self.name
 
     def left(self, alive: int, size: int, ratio: float | None, sparsity: float | None) -> int:
-        """Return how many of `alive` neurons, of `size` places, stay.
+        """Returns how many of `alive` neurons, of `size` places, stay.
 
         Args:
             ratio: The part of the living that is to go, or
@@ -60,11 +59,11 @@ class Whole(Structure):
         return self.narrowed(alive, ratio)
 
     def narrowed(self, width: int, ratio: float) -> int:
-        """Return how many of `width` neurons stay when the part `ratio` goes."""
+        """Returns how many of `width` neurons stay when the part `ratio` goes."""
         return self.rounded(width * (1 - ratio), width)
 
     def rounded(self, wanted: float, most: int) -> int:
-        """Return how many of `most` neurons stay where `wanted` would do.
+        """Returns how many of `most` neurons stay where `wanted` would do.
 
         >>> Neuron().rounded(51.2, 64), Neuron().rounded(12.8, 16), Neuron().rounded(3, 16)
         (48, 12, 8)
@@ -73,7 +72,7 @@ class Whole(Structure):
         return min(most, max(multiple * round(wanted / multiple), self.minimum))
 
     def one_multiple_less(self, alive: int) -> int:
-        """Return the next width below `alive` neurons, or `alive` at the minimum.
+        """Returns the next width below `alive` neurons, or `alive` at the minimum.
 
         >>> [Neuron().one_multiple_less(alive) for alive in (96, 9, 8)]
         [88, 8, 8]
@@ -149,3 +148,38 @@ class Unit(Whole):
     """
 
     name: ClassVar[str] = "unit"
+
+
+def get_structure(name: str | Structure) -> Structure:
+    """Returns the structure of that name; a structure comes back as it is.
+
+    Args:
+        name: "connection", "row", "column", "neuron", "unit", a pattern such as "2:4" (2 of every
+            4), or a block such as "1x4", with or without the word "block" before it.
+
+    Raises:
+        ValueError: If there is no structure of that name.
+
+    >>> get_structure("block 1x16"), get_structure("2:4")
+    (Block(rows=1, cols=16, pooling='mean'), NM(n=2, m=4))
+    """
+    if isinstance(name, Structure):
+        return name
+    text = name.strip().lower() if isinstance(name, str) else ""
+    simple: dict[str, Structure] = {
+        "connection": Connection(),
+        "row": Row(),
+        "column": Column(),
+        "neuron": Neuron(),
+        "unit": Unit(),
+    }
+    if text in simple:
+        return simple[text]
+    if match := re.fullmatch(r"(?:block[ _-]?)?(\d+)x(\d+)", text):
+        return Block(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"(\d+):(\d+)", text):
+        return NM(int(match[1]), int(match[2]))
+    raise ValueError(
+        f"`structure` must be a Structure or one of 'connection', 'row', 'column', 'neuron', "
+        f"'unit', a block such as '1x4' or a pattern such as '2:4', got {name!r}"
+    )
