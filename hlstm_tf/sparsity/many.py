@@ -22,7 +22,7 @@ def grow_all(
     distribution: Distribution = PER_MATRIX,
     kernel_shapes: Shapes | None = None,
 ) -> list[np.ndarray]:
-    """Apply the growth rule (`rules.grow`) to many matrices.
+    """Applies the growth rule (`rules.grow`) to many matrices.
 
     Under `ERK` the best-scored dormant connections are activated until the overall sparsity
     is `ratio` times what it was, which is where equal scores would lead, shared out by ERK.
@@ -89,7 +89,7 @@ def prune_all(
     distribution: Distribution = PER_MATRIX,
     kernel_shapes: Shapes | None = None,
 ) -> list[np.ndarray]:
-    """Apply the pruning rule (`rules.prune`) to many matrices; arguments as `grow_all`.
+    """Applies the pruning rule (`rules.prune`) to many matrices; arguments as `grow_all`.
 
     A ratio of 0.2 removes 20 % of the existing connections: of each matrix under `PerMatrix`,
     of all together under `Global` and `ERK`.

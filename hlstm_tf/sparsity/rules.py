@@ -243,12 +243,14 @@ def prune_together(
 
 
 def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The values of all arrays in one vector."""
     return np.concatenate([array.ravel() for array in arrays])
 
 
 def pool_existing(
     masks: Sequence[np.ndarray], scores: Sequence[np.ndarray], structure: Structure
 ) -> list[np.ndarray]:
+    """The scores of each matrix's groups; dormant places count as 0."""
     return [
         structure.pool(np.where(mask, score, score.dtype.type(0)))
         for mask, score in zip(masks, scores, strict=True)
