@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from hlstm_tf.keras_check import check_keras
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.elementwise import declare_elementwise
 
 from .base import CopiedWithoutData
@@ -125,7 +126,7 @@ def trace_again(model: keras.Model) -> None:
 def _cells(model: keras.Model) -> list[keras.Layer]:
     """The owners of a `hidden_activation`: cells, not the layers that pass theirs on."""
     found = []
-    for layer in model._flatten_layers(include_self=True, recursive=True):
+    for layer in all_layers(model):
         cell = getattr(layer, "cell", None)
         if hasattr(layer, "hidden_activation") and not hasattr(cell, "hidden_activation"):
             found.append(layer)

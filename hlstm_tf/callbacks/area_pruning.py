@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.kernels import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
@@ -127,7 +128,7 @@ def area_layers(model: keras.Model) -> list[PartialAreaConv2D]:
     Raises:
         ValueError: There is none.
     """
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, PartialAreaConv2D)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, PartialAreaConv2D)]
     unique = list({id(layer): layer for layer in layers}.values())
     if not unique:
         raise ValueError(

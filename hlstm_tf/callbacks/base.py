@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.keras_check import check_keras
+from hlstm_tf.keras_internals import forget_model
 
 from .end_of_fit import EndOfFit
 
@@ -34,7 +35,8 @@ class CopiedWithoutData(keras.callbacks.Callback):
         names = self.__dict__.get("_choices", tuple(vars(self)))
         for name in names:
             twin.__dict__[name] = _copy(vars(self)[name], memo)
-        twin._model = twin.params = None
+        forget_model(twin)
+        twin.params = None
         return twin
 
 

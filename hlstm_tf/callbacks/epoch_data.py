@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hlstm_tf.keras_internals import variant_tensor
 from hlstm_tf.sparsity.checks import check_count
 
 from .base import CopiedWithoutData
@@ -88,7 +89,7 @@ class EpochData(tf.data.Dataset):
         if batches >= 0:
             dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
         self._dataset = dataset
-        super().__init__(dataset._variant_tensor)
+        super().__init__(variant_tensor(dataset))
 
     def _make_in_graph(self, epoch: tf.Tensor) -> tf.data.Dataset:
         # An operation mixes its own seed with the graph's, else the process' global one. (A global

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.effective import Watch
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, watch_gradient
 from hlstm_tf.layers.recurrent_layer import CellLayer
@@ -175,7 +176,7 @@ def _check_optimizers(model: keras.Model) -> None:
 
 
 def _check_loops(model: keras.Model) -> None:
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         plain = isinstance(layer, keras.layers.RNN) and not isinstance(layer, CellLayer)
         if plain and masked_kernels(layer):
             raise ValueError(

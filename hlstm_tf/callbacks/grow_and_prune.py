@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.keras_internals import begin_fit_at
+
 from .architecture import ScoreSource
 from .base import MaskCallback
 from .epoch_data import set_epoch
@@ -191,7 +193,7 @@ class GrowAndPrune(MaskCallback):
             self._stage.do(actions)
             if self.progress.phase is Phase.FINISHED:
                 self._say_end()
-                self.model._initial_epoch = self.params["epochs"]  # as a resumed run that is done
+                begin_fit_at(self.model, self.params["epochs"])  # as a resumed run that is done
             self._save()
         if growth is not None and growth.during == "epoch" and self._grows:
             source.collect()
@@ -202,7 +204,7 @@ class GrowAndPrune(MaskCallback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # `fit` has read it; a later `fit` of this model is to start where it says itself.
-        self.model._initial_epoch = None
+        begin_fit_at(self.model, None)
         restore_logs(self.model, self.history)
         self._stage.current = None
         self._stage.source.begin_epoch()
@@ -246,7 +248,7 @@ class GrowAndPrune(MaskCallback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._stage.source.stop_collecting()
-        self.model._initial_epoch = None
+        begin_fit_at(self.model, None)
         restore_logs(self.model, self.history)
         if self.progress.phase is Phase.RETRAINING:
             self._end_early()
@@ -307,7 +309,7 @@ class GrowAndPrune(MaskCallback):
         restore_random_state(facts["random"])
         finished = self.progress.phase is Phase.FINISHED
         # As keras.callbacks.BackupAndRestore does; `fit` reads it after this.
-        self.model._initial_epoch = max(stage.epochs, self.params["epochs"] if finished else 0)
+        begin_fit_at(self.model, max(stage.epochs, self.params["epochs"] if finished else 0))
         then = f"finished: {self.progress.reason}" if finished else stage.where()
         self._say(
             f"grow-and-prune: {self.directory} holds {stage.epochs} epochs of this run ({then})"

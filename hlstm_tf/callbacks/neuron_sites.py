@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.sparsity import Optimizers, reset_entries
@@ -55,7 +56,7 @@ def neuron_sites(model: keras.Model) -> list[Site]:
     masks = {k: keras.ops.convert_to_numpy(k.mask).astype(np.float64) for k in every}
     wrapped = {
         id(layer.layer)
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if type(layer) is keras.layers.TimeDistributed
     }
     sites = []

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.keras_internals import trained_variables
 from hlstm_tf.layers.masking import MaskedKernel, dense_gradients
 from hlstm_tf.sparsity import held_optimizers
 
@@ -61,7 +62,7 @@ def step_gradients(
         nonlocal scaled
         scaled = scaled or hasattr(optimizer, "dynamic_scale")
         scale = tf.cast(optimizer.scale_loss(tf.constant(1.0)), tf.float32)
-        trained = optimizer._trainable_variables if variables is None else variables
+        trained = trained_variables(optimizer) if variables is None else variables
         for gradient, variable in zip(gradients, trained, strict=True):
             if gradient is not None:
                 dense = tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale

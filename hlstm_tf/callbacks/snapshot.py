@@ -8,6 +8,7 @@ from itertools import islice, zip_longest
 import keras
 import numpy as np
 
+from hlstm_tf.keras_internals import trained_variables
 from hlstm_tf.layers.kernels import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import held_optimizers, reset_slots
@@ -71,7 +72,7 @@ def take(model: keras.Model, name: str) -> Snapshot:
     numbers = {id(variable): number for number, variable in enumerate(model_variables(model))}
     parts = []
     for optimizer in held_optimizers(model):
-        trained = optimizer._trainable_variables if optimizer.built else None
+        trained = trained_variables(optimizer) if optimizer.built else None
         trains = None if trained is None else tuple(numbers.get(id(v), -1) for v in trained)
         parts.append(OptimizerPart(len(optimizer.variables), trains))
     return Snapshot(name, _values(state_variables(model)), tuple(parts))
@@ -165,14 +166,14 @@ def _just_built(
         return _cleared(optimizer)  # a class or schedule that its config does not make again
     if unbuilt:
         _assign(twin.variables, unbuilt)
-    twin.build(list(optimizer._trainable_variables))
+    twin.build(trained_variables(optimizer))
     return list(_values(twin.variables))
 
 
 def _cleared(optimizer: keras.optimizers.Optimizer) -> list[np.ndarray]:
     """Gives step count and slots of an optimizer their initial value; returns all it holds."""
     optimizer.iterations.assign(0)
-    for variable in optimizer._trainable_variables:
+    for variable in trained_variables(optimizer):
         weights = np.array(keras.ops.convert_to_numpy(variable))
         reset_slots(optimizer, variable, np.ones(weights.shape, bool), weights)
     return list(_values(optimizer.variables))

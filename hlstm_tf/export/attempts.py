@@ -25,6 +25,7 @@ from hlstm_tf.export.verification import (
     largest_error,
     reference_outputs,
 )
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.runtime.checksum import with_checksum
 from hlstm_tf.runtime.step_runner import load_tflite
 
@@ -176,7 +177,7 @@ def source_of(
         inputs = layout.with_some_states(inputs)
     expected = reference_outputs(model, layout, inputs)
     exact = expected
-    if any(layer.compute_dtype in HALF_DTYPES for layer in model._flatten_layers()):
+    if any(layer.compute_dtype in HALF_DTYPES for layer in all_layers(model)):
         exact = reference_outputs(full_precision(model), layout, inputs)
     samples = [piece for batch in representative for piece in pieces_of(batch, batch_size)]
     if form == "step":

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.keras_check import check_keras
+from hlstm_tf.keras_internals import inner_layers
 from hlstm_tf.runtime.array_spec import ArraySpec, described
 
 
@@ -249,6 +250,6 @@ def unique_name(name: str, taken: set[str]) -> str:
 
 
 def _id_limit(model: keras.Model) -> int | None:
-    layers = model._flatten_layers(include_self=False, recursive=True)
+    layers = inner_layers(model)
     limits = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
     return min(limits, default=None)

@@ -9,6 +9,7 @@ import keras
 
 from hlstm_tf.export.recurrences import recurrent_layers
 from hlstm_tf.export.time_distributed import ReshapedTimeDistributed
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import MaskedLayer, masked_kernels
 from hlstm_tf.transforms import strip
 from hlstm_tf.transforms.kept_states import keeps_state
@@ -34,7 +35,7 @@ def plain_model(model: keras.Model, *, unroll: bool = False) -> keras.Model:
     Raises:
         ValueError: A layer inside `TimeDistributed` is stateful, or the model cannot be rewritten.
     """
-    layers = model._flatten_layers()
+    layers = all_layers(model)
     masked = any(isinstance(layer, MaskedLayer) for layer in layers) and masked_kernels(model)
     if masked or any(map(keeps_state, layers)):
         _check_states(model)
@@ -87,7 +88,7 @@ def _known_length(layer: keras.layers.RNN) -> bool:
 
 def _check_states(model: keras.Model) -> None:
     reachable = {id(layer) for layer, _ in recurrent_layers(model)}
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if keeps_state(layer) and id(layer) not in reachable:
             raise ValueError(
                 f"layer {layer.name!r} is stateful=True inside another layer, from where its "
@@ -105,7 +106,7 @@ def full_precision(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: A layer has its weights themselves in half precision, or computes in float64.
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if layer.compute_dtype == "float64" and not isinstance(
             layer, (keras.Model, keras.layers.InputLayer)
         ):
@@ -113,7 +114,7 @@ def full_precision(model: keras.Model) -> keras.Model:
                 f"layer {layer.name!r} computes in float64, and a TFLite file computes in float32. "
                 "Build the model with the policy 'float32' and give it the same weights."
             )
-    halves = [layer for layer in model._flatten_layers() if layer.compute_dtype in HALF_DTYPES]
+    halves = [layer for layer in all_layers(model) if layer.compute_dtype in HALF_DTYPES]
     if not halves:
         return model
     for layer in halves:
@@ -124,7 +125,7 @@ def full_precision(model: keras.Model) -> keras.Model:
                 "'float32'."
             )
     copy = strip(model)
-    for layer in copy._flatten_layers():
+    for layer in all_layers(copy):
         if layer.compute_dtype in HALF_DTYPES:
             layer.dtype_policy = "float32"
     return copy

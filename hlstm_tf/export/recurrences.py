@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from hlstm_tf.export.layout import clean_name, unique_name
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.cells import SplitCell, form_of, split_cell
 
 
@@ -129,7 +130,7 @@ def any_length(model: keras.Model) -> Iterator[None]:
     """While it is open, the model and those in it do not check the shapes of their inputs, so that
     one built for 50 frames takes a single one."""
     with contextlib.ExitStack() as stack:
-        for each in model._flatten_layers():
+        for each in all_layers(model):
             if isinstance(each, keras.Model):
                 stack.enter_context(_attribute(each, "_manual_input_spec", None))
         yield

@@ -20,6 +20,7 @@ from hlstm_tf.export.layout import InputLayout, output_names
 from hlstm_tf.export.recurrences import NotSteppableError, refusing_a_frame
 from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors
 from hlstm_tf.export.verification import largest_error
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.passes import scan
 
 _CHECKED_STEPS = 6
@@ -216,4 +217,4 @@ def _steps(
 
 def is_recurrent(model: keras.Model) -> bool:
     """Whether a model has a recurrent layer anywhere."""
-    return any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+    return any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))

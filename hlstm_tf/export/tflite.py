@@ -19,6 +19,7 @@ from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.files import replaced_file
 from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.verification import check_tolerance
+from hlstm_tf.keras_internals import all_layers
 
 FORMS = ("sequence", "step")
 
@@ -289,7 +290,7 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def _warn_of_unrolled(model: keras.Model) -> None:
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.RNN) and layer.unroll:
             _log.warning(
                 "layer %r is unrolled: LiteRT repacks its weights for every step, which takes "

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.keras_internals import takes_mask, takes_training
+
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
 class ReshapedTimeDistributed(keras.layers.TimeDistributed):
@@ -17,9 +19,9 @@ class ReshapedTimeDistributed(keras.layers.TimeDistributed):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Applies the layer to every step; a mask goes to it where it takes one."""
         arguments: dict[str, Any] = {}
-        if mask is not None and self.layer._call_has_mask_arg:
+        if mask is not None and takes_mask(self.layer):
             arguments["mask"] = _steps_as_samples(mask)
-        if self.layer._call_has_training_arg:
+        if takes_training(self.layer):
             arguments["training"] = training
         outputs = self.layer.call(_steps_as_samples(inputs), **arguments)
         batch, time = keras.ops.shape(inputs)[:2]

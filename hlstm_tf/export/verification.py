@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hlstm_tf.export.carried_states import carried_variables
 from hlstm_tf.export.layout import InputLayout, named_outputs
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.transforms.kept_states import restored
 
 TOLERANCES: dict[str | None, float] = {
@@ -97,7 +98,7 @@ def reference_outputs(
 
 def compute_tolerance(model: keras.Model) -> float:
     """Largest error allowed of an unquantized export, by the precision the layers compute in."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
+    dtypes = {layer.compute_dtype for layer in all_layers(model)}
     return max([TOLERANCES[None], *(HALF_TOLERANCES[d] for d in dtypes & set(HALF_TOLERANCES))])
 
 

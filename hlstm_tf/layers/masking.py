@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from hlstm_tf.keras_check import check_keras, refuse_keras_2
+from hlstm_tf.keras_internals import child_layers
 from hlstm_tf.layers.effective import (
     EffectiveKernel,
     Watch,
@@ -275,7 +276,7 @@ def layers_within(layer: keras.Layer, seen: set[int] | None = None) -> Iterator[
         return
     seen.add(id(layer))
     yield layer
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in child_layers(layer):
         yield from layers_within(inner, seen)
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hlstm_tf.keras_internals import trained_variables
 from hlstm_tf.layers.kernels import MaskedKernel, set_and_note
 from hlstm_tf.layers.masking import layers_within
 
@@ -62,7 +63,7 @@ def optimizer_slots(
     """
     for inner in _inner_optimizers(optimizer):
         yield from optimizer_slots(inner, variable)
-    trained = list(getattr(optimizer, "_trainable_variables", ()))
+    trained = trained_variables(optimizer)
     index = next((i for i, known in enumerate(trained) if known is variable), None)
     if index is None or not optimizer.built:
         return

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.keras_internals import child_layers
 from hlstm_tf.transforms.editing import Workshop
 from hlstm_tf.transforms.ends import reader_of, writer_of
 from hlstm_tf.transforms.groups import Branch, NeuronGroup, Passage
@@ -95,9 +96,7 @@ def graph_of(model: keras.Layer, entry: Entry) -> Graph | None:
     entries = entry["config"].get("layers")
     if not isinstance(model, keras.Model) or not isinstance(entries, list):
         return None
-    children = {
-        child.name: child for child in model._flatten_layers(include_self=False, recursive=False)
-    }
+    children = {child.name: child for child in child_layers(model)}
     names = [item["config"].get("name") for item in entries if isinstance(item.get("config"), dict)]
     graph = Graph({name: children[name] for name in names if name in children})
     if isinstance(model, keras.Sequential):

@@ -8,6 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.keras_internals import (
+    all_layers,
+    child_layers,
+    own_trainable_variables,
+    own_variables,
+)
 from hlstm_tf.layers import MaskedLayer, PartialAreaConv2D
 from hlstm_tf.layers.cells import form_of
 from hlstm_tf.transforms.flops import positions
@@ -85,7 +91,7 @@ class Part:
 
 def count_model(model: keras.Model) -> Part:
     """Counts a built model: its layers with weights, their kernels, and the kernels' gates."""
-    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))
     layers = tuple(
         _count_layer(owner, name, detail, recurrent) for owner, name, detail in _owners(model)
     )
@@ -100,9 +106,9 @@ def _owners(model: keras.Model) -> Iterator[tuple[keras.Layer, str, str]]:
         if id(layer) in seen:
             return
         seen.add(id(layer))
-        if layer._trainable_variables or layer._non_trainable_variables:
+        if own_variables(layer):
             yield layer, "/".join(path), detail
-        for child in layer._flatten_layers(include_self=False, recursive=False):
+        for child in child_layers(layer):
             # The cell of a recurrent layer goes by that layer's name.
             if isinstance(layer, keras.layers.RNN) and child is layer.cell:
                 yield from walk(child, path, detail)
@@ -119,7 +125,7 @@ def _count_layer(layer: keras.Layer, name: str, detail: str, recurrent: bool) ->
     times = layer.positions_in_use() if area is not None else positions(layer, recurrent)
     hidden = {id(mask) for mask in masks.values()}
     parts = []
-    for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+    for variable in own_variables(layer):
         if id(variable) in hidden:
             continue
         if variable is area:
@@ -143,7 +149,7 @@ def _is_kernel(layer: keras.Layer, variable: keras.Variable) -> bool:
         len(variable.shape) > 1
         and "bias" not in variable.name
         and not isinstance(layer, keras.layers.PReLU)
-        and any(variable is own for own in layer._trainable_variables)
+        and any(variable is own for own in own_trainable_variables(layer))
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.keras_internals import all_layers
+
 
 @contextlib.contextmanager
 def restored(*models: keras.Model) -> Iterator[None]:
@@ -39,7 +41,7 @@ def restored(*models: keras.Model) -> Iterator[None]:
 
 def kept_states(model: keras.Layer) -> list[Any]:
     """The variables in which stateful recurrent layers keep their states, each once."""
-    layers = {id(layer): layer for layer in model._flatten_layers() if keeps_state(layer)}
+    layers = {id(layer): layer for layer in all_layers(model) if keeps_state(layer)}
     return [state for layer in layers.values() for state in keras.tree.flatten(layer.states)]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.keras_internals import own_trainable_variables
 from hlstm_tf.layers.cells import HIDDEN, INPUTS, STATE, CellForm, GateLayer, form_of
 from hlstm_tf.transforms.editing import Edited, Values, Workshop, apply, is_elementwise, zero
 from hlstm_tf.transforms.groups import Branch, ManyReaders, NeuronGroup, Reader, Writer, merged
@@ -74,7 +75,7 @@ def open_cell(cell: keras.Layer, workshop: Workshop) -> OpenCell | None:
     if form is None:
         return None
     known = {name for weight in form.weights for name in form.variables(weight)}
-    if any(variable.name not in known for variable in cell._trainable_variables):
+    if any(variable.name not in known for variable in own_trainable_variables(cell)):
         return None
     return workshop.open_as(cell, lambda values: OpenCell(form, values))
 

@@ -17,6 +17,13 @@ import keras
 import numpy as np
 
 from hlstm_tf.keras_check import check_keras
+from hlstm_tf.keras_internals import (
+    all_layers,
+    child_layers,
+    forget_layer,
+    inner_layers,
+    seed_generators,
+)
 from hlstm_tf.layers import MaskedLayer
 from hlstm_tf.transforms.saving import describe_layers, warn_at_save
 
@@ -76,7 +83,7 @@ def write_entry(layer: keras.Layer) -> Entry:
 
 def read_entry(entry: Entry, like: keras.Layer) -> keras.Layer:
     """Makes a layer or model from an entry; classes in `like` need not be registered."""
-    known = {type(layer).__name__: type(layer) for layer in like._flatten_layers()}
+    known = {type(layer).__name__: type(layer) for layer in all_layers(like)}
     custom = {name: cls for name, cls in known.items() if not _is_of_keras(cls)}
     try:
         # The lambdas in it come from the model in memory, not from a file.
@@ -121,7 +128,7 @@ class _Children:
 
     def __init__(self, layer: keras.Layer) -> None:
         self._by_name: dict[str, list[keras.Layer]] = {}
-        for child in layer._flatten_layers(include_self=False, recursive=False):
+        for child in child_layers(layer):
             self._by_name.setdefault(child.name, []).append(child)
 
     def take(self, name: Any) -> keras.Layer | None:
@@ -136,7 +143,7 @@ def _is_of_keras(cls: type) -> bool:
 def _is_opaque(layer: keras.Layer, entry: Entry) -> bool:
     """Whether a layer's configuration does not name the layers inside it."""
     own = type(layer).__module__.split(".")[0]
-    names = {child.name for child in layer._flatten_layers(include_self=False, recursive=False)}
+    names = {child.name for child in child_layers(layer)}
     return (
         own not in ("keras", "hlstm_tf") and bool(names) and not _mentions(entry["config"], names)
     )
@@ -157,7 +164,7 @@ def _mentions(value: Any, names: set[str]) -> bool:
 def _replace_attributes(old: keras.Layer, new: keras.Layer, change: Change) -> None:
     """Puts rewritten layers into the attributes of a model that has made its own."""
     names = [name for name, value in vars(old).items() if _holds_layers(name, value)]
-    if new.built and any(layer.weights for layer in new._flatten_layers(include_self=False)):
+    if new.built and any(layer.weights for layer in inner_layers(new)):
         raise _cannot(
             old,
             "its constructor builds the layers and its get_config() does not name them; make it "
@@ -169,7 +176,7 @@ def _replace_attributes(old: keras.Layer, new: keras.Layer, change: Change) -> N
     # All anew and in order, so that the order of the weights stays that of the old model.
     for name in names:
         for layer in keras.tree.flatten(getattr(new, name)):
-            new._tracker.untrack(layer)
+            forget_layer(new, layer)
     for name, value in values.items():
         setattr(new, name, value)
 
@@ -221,7 +228,7 @@ def paired_layers(old: keras.Model, new: keras.Model) -> Iterator[tuple[keras.La
     Raises:
         ValueError: They do not correspond, as with a layer that two nested models share.
     """
-    before, after = old._flatten_layers(), new._flatten_layers()
+    before, after = all_layers(old), all_layers(new)
     before, after = _without_repeats(before), _without_repeats(after)
     stems, found = ([_stem(layer) for layer in layers[1:]] for layers in (before, after))
     if stems != found:
@@ -267,7 +274,7 @@ def copy_state(
                 getattr(target, name).assign(array)
         else:
             _copy_own_variables(source, target)
-        for a, b in zip(source._seed_generators, target._seed_generators, strict=True):
+        for a, b in zip(seed_generators(source), seed_generators(target), strict=True):
             b.state.assign(a.state)
         if hasattr(source, "save_assets"):
             with tempfile.TemporaryDirectory() as folder:

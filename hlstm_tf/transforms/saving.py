@@ -6,18 +6,19 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.keras_internals import inner_layers
+
 Described = list[tuple[keras.Layer, type, Any]]
 """Layers without layers inside, each with its class and its configuration without names."""
 
 
 def describe_layers(model: keras.Model) -> Described:
     """Returns what a model is made of; containers and the layers of its inputs are left out."""
-    layers = {id(layer): layer for layer in model._flatten_layers(include_self=False)}.values()
+    layers = {id(layer): layer for layer in inner_layers(model)}.values()
     return [
         (layer, type(layer), _configuration(layer))
         for layer in layers
-        if not isinstance(layer, keras.layers.InputLayer)
-        and not layer._flatten_layers(include_self=False)
+        if not isinstance(layer, keras.layers.InputLayer) and not inner_layers(layer)
     ]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import masked_kernels
 from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import Workshop
@@ -88,7 +89,7 @@ def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:
     makes_cell = isinstance(layer, keras.layers.RNN) and "cell" not in entry["config"]
     owner = layer.cell if makes_cell else layer
     entry = {**entry, "config": {**entry["config"], **workshop.arguments(owner)}}
-    if any(id(inner) in workshop.touched for inner in layer._flatten_layers()):
+    if any(id(inner) in workshop.touched for inner in all_layers(layer)):
         # It holds the shapes of before; the model around builds its layers anew.
         entry.pop("build_config", None)
     return entry

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.keras_internals import all_layers, inner_layers, own_trainable_variables
 from hlstm_tf.layers import masked_kernels
 from hlstm_tf.sparsity import (
     Distribution,
@@ -184,7 +185,7 @@ class _Chosen:
     def __init__(
         self, model: keras.Model, include: LayerFilter | None, exclude: LayerFilter | None
     ) -> None:
-        names = {layer.name for layer in model._flatten_layers(include_self=False)}
+        names = {layer.name for layer in inner_layers(model)}
         self._include = _as_filter(include, "include", names, default=True)
         self._exclude = _as_filter(exclude, "exclude", names, default=False)
         self.layers: set[int] = set()
@@ -195,7 +196,7 @@ class _Chosen:
         if twin is None:
             return entry
         lineage = (*around[1:], layer)
-        self._settled.update(id(inner) for inner in layer._flatten_layers())
+        self._settled.update(id(inner) for inner in all_layers(layer))
         if not self._include(lineage) or self._exclude(lineage):
             return entry
         self.layers.add(id(layer))
@@ -205,7 +206,7 @@ class _Chosen:
         """Names layers with a matrix of weights and no mask that nobody asked to leave out."""
         return [
             f"'{layer.name}' ({type(layer).__name__})"
-            for layer in model._flatten_layers(include_self=False)
+            for layer in inner_layers(model)
             if id(layer) not in self._settled and _has_matrix(layer)
         ]
 
@@ -214,7 +215,7 @@ def _has_matrix(layer: keras.Layer) -> bool:
     # PReLU's slopes have a feature map's shape, and connect nothing.
     return not isinstance(layer, keras.layers.PReLU) and any(
         len(variable.shape) > 1 and "bias" not in variable.name
-        for variable in layer._trainable_variables
+        for variable in own_trainable_variables(layer)
     )
 
 

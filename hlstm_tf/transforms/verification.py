@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.transforms.kept_states import restored
 
 TOLERANCE = 1e-4
@@ -71,6 +72,6 @@ def _outputs(model: keras.Model, batch: Any) -> list[np.ndarray]:
 
 def _default_tolerance(model: keras.Model) -> float:
     halves = ("float16", "bfloat16")
-    if any(layer.compute_dtype in halves for layer in model._flatten_layers()):
+    if any(layer.compute_dtype in halves for layer in all_layers(model)):
         return _HALF_TOLERANCE
     return TOLERANCE
