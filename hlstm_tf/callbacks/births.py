@@ -7,15 +7,15 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.sparsity import Birth, Optimizers, edit_masks, held_optimizers, neuron_births, scaled
+from hlstm_tf.sparsity import Birth, edit_masks, held_optimizers, neuron_births
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 from .architecture import ScoreSource
 from .bridging import BridgingGradients
 from .feature_maps import Trials
-from .gate_sites import GateSite, Opened, gate_sites
-from .neuron_sites import Site, mean_weight, neuron_sites, prepare
+from .layer_sites import LayerSite, sites_of
 from .own_steps import refuse_own_train_step
+from .sites import Site
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,15 @@ class Births:
         return {"": self.neurons}
 
 
-def require_sites(model: keras.Model, births: Births) -> list[Site | GateSite]:
+def require_sites(model: keras.Model, births: Births) -> list[Site]:
     """Returns the sites that neurons are wanted for.
 
     Raises:
         ValueError: There is none, or none in a layer that is named; or the model has a
             `train_step` of its own, whose loss is not known outside of it.
     """
-    # Gates come last: the numbers of the others, which seed their draws, do not depend on them.
     refuse_own_train_step(model, "neurons grow")
-    sites: list[Site | GateSite] = [*neuron_sites(model), *gate_sites(model)]
+    sites = sites_of(model)
     known = list(dict.fromkeys(site.name for site in sites))
     unknown = [name for name in births.layers() if name not in known]
     if unknown or not sites:
@@ -131,7 +130,7 @@ def grow_neurons(source: ScoreSource, births: Births, event: int, where: str) ->
             born[site.name] += len(new)
     loss: Trials | None = None
     for site, count, rng in work:
-        if isinstance(site, Site) and not site.is_bridge:
+        if isinstance(site, LayerSite) and not site.is_bridge:
             loss = loss or Trials(source, births.candidates, births.birth_strength, where)
             born[site.name] += loss.grow(site, count, rng)
     return born
@@ -139,7 +138,7 @@ def grow_neurons(source: ScoreSource, births: Births, event: int, where: str) ->
 
 def _connect(
     model: keras.Model,
-    sites: Sequence[Site | GateSite],
+    sites: Sequence[Site],
     drawn: Sequence[Sequence[Birth]],
     strength: float,
 ) -> None:
@@ -153,33 +152,7 @@ def _connect(
         return edits[kernel]
 
     for site, births in zip(sites, drawn, strict=True):
-        if isinstance(site, GateSite):
-            site.connect(births, strength, opened, held_optimizers(model))
-        else:
-            _connect_layer(site, births, strength, opened, held_optimizers(model))
+        site.connect(births, strength, opened, held_optimizers(model))
     masks = {kernel: mask for kernel, (mask, _) in edits.items()}
     values = {kernel: values for kernel, (_, values) in edits.items()}
     edit_masks(masks, held_optimizers(model), values)
-
-
-def _connect_layer(
-    site: Site,
-    births: Sequence[Birth],
-    strength: float,
-    opened: Opened,
-    optimizer: Optimizers,
-) -> None:
-    """As `GateSite.connect`, of a dense layer."""
-    before, after = mean_weight([site.writer]), mean_weight(site.readers)
-    edges = np.cumsum([reader.shape[-1] for reader in site.readers])[:-1]
-    chosen = site.dormant[: len(births)]
-    for index, birth in zip(chosen, births, strict=True):
-        mask, values = opened(site.writer)
-        values[:, index] = scaled(birth.incoming, strength * before)
-        mask[:, index] = birth.incoming != 0
-        outgoing = scaled(birth.outgoing, strength * after)
-        for reader, part in zip(site.readers, np.split(outgoing, edges), strict=True):
-            mask, values = opened(reader)
-            values[index] = part
-            mask[index] = part != 0
-    prepare(site, chosen, optimizer)

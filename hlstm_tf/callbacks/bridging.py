@@ -7,11 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.observers import bridging, tapping, zero_bridge
+from hlstm_tf.layers.observers import bridging, tapping
 
-from .gate_sites import GateSite
 from .gradient_pass import GradientPass
-from .neuron_sites import Site
+from .sites import Passed, Site
 
 
 class BridgingGradients(GradientPass):
@@ -32,9 +31,7 @@ class BridgingGradients(GradientPass):
         training: The `training` argument of the forward pass.
     """
 
-    def __init__(
-        self, model: keras.Model, sites: Sequence[Site | GateSite], training: bool = False
-    ) -> None:
+    def __init__(self, model: keras.Model, sites: Sequence[Site], training: bool = False) -> None:
         self.sites = list(sites)
         super().__init__(model, training)
 
@@ -53,49 +50,23 @@ class BridgingGradients(GradientPass):
     def _loss_and_values(
         self, x: Any, y: Any, sample_weight: Any, scale: Any
     ) -> tuple[Any, list[Any], Any]:
-        seen: dict[int, tuple[Any, Any]] = {}
+        passed = Passed()
         with tf.GradientTape() as tape:
 
             def tap(layer: keras.Layer, inputs: Any, value: Any, output: Any) -> None:
                 tape.watch(value)
-                seen[id(layer)] = (inputs, value)
+                passed.tapped[id(layer)] = (inputs, value)
 
-            bridges: dict[int, dict[tuple[int, int], Any]] = {}
             for site in self.sites:
-                if isinstance(site, GateSite):
-                    bridge = zero_bridge(*site.bridge_shape)
-                    tape.watch(bridge)
-                    bridges.setdefault(id(site.cell), {})[site.place] = bridge
-            with tapping(tap), bridging(bridges):
+                site.open_bridge(passed.bridges)
+            tape.watch(passed.bridges)
+            with tapping(tap), bridging(passed.bridges):
                 loss = self._loss(x, y, sample_weight)
             scaled = loss * scale
-        ends = [
-            [bridges[id(site.cell)][site.place]]
-            if isinstance(site, GateSite)
-            else [seen[id(kernel.layer)][1] for kernel in site.readers]
-            for site in self.sites
-        ]
+        ends = [site.bridge_ends(passed) for site in self.sites]
         gradients = tape.gradient(scaled, ends, unconnected_gradients="zero")
         values: list[Any] = []
         for site, found in zip(self.sites, gradients, strict=True):
-            if isinstance(site, GateSite):
-                values += _of_gate(site, found[0], scale)
-                continue
-            inputs = _flat(seen[id(site.writer.layer)][0])
-            later = tf.concat([_flat(gradient) / scale for gradient in found], axis=1)
-            values += [
-                tf.matmul(inputs, later, transpose_a=True),
-                tf.reduce_mean(inputs, axis=0),
-            ]
+            values += site.bridging_gradient(passed, found, scale)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(value)) for value in values])
         return loss, values, finite
-
-
-def _of_gate(site: GateSite, gradient: Any, scale: Any) -> list[Any]:
-    # A dormant neuron that is read puts out a constant, where its activation is not 0 at 0.
-    heard = tf.where(site.mute[:, None], 0.0, gradient)
-    return [heard[:, :-1] / scale, heard[:, -1]]
-
-
-def _flat(values: Any) -> Any:
-    return tf.reshape(tf.cast(values, tf.float32), [-1, values.shape[-1]])

@@ -9,7 +9,8 @@ from hlstm_tf.transforms.groups import merged
 
 from .architecture import ScoreSource
 from .gradient_pass import MeanLoss
-from .neuron_sites import Site, density, living_ends, mean_weight, prepare
+from .layer_sites import LayerSite, density, living_ends
+from .sites import mean_weight, value_of
 
 Arrays = dict[MaskedKernel, np.ndarray]
 
@@ -35,14 +36,14 @@ class Trials:
         self._strength, self._where = strength, where
         self._pass = MeanLoss(source.model, source.training)
 
-    def grow(self, site: Site, count: int, rng: np.random.Generator) -> int:
+    def grow(self, site: LayerSite, count: int, rng: np.random.Generator) -> int:
         """Tries to let `count` neurons be born, one after another; returns how many were.
 
         After a neuron for which no candidate lowers the loss, no more are tried.
         """
         best = self._loss()
         for born, index in enumerate(site.dormant[:count]):
-            prepare(site, np.array([index]), held_optimizers(self._source.model))
+            site.prepare(np.array([index]), held_optimizers(self._source.model))
             before = {k: np.array(_numpy(k.mask)) for k in (site.writer, *site.readers)}
             found = self._best(site, int(index), before, best, rng)
             if found is None:
@@ -52,7 +53,7 @@ class Trials:
         return count
 
     def _best(
-        self, site: Site, index: int, before: Arrays, least: float, rng: np.random.Generator
+        self, site: LayerSite, index: int, before: Arrays, least: float, rng: np.random.Generator
     ) -> tuple[float, Arrays] | None:
         """The least loss below `least` and the weights that give it; leaves the model as it is."""
         best: tuple[float, Arrays] | None = None
@@ -77,7 +78,7 @@ class Trials:
         finally:
             edit_masks(before)
 
-    def _draw(self, site: Site, index: int, rng: np.random.Generator) -> Arrays:
+    def _draw(self, site: LayerSite, index: int, rng: np.random.Generator) -> Arrays:
         kernel = site.writer
         alive, _ = living_ends(kernel)
         incoming = np.zeros(kernel.shape)
@@ -105,7 +106,7 @@ class Trials:
         exists = alive & (draw < density(kernel))
         exists.flat[np.argmin(np.where(alive, draw, 1.0))] = True  # one at least
         normal = np.where(exists, rng.standard_normal(shape), 0.0)
-        return scaled(normal, self._strength * mean_weight([kernel]))
+        return scaled(normal, self._strength * mean_weight([value_of(kernel)]))
 
     def _put(self, before: Arrays, values: Arrays, optimizer: Optimizers) -> None:
         masks = {kernel: before[kernel] | (value != 0) for kernel, value in values.items()}

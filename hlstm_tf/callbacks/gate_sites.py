@@ -1,40 +1,37 @@
-"""Where hidden neurons of gates can be born, and what their birth changes."""
+"""Sites in gates: hidden layers of gates into which neurons can be born."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from hlstm_tf.layers import MaskedKernel, masked_kernels
 from hlstm_tf.layers.cells import HIDDEN, CellForm
+from hlstm_tf.layers.observers import zero_bridge
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.discovery import HiddenLayers, hidden_layers
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 
 from .dead_neurons import GateKernels
-
-Opened = Callable[[MaskedKernel], tuple[np.ndarray, np.ndarray]]
-"""Gives the working copies of a kernel's mask and weights, which are put in place together."""
-
+from .sites import Opened, Passed, Site, mean_weight, value_of
 
 Place = tuple[MaskedKernel, int]
 """A kernel, and which of its matrices is meant."""
 
 
 @dataclass(frozen=True)
-class GateSite:
+class GateSite(Site):
     """One hidden layer of one gate of a cell.
 
     Attributes:
-        name: Name of the layer that the cell is in; of the cell where that has several.
         form: The form of the cell.
         layer: Which hidden layer, from 0.
         gate: Which gate, in the form's order.
         writers: The matrices that lead to it: two to the first hidden layer, one to the others.
         reader: The matrix that reads it.
-        width: How many neurons it has room for.
-        dormant: Indices of those without any connection.
         mute: Of what it reads, in the order of the writers' rows, which are dormant neurons.
     """
 
@@ -55,16 +52,6 @@ class GateSite:
         """The cell."""
         return self.form.cell
 
-    @property
-    def place(self) -> tuple[int, int]:
-        """The hidden layer and the gate."""
-        return self.layer, self.gate
-
-    @property
-    def bridge_shape(self) -> tuple[int, int]:
-        """How many values it reads, and how many it is read by."""
-        return self.mute.size, self.reader[0].matrices_shape[2]
-
     def connect(
         self,
         births: Sequence[Birth],
@@ -72,16 +59,8 @@ class GateSite:
         opened: Opened,
         optimizer: Optimizers = None,
     ) -> None:
-        """Gives the first dormant neurons their connections, in the working copies.
-
-        Args:
-            births: Their connections, which have no scale yet.
-            strength: Mean magnitude of the new weights, in units of the gate's own.
-            opened: The working copies.
-            optimizer: What trains the neurons' biases, which begin at 0.
-        """
         edges = np.cumsum([kernel.matrices_shape[1] for kernel, _ in self.writers])
-        before, after = self._mean_weight(self.writers), self._mean_weight([self.reader])
+        before, after = _mean_weight(self.writers), _mean_weight([self.reader])
         chosen = self.dormant[: len(births)]
         for index, birth in zip(chosen, births, strict=True):
             incoming = np.split(scaled(birth.incoming, strength * before), edges[:-1])
@@ -95,11 +74,22 @@ class GateSite:
         self._forget_bias(chosen, optimizer)
 
     def close(self, rooms: Mapping[MaskedKernel, np.ndarray]) -> None:
-        """Makes the places at the dormant neurons' ends `False` in masks of the kernels."""
         for kernel, gate in self.writers:
             kernel.of_gate(rooms[kernel], gate)[:, self.dormant] = False
         kernel, gate = self.reader
         kernel.of_gate(rooms[kernel], gate)[self.dormant] = False
+
+    def open_bridge(self, bridges: MutableMapping[int, dict[tuple[int, int], Any]]) -> None:
+        bridge = zero_bridge(self.mute.size, self.reader[0].matrices_shape[2])
+        bridges.setdefault(id(self.cell), {})[self.layer, self.gate] = bridge
+
+    def bridge_ends(self, passed: Passed) -> list[Any]:
+        return [passed.bridges[id(self.cell)][self.layer, self.gate]]
+
+    def bridging_gradient(self, passed: Passed, gradients: list[Any], scale: Any) -> list[Any]:
+        # A dormant neuron that is read puts out a constant, where its activation is not 0 at 0.
+        heard = tf.where(self.mute[:, None], 0.0, gradients[0])
+        return [heard[:, :-1] / scale, heard[:, -1]]
 
     def _forget_bias(self, indices: np.ndarray, optimizer: Optimizers) -> None:
         weight = self.form.layers[self.layer].bias
@@ -112,10 +102,9 @@ class GateSite:
         own[..., indices] = True
         reset_entries(bias, chosen, optimizer)
 
-    def _mean_weight(self, places: Sequence[Place]) -> float:
-        weights = [k.of_gate(keras.ops.convert_to_numpy(k.variable), gate) for k, gate in places]
-        sizes = np.concatenate([np.abs(weight).ravel() for weight in weights])
-        return float(sizes[sizes > 0].mean(dtype=np.float64)) if sizes.any() else 0.0
+
+def _mean_weight(places: Sequence[Place]) -> float:
+    return mean_weight(kernel.of_gate(value_of(kernel), gate) for kernel, gate in places)
 
 
 def gate_sites(model: keras.Model) -> list[GateSite]:

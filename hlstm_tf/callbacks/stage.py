@@ -9,8 +9,8 @@ from .architecture import ScoreSource, count_connections, grow_model
 from .births import Births, grow_neurons
 from .budget import Budget
 from .growth_score import require_masked_kernels
+from .layer_sites import living_rooms
 from .model_pruning import prune_model
-from .neuron_sites import living_rooms
 from .phases import Action, Phase, Plan, Progress, end_before_pruning
 from .plan import Pruning
 from .recovery import recover_connections

@@ -17,7 +17,7 @@ from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gate_sites import gate_sites
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
-from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
+from hlstm_tf.callbacks.layer_sites import layer_sites, living_rooms
 from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.layers.observers import bridging, zero_bridge
 from hlstm_tf.sparsity import neuron_births
@@ -337,7 +337,7 @@ def test_gates_dense_layers_and_convolutions_grow_together() -> None:
     )
     model = hl.sparsify(plain, 0.0, neurons=0.5)
     model.compile("sgd", "mse", run_eagerly=True)
-    dense = next(site for site in neuron_sites(model) if site.name == "a")
+    dense = next(site for site in layer_sites(model) if site.name == "a")
     gates = gate_sites(model)
     both = BridgingGradients(model, [gates[0], dense, *gates[1:]]).mean((X, Y), 5, "t", 1.0)
     alone = BridgingGradients(model, [dense]).mean((X, Y), 5, "t", 1.0) + measured(model)

@@ -10,7 +10,7 @@ from hlstm_tf.callbacks.architecture import ScoreSource, grow_model
 from hlstm_tf.callbacks.births import grow_neurons
 from hlstm_tf.callbacks.bridging import BridgingGradients
 from hlstm_tf.callbacks.gradient_pass import MeanLoss
-from hlstm_tf.callbacks.neuron_sites import living_rooms, neuron_sites
+from hlstm_tf.callbacks.layer_sites import layer_sites, living_rooms
 from hlstm_tf.callbacks.rule import Rule
 from tests.callbacks.kills import Killed, run_births
 
@@ -65,7 +65,7 @@ def assert_sound(model: keras.Model) -> None:
     """Dormant weights are 0, and every neuron is connected at both ends or at none."""
     for kernel in hl.masked_kernels(model):
         assert not kernel.variable.numpy()[~kernel.mask.numpy()].any()
-    for site in neuron_sites(model):
+    for site in layer_sites(model):
         read = np.zeros(site.width, dtype=bool)
         for reader in site.readers:
             mask = reader.mask.numpy()
@@ -77,7 +77,7 @@ def assert_sound(model: keras.Model) -> None:
 @pytest.mark.parametrize("eager", [True, False])
 def test_the_bridging_gradient_is_that_of_connections_past_the_layer(eager: bool) -> None:
     model = dense_net(run_eagerly=eager)
-    site = neuron_sites(model)[0]
+    site = layer_sites(model)[0]
     assert (site.name, site.is_bridge, site.dormant.tolist()) == ("a", True, list(range(4, 12)))
     [(found, mean)] = BridgingGradients(model, [site]).mean((X, Y), 20, "a test", 1.0)
     # A layer beside it, of zeros, that leads where the readers' pre-activations are.
@@ -100,7 +100,7 @@ def test_the_bridging_gradient_is_the_same_in_float16_with_a_scaled_loss() -> No
         model = dense_net(run_eagerly=False)
         keras.config.set_dtype_policy("float32")
         model.optimizer.build(model.trainable_variables)
-        found.append(BridgingGradients(model, neuron_sites(model)).mean((X, Y), 20, "t", 1.0))
+        found.append(BridgingGradients(model, layer_sites(model)).mean((X, Y), 20, "t", 1.0))
     assert hasattr(model.optimizer, "dynamic_scale")
     for (exact, _), (rough, _) in zip(*found, strict=True):
         assert exact.any()

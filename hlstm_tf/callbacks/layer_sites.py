@@ -1,32 +1,33 @@
-"""Where neurons can be born: the places of a model's layers at which no neuron lives."""
+"""Sites between layers: dense layers and convolutions into which neurons can be born."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
-from hlstm_tf.sparsity import Optimizers, reset_entries
+from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.discovery import feed_forward_ends, layer_groups
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 from hlstm_tf.transforms.passages import Normalization
 
 from .gate_sites import gate_sites
+from .sites import Opened, Passed, Site, mean_weight, value_of
 
 
 @dataclass(frozen=True)
-class Site:
+class LayerSite(Site):
     """A dense layer or convolution whose neurons can be born, and all that reads them.
 
     Attributes:
         writer: Its kernel.
         readers: The kernels of the layers that read its neurons.
-        width: How many neurons it has room for.
-        dormant: Indices of those without any connection.
         between: Batch normalizations on the way to the readers.
         is_bridge: Whether a reader's row is the neuron itself, at the writer's own positions, so
             that the bridging gradient is defined: dense layers all.
@@ -41,11 +42,77 @@ class Site:
 
     @property
     def name(self) -> str:
-        """The layer's name."""
         return self.writer.layer.name
 
+    def connect(
+        self,
+        births: Sequence[Birth],
+        strength: float,
+        opened: Opened,
+        optimizer: Optimizers = None,
+    ) -> None:
+        before, after = (
+            mean_weight([value_of(self.writer)]),
+            mean_weight(map(value_of, self.readers)),
+        )
+        edges = np.cumsum([reader.shape[-1] for reader in self.readers])[:-1]
+        chosen = self.dormant[: len(births)]
+        for index, birth in zip(chosen, births, strict=True):
+            mask, values = opened(self.writer)
+            values[:, index] = scaled(birth.incoming, strength * before)
+            mask[:, index] = birth.incoming != 0
+            outgoing = scaled(birth.outgoing, strength * after)
+            for reader, part in zip(self.readers, np.split(outgoing, edges), strict=True):
+                mask, values = opened(reader)
+                values[index] = part
+                mask[index] = part != 0
+        self.prepare(chosen, optimizer)
 
-def neuron_sites(model: keras.Model) -> list[Site]:
+    def close(self, rooms: Mapping[MaskedKernel, np.ndarray]) -> None:
+        dormant = np.isin(np.arange(self.width), self.dormant)
+        rooms[self.writer][..., dormant] = False
+        for reader in self.readers:
+            rooms[reader][..., np.tile(dormant, reader.shape[-2] // self.width), :] = False
+
+    def bridge_ends(self, passed: Passed) -> list[Any]:
+        return [passed.tapped[id(kernel.layer)][1] for kernel in self.readers]
+
+    def bridging_gradient(self, passed: Passed, gradients: list[Any], scale: Any) -> list[Any]:
+        inputs = _flat(passed.tapped[id(self.writer.layer)][0])
+        later = tf.concat([_flat(gradient) / scale for gradient in gradients], axis=1)
+        return [tf.matmul(inputs, later, transpose_a=True), tf.reduce_mean(inputs, axis=0)]
+
+    def prepare(self, indices: np.ndarray, optimizer: Optimizers = None) -> None:
+        """Lets neurons begin anew: bias at 0, normalization's statistics at 0 and 1, areas whole.
+
+        A neuron that died may have left a bias and areas that were narrowed, and one that never
+        lived has a variance of nearly 0.
+        """
+        layer = self.writer.layer
+        chosen = np.isin(np.arange(self.width), indices)
+        if layer.use_bias:
+            reset_entries(layer.bias, chosen, optimizer)
+        for norm in self.between:
+            places = np.tile(chosen, norm.moving_mean.shape[0] // self.width)
+            reset_entries(norm.moving_mean, places)
+            reset_entries(norm.moving_variance, places, value=1.0)
+        if isinstance(layer, PartialAreaConv2D):
+            reset_entries(layer.area, np.broadcast_to(chosen, layer.area.shape), value=True)
+        for reader in self.readers:
+            if isinstance(reader.layer, PartialAreaConv2D):
+                area = reader.layer.area
+                reset_entries(area, np.broadcast_to(chosen[:, None], area.shape), value=True)
+
+
+def sites_of(model: keras.Model) -> list[Site]:
+    """Finds all sites of a model with masked kernels.
+
+    Gates come last: the numbers of the others, which seed their draws, do not depend on them.
+    """
+    return [*layer_sites(model), *gate_sites(model)]
+
+
+def layer_sites(model: keras.Model) -> list[LayerSite]:
     """Finds where neurons can be born: units and filters that masked layers make and read.
 
     Args:
@@ -74,46 +141,10 @@ def living_rooms(model: keras.Model) -> dict[MaskedKernel, np.ndarray]:
     returned.
     """
     rooms = {k: np.ones(k.shape, dtype=bool) for k in masked_kernels(model)}
-    for site in neuron_sites(model):
-        if site.dormant.size == site.width:
-            continue
-        dormant = np.isin(np.arange(site.width), site.dormant)
-        rooms[site.writer][..., dormant] = False
-        for reader in site.readers:
-            rooms[reader][..., np.tile(dormant, reader.shape[-2] // site.width), :] = False
-    for gate in gate_sites(model):
-        if gate.dormant.size < gate.width:
-            gate.close(rooms)
+    for site in sites_of(model):
+        if site.dormant.size < site.width:
+            site.close(rooms)
     return rooms
-
-
-def prepare(site: Site, indices: np.ndarray, optimizer: Optimizers = None) -> None:
-    """Lets neurons begin anew: bias at 0, normalization's statistics at 0 and 1, areas whole.
-
-    A neuron that died may have left a bias and areas that were narrowed, and one that never lived
-    has a variance of nearly 0.
-    """
-    layer = site.writer.layer
-    chosen = np.isin(np.arange(site.width), indices)
-    if layer.use_bias:
-        reset_entries(layer.bias, chosen, optimizer)
-    for norm in site.between:
-        places = np.tile(chosen, norm.moving_mean.shape[0] // site.width)
-        reset_entries(norm.moving_mean, places)
-        reset_entries(norm.moving_variance, places, value=1.0)
-    if isinstance(layer, PartialAreaConv2D):
-        reset_entries(layer.area, np.broadcast_to(chosen, layer.area.shape), value=True)
-    for reader in site.readers:
-        if isinstance(reader.layer, PartialAreaConv2D):
-            area = reader.layer.area
-            reset_entries(area, np.broadcast_to(chosen[:, None], area.shape), value=True)
-
-
-def mean_weight(kernels: Sequence[MaskedKernel]) -> float:
-    """Returns the mean magnitude of the weights that are not zero; 0 where there is none."""
-    found = [np.abs(keras.ops.convert_to_numpy(kernel.variable)).ravel() for kernel in kernels]
-    sizes = np.concatenate(found)
-    return float(sizes[sizes > 0].mean(dtype=np.float64)) if sizes.any() else 0.0
 
 
 def density(kernel: MaskedKernel) -> float:
@@ -131,7 +162,9 @@ def living_ends(kernel: MaskedKernel) -> tuple[np.ndarray, np.ndarray]:
     return inputs, np.asarray(exists.any(axis=tuple(range(exists.ndim - 1))))
 
 
-def _site(group: NeuronGroup, kernels: dict[int, MaskedKernel], wrapped: set[int]) -> Site | None:
+def _site(
+    group: NeuronGroup, kernels: dict[int, MaskedKernel], wrapped: set[int]
+) -> LayerSite | None:
     connections, ends = group.strength(), feed_forward_ends(group)
     if ends is None or np.isnan(connections).any():
         return None
@@ -144,7 +177,7 @@ def _site(group: NeuronGroup, kernels: dict[int, MaskedKernel], wrapped: set[int
         and all(_same_positions(writer, reader, bool(passages)) for reader in readers)
     )
     width, dormant = group.writer.width, np.flatnonzero(connections == 0)
-    return Site(writer, readers, width, dormant, tuple(norms.values()), is_bridge)
+    return LayerSite(writer, readers, width, dormant, tuple(norms.values()), is_bridge)
 
 
 def _same_positions(writer: MaskedKernel, reader: MaskedKernel, passed: bool) -> bool:
@@ -158,3 +191,7 @@ def _same_positions(writer: MaskedKernel, reader: MaskedKernel, passed: bool) ->
 def _positions(kernel: MaskedKernel) -> list[int | None] | None:
     shape = (kernel.layer.get_build_config() or {}).get("input_shape")
     return None if shape is None else list(shape[1:-1])
+
+
+def _flat(values: Any) -> Any:
+    return tf.reshape(tf.cast(values, tf.float32), [-1, values.shape[-1]])
