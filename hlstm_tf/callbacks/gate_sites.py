@@ -52,6 +52,16 @@ class GateSite(Site):
         """The cell."""
         return self.form.cell
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The hidden layer and the gate."""
+        return self.layer, self.gate
+
+    @property
+    def bridge_shape(self) -> tuple[int, int]:
+        """How many values it reads, and how many it is read by."""
+        return self.mute.size, self.reader[0].matrices_shape[2]
+
     def connect(
         self,
         births: Sequence[Birth],
@@ -80,11 +90,10 @@ class GateSite(Site):
         kernel.of_gate(rooms[kernel], gate)[self.dormant] = False
 
     def open_bridge(self, bridges: MutableMapping[int, dict[tuple[int, int], Any]]) -> None:
-        bridge = zero_bridge(self.mute.size, self.reader[0].matrices_shape[2])
-        bridges.setdefault(id(self.cell), {})[self.layer, self.gate] = bridge
+        bridges.setdefault(id(self.cell), {})[self.place] = zero_bridge(*self.bridge_shape)
 
     def bridge_ends(self, passed: Passed) -> list[Any]:
-        return [passed.bridges[id(self.cell)][self.layer, self.gate]]
+        return [passed.bridges[id(self.cell)][self.place]]
 
     def bridging_gradient(self, passed: Passed, gradients: list[Any], scale: Any) -> list[Any]:
         # A dormant neuron that is read puts out a constant, where its activation is not 0 at 0.

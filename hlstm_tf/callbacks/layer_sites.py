@@ -1,6 +1,6 @@
 """Sites between layers: dense layers and convolutions into which neurons can be born."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,9 @@ class LayerSite(Site):
         rooms[self.writer][..., dormant] = False
         for reader in self.readers:
             rooms[reader][..., np.tile(dormant, reader.shape[-2] // self.width), :] = False
+
+    def open_bridge(self, bridges: MutableMapping[int, dict[tuple[int, int], Any]]) -> None:
+        pass  # the layers at its two ends are tapped
 
     def bridge_ends(self, passed: Passed) -> list[Any]:
         return [passed.tapped[id(kernel.layer)][1] for kernel in self.readers]
