@@ -20,7 +20,7 @@ from .epoch_data import set_epoch
 from .epoch_length import one_epoch, steps_per_epoch
 from .growth import growth_epochs
 from .lines import own_line
-from .training_batches import check_data, check_share, examples_in, training_batches
+from .training_batches import check_data, check_share, input_totals
 
 
 class AreaPruning(MaskCallback):
@@ -214,20 +214,13 @@ def product_sizes(
         with tapping(tap):
             model(x, training=False)
         # A layer that is called twice is used at a position where either call needs it.
-        return [tf.reduce_sum(tf.stack(found[id(layer)]), axis=0) for layer in layers]
+        means = [tf.reduce_sum(tf.stack(found[id(layer)]), axis=0) for layer in layers]
+        first = next(each for each in keras.tree.flatten(x) if each is not None)
+        examples = tf.cast(tf.shape(first)[0], tf.float32)
+        return [*(examples * mean for mean in means), examples]
 
-    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
-    totals: list[Any] | None = None
-    weight = 0
-    for batch in training_batches(data, batch_size, share):
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        size = examples_in(batch)
-        means = [size * mean for mean in step(x)]
-        totals = means if totals is None else [a + b for a, b in zip(totals, means, strict=True)]
-        weight += size
-    if totals is None:
-        raise ValueError(f"{where}: the training data gave no batch to score by.")
-    return [_numpy(total) / np.float32(weight) for total in totals]
+    *sums, examples = input_totals(model, forward, data, batch_size, share, where)
+    return [_numpy(total) / np.float32(examples) for total in sums]
 
 
 def _numpy(value: Any) -> np.ndarray:

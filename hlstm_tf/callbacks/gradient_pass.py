@@ -3,7 +3,6 @@
 import abc
 import inspect
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from hlstm_tf.layers.masking import masked_kernels
 
-from .training_batches import check_data, check_inputs, examples_in, training_batches
+from .training_batches import check_data, check_inputs, examples_in, totals
 
 
 class GradientPass(abc.ABC):
@@ -52,29 +51,22 @@ class GradientPass(abc.ABC):
             ValueError: There is not one batch.
         """
         check_data(data, "data")
+
+        def weighed(batch: Any, number: int) -> tuple[list[Any], float] | None:
+            values = self._batch_values(batch, f"{where}, batch {number}")
+            if values is None:
+                return None
+            weight = float(examples_in(batch)) if decay is None else 1 - decay
+            return [weight * value for value in values], weight
+
         before = self._state_values()
-        totals: Sequence[Any] | None = None
-        weight = 0.0
         try:
-            for number, batch in enumerate(training_batches(data, batch_size, share)):
-                values = self._batch_values(batch, f"{where}, batch {number}")
-                if values is None:
-                    continue
-                totals = [0.0] * len(values) if totals is None else totals
-                if decay is None:
-                    size = float(examples_in(batch))
-                    totals = [t + size * v for t, v in zip(totals, values, strict=True)]
-                    weight += size
-                else:
-                    totals = [
-                        decay * t + (1 - decay) * v for t, v in zip(totals, values, strict=True)
-                    ]
-                    weight = 1.0
+            keep = 1.0 if decay is None else decay
+            sums, weight = totals(weighed, data, batch_size, share, where, keep)
         finally:
             _restore(before)
-        if totals is None:
-            raise ValueError(f"{where}: the training data gave no batch to score by.")
-        return [keras.ops.convert_to_numpy(total) / np.float32(weight) for total in totals]
+        divisor = np.float32(weight if decay is None else 1.0)
+        return [keras.ops.convert_to_numpy(total) / divisor for total in sums]
 
     @abc.abstractmethod
     def _loss_and_values(

@@ -10,7 +10,7 @@ from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.layers.observers import noting_inputs
 
 from .growth_score import require_masked_kernels
-from .training_batches import check_data, training_batches
+from .training_batches import check_data, input_totals
 
 
 def input_sizes(
@@ -55,17 +55,10 @@ def input_sizes(
     def forward(x: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
         return _squares(model, kernels, x)
 
-    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
-    totals: list[Any] = []
-    for batch in training_batches(data, batch_size, share):
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        found = step(x)
-        totals = keras.tree.map_structure(tf.add, totals, found) if totals else found
-    if not totals:
-        raise ValueError(f"{where}: the training data gave no batch to score by.")
+    sums = input_totals(model, forward, data, batch_size, share, where)
     return {
         kernel: _root_mean(squares, count, kernel.gates)
-        for kernel, (squares, count) in zip(kernels, totals, strict=True)
+        for kernel, (squares, count) in zip(kernels, sums, strict=True)
     }
 
 

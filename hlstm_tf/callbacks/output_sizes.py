@@ -14,7 +14,7 @@ from hlstm_tf.layers.observers import tapping
 from .dead_neurons import GateKernels
 from .growth_score import require_masked_kernels
 from .input_sizes import input_sizes
-from .training_batches import check_data, training_batches
+from .training_batches import check_data, input_totals
 
 _READ_BY = {"depthwise_kernel": "pointwise_kernel"}
 """Which kernel of a feed-forward layer reads what another puts out."""
@@ -95,14 +95,7 @@ def _feed_forward(
         seen[:] = sorted(totals)
         return [part for number in seen for part in totals[number]]
 
-    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
-    sums: list[Any] | None = None
-    for batch in training_batches(data, batch_size, share):
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        parts = step(x)
-        sums = parts if sums is None else [a + b for a, b in zip(sums, parts, strict=True)]
-    if sums is None:
-        raise ValueError(f"{where}: the training data gave no batch to score by.")
+    sums = input_totals(model, forward, data, batch_size, share, where)
     numbers = [keras.ops.convert_to_numpy(part) for part in sums]
     pairs = zip(seen, numbers[::2], numbers[1::2], strict=True)
     return {kernels[i]: np.sqrt(squares / max(count, 1.0))[None] for i, squares, count in pairs}

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -131,6 +131,61 @@ def _all_batches(data: Any, batch_size: int) -> Iterator[Any]:
         # A list of several inputs would be taken for one tensor.
         arrays = keras.tree.lists_to_tuples(arrays)
         yield from tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
+
+
+def totals(
+    measure: Callable[[Any, int], Any],
+    data: Any,
+    batch_size: int,
+    share: float,
+    where: str,
+    keep: float = 1.0,
+) -> Any:
+    """Adds up what `measure` makes of each batch.
+
+    Args:
+        measure: Takes a batch and its number. It returns tensors and numbers in a structure that is
+            the same for all batches, or `None` for a batch that does not count.
+        data, batch_size, share: See `training_batches`.
+        where: What the sums are for, to name it in an error.
+        keep: What a sum is multiplied with before each addition; below 1 for a running mean.
+
+    Raises:
+        ValueError: There is not one batch that counts.
+
+    Example:
+
+    >>> data = tf.data.Dataset.range(4)
+    >>> [int(total) for total in totals(lambda batch, number: [batch, 1], data, 1, 1.0, "a sum")]
+    [6, 4]
+    """
+    total: Any = None
+    for number, batch in enumerate(training_batches(data, batch_size, share)):
+        values = measure(batch, number)
+        if values is not None and total is not None:
+            values = keras.tree.map_structure(lambda t, v: keep * t + v, total, values)
+        total = total if values is None else values
+    if total is None:
+        raise ValueError(f"{where}: the training data gave no batch to score by.")
+    return total
+
+
+def input_totals(
+    model: keras.Model,
+    forward: Callable[[Any], Any],
+    data: Any,
+    batch_size: int,
+    share: float,
+    where: str,
+) -> Any:
+    """`totals` of what `forward` makes of the inputs of each batch, in a graph traced once."""
+    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
+
+    def measure(batch: Any, number: int) -> Any:
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        return step(x)
+
+    return totals(measure, data, batch_size, share, where)
 
 
 def examples_in(batch: Any) -> int:
