@@ -33,16 +33,13 @@ class LayerSite(Site):
             that the bridging gradient is defined: dense layers all.
     """
 
+    name: str
     writer: MaskedKernel
     readers: tuple[MaskedKernel, ...]
     width: int
     dormant: np.ndarray
     between: tuple[keras.layers.BatchNormalization, ...]
     is_bridge: bool
-
-    @property
-    def name(self) -> str:
-        return self.writer.layer.name
 
     def connect(
         self,
@@ -180,7 +177,9 @@ def _site(
         and all(_same_positions(writer, reader, bool(passages)) for reader in readers)
     )
     width, dormant = group.writer.width, np.flatnonzero(connections == 0)
-    return LayerSite(writer, readers, width, dormant, tuple(norms.values()), is_bridge)
+    return LayerSite(
+        writer.layer.name, writer, readers, width, dormant, tuple(norms.values()), is_bridge
+    )
 
 
 def _same_positions(writer: MaskedKernel, reader: MaskedKernel, passed: bool) -> bool:
