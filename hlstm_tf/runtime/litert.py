@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from hlstm_tf.runtime.array_spec import ArraySpec
-from hlstm_tf.runtime.checksum import intact
 from hlstm_tf.runtime.host_loop import Arrays, loop_by_calls
+from hlstm_tf.runtime.interpreter import check_threads, damaged, one_line, open_interpreter
+from hlstm_tf.runtime.quiet import quiet_start
 
 
 class LiteRT:
@@ -98,7 +99,7 @@ class _Signature:
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
         self.interpreter, self.engine = interpreter, interpreter._interpreter
         self.graph = self.engine.GetSubgraphIndexFromSignature(name)
-        self.specs = {key: array_spec(key, detail) for key, detail in inputs.items()}
+        self.specs = {key: _array_spec(key, detail) for key, detail in inputs.items()}
         self.inputs = {key: detail["index"] for key, detail in inputs.items()}
         self.outputs = {key: detail["index"] for key, detail in outputs.items()}
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -125,7 +126,8 @@ class _Signature:
         for name, shape in shapes.items():
             sizes = np.array(shape, np.int32)
             self.engine.ResizeInputTensor(self.inputs[name], sizes, False, self.graph)
-        self.engine.AllocateTensors(self.graph)
+        with quiet_start():
+            self.engine.AllocateTensors(self.graph)
         self._shapes = shapes
 
 
@@ -150,7 +152,8 @@ class _Step:
             raise ValueError(
                 f"it takes {list(signature.inputs)} and gives {list(signature.outputs)}"
             )
-        signature.engine.AllocateTensors(signature.graph)
+        with quiet_start():
+            signature.engine.AllocateTensors(signature.graph)
         self._engine, self._graph = signature.engine, signature.graph
         self._frames = {name: _bytes(signature.view(signature.inputs[name])) for name in frames}
         self._states = {name: signature.view(signature.inputs[name]) for name in states}
@@ -223,79 +226,10 @@ def _signatures(interpreter: Any, path: Path) -> dict[str, dict[str, list[str]]]
     try:
         return interpreter.get_signature_list()
     except UnicodeDecodeError as error:
-        raise _damaged(path, "a signature's name is no text") from error
+        raise damaged(path, "a signature's name is no text") from error
 
 
-def open_interpreter(path: Path, threads: int) -> Any:
-    """LiteRT's interpreter of a file; raises as `LiteRT` does."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    content = _read(path)
-    if not intact(content):
-        raise ValueError(
-            f"{path} is damaged: its content is not what the checksum at its end says; copy or "
-            "export it again."
-        )
-    try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        # An open axis is one long until it is set, which a convolution may find too short.
-        if all((detail["shape_signature"] > 0).all() for detail in interpreter.get_input_details()):
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise _damaged(path, one_line(error)) from error
-    return interpreter
-
-
-def signature_names(path: Path) -> list[str]:
-    """The names of a file's signatures, read without starting an engine.
-
-    Empty for a damaged file, of which the engine can say what is wrong.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no TFLite file.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = _read(path)
-    try:
-        model = schema.Model.GetRootAs(content, 0)
-        signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
-        return [signature.SignatureKey().decode() for signature in signatures]
-    except Exception:  # whatever a place that is not in the file leads to
-        return []
-
-
-def check_threads(threads: int) -> None:
-    """Raises a `ValueError` for a number of threads that cannot be."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be a positive integer; got {threads!r}.")
-
-
-def one_line(error: Exception) -> str:
-    """What LiteRT says of an error, short enough to be read."""
-    return " ".join(str(error).split())[:300]
-
-
-def array_spec(name: str, detail: Mapping[str, Any]) -> ArraySpec:
+def _array_spec(name: str, detail: Mapping[str, Any]) -> ArraySpec:
     """The spec of a tensor from LiteRT's details; an open axis is `None`."""
     shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
     return ArraySpec(shape, np.dtype(detail["dtype"]), name)
-
-
-def _read(path: Path) -> bytes:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a .tflite file.")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; expected a .tflite file.")
-    content = path.read_bytes()
-    if content[4:8] != b"TFL3":
-        raise ValueError(
-            f"{path} is no TFLite file or is damaged ({len(content):,} bytes, without the mark "
-            "'TFL3'); export the model again."
-        )
-    return content
-
-
-def _damaged(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path} is no TFLite file that LiteRT can run, or is damaged: {reason}")

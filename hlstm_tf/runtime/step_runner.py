@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hlstm_tf.runtime.host_loop import HostLoop, check_names
-from hlstm_tf.runtime.litert import LiteRT, signature_names
-from hlstm_tf.runtime.stream import Stream, Window, check_stream, context_names
+from hlstm_tf.runtime.host_loop import Arrays, HostLoop, check_names
+from hlstm_tf.runtime.interpreter import signature_names
+from hlstm_tf.runtime.litert import LiteRT
+from hlstm_tf.runtime.stream import Stream
+from hlstm_tf.runtime.stream_checks import check_stream, context_names
 from hlstm_tf.runtime.tflite_model import NamedModel, TFLiteModel
+from hlstm_tf.runtime.window import Window
 
 _TWO_THREADS_FROM = 800_000
 """Bytes of a file from which two threads are faster than one."""
@@ -135,16 +136,16 @@ class StepRunner(NamedModel):
         """
         window = Window(look_back, look_ahead, stride, block)
         if window not in self._windows:
-            self._windows[window] = check_stream(self, self._loop, window)
-        return Stream(self, self._loop, window, self._context(context), self._windows[window])
+            self._windows[window] = check_stream(self._inputs, self._loop, window)
+        return Stream(
+            self._inputs, self._loop, window, self._context(context), self._windows[window]
+        )
 
-    def _context(self, given: Any) -> dict[str, np.ndarray]:
-        specs = {name: self._given[name] for name in context_names(self, self._loop)}
-        if given is None and specs:
-            raise ValueError(
-                f"{self.path} starts from {list(specs)}: give them as stream(context)."
-            )
-        values = self._named({} if given is None else given, specs)
+    def _context(self, given: Any) -> Arrays:
+        names = context_names(self._inputs, self._loop)
+        if given is None and names:
+            raise ValueError(f"{self.path} starts from {names}: give them as stream(context).")
+        values = self._inputs.named({} if given is None else given, names)
         size = self._loop.batch_size
         counts = {name: len(value) for name, value in values.items()}
         if set(counts.values()) - {size}:
@@ -153,7 +154,7 @@ class StepRunner(NamedModel):
             )
         return values
 
-    def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _invoke(self, named: Arrays) -> Arrays:
         return self._loop.run(named)
 
 

@@ -2,14 +2,15 @@
 
 import abc
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hlstm_tf.runtime.array_spec import ArraySpec
+from hlstm_tf.runtime.host_loop import Arrays
 from hlstm_tf.runtime.litert import LiteRT
+from hlstm_tf.runtime.named_inputs import NamedInputs
 
 
 class NamedModel(abc.ABC):
@@ -23,15 +24,12 @@ class NamedModel(abc.ABC):
 
     def __init__(self, path: Path, inputs: dict[str, ArraySpec]) -> None:
         self.path = path
-        self._specs = inputs
-        # Any number of samples is taken: the batch axis is cut to the file's.
-        self._given = {name: spec.any_batch for name, spec in inputs.items()}
-        self._sizes = {name: spec.shape[0] for name, spec in inputs.items() if spec.shape}
+        self._inputs = NamedInputs(path, inputs)
 
     @property
     def inputs(self) -> dict[str, ArraySpec]:
         """Shape and type of each input by name; an open axis is `None`."""
-        return dict(self._specs)
+        return dict(self._inputs.specs)
 
     @property
     @abc.abstractmethod
@@ -39,53 +37,19 @@ class NamedModel(abc.ABC):
         """The outputs' names."""
 
     @abc.abstractmethod
-    def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _invoke(self, named: Arrays) -> Arrays:
         """Runs as many samples as the file takes at a time."""
 
     def __call__(self, inputs: Any) -> Any:
         outputs = self.run(inputs)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
-    def run(self, inputs: Any) -> dict[str, np.ndarray]:
+    def run(self, inputs: Any) -> Arrays:
         """As calling, with a dictionary by output name whatever their number."""
-        return self._in_pieces(self._named(inputs))
-
-    def _named(
-        self, inputs: Any, some: Mapping[str, ArraySpec] | None = None
-    ) -> dict[str, np.ndarray]:
-        """A user's batch by input name, checked; of `some` of the inputs alone where given."""
-        specs = self._given if some is None else some
-        if not isinstance(inputs, Mapping):
-            if len(specs) != 1:
-                raise ValueError(
-                    f"{self.path} takes several inputs; give a dictionary with {list(specs)}."
-                )
-            inputs = {next(iter(specs)): inputs}
-        if set(inputs) != set(specs):
-            raise ValueError(f"{self.path} takes the inputs {list(specs)}; got {sorted(inputs)}.")
-        return {name: spec.fitted(inputs[name], str(self.path)) for name, spec in specs.items()}
-
-    def _in_pieces(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        sizes = {name: size or len(named[name]) for name, size in self._sizes.items()}
-        counts = {len(named[name]) / size for name, size in sizes.items()}
-        if not sizes or counts == {1.0}:
-            return self._invoke(named)
-        count = counts.pop()
-        if counts or count != int(count) or count < 1:
-            raise ValueError(
-                f"{self.path} takes batches of {sizes}; got "
-                f"{ {name: len(named[name]) for name in sizes} } samples."
-            )
-        pieces = [
-            self._invoke(
-                {
-                    name: value[i * sizes[name] : (i + 1) * sizes[name]] if name in sizes else value
-                    for name, value in named.items()
-                }
-            )
-            for i in range(int(count))
-        ]
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        found = [self._invoke(piece) for piece in self._inputs.pieces(self._inputs.named(inputs))]
+        if len(found) == 1:
+            return found[0]
+        return {name: np.concatenate([outputs[name] for outputs in found]) for name in found[0]}
 
 
 class TFLiteModel(NamedModel):
@@ -143,7 +107,7 @@ class TFLiteModel(NamedModel):
         """The outputs' names."""
         return list(self.signatures[self.signature]["outputs"])
 
-    def _invoke(self, named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _invoke(self, named: Arrays) -> Arrays:
         return self._engine.call(self.signature, named)
 
 

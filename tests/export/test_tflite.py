@@ -11,7 +11,7 @@ import pytest
 
 import hlstm_tf as hl
 from hlstm_tf.export import TFLiteExport, TFLiteModel, VerificationError, export_tflite
-from hlstm_tf.runtime.litert import open_interpreter
+from hlstm_tf.runtime.interpreter import open_interpreter
 from tests.export import models
 
 UNITS = 64

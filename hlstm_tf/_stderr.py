@@ -1,0 +1,50 @@
+"""What C++ libraries write to the standard error, held back."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+class Held:
+    """What was held back.
+
+    Attributes:
+        text: It, once the block is left.
+    """
+
+    text = b""
+
+
+@contextlib.contextmanager
+def held_stderr() -> Iterator[Held]:
+    """Holds back what the process writes to file descriptor 2 while the block runs.
+
+    For moments when the process has one thread: what others write meanwhile is held back, too, and
+    a process that they start then keeps the held file as its standard error.
+
+    Example:
+
+    >>> with held_stderr() as held:
+    ...     _ = os.write(2, b"noise")
+    >>> held.text
+    b'noise'
+    """
+    held = Held()
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as file, contextlib.ExitStack() as stack:
+        try:
+            screen = os.dup(2)
+        except OSError:  # the standard error is closed
+            yield held
+            return
+        stack.callback(os.close, screen)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield held
+        finally:
+            os.dup2(screen, 2)
+            file.seek(0)
+            held.text = file.read()
