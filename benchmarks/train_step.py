@@ -157,7 +157,7 @@ def growth_rows(units: int, batches: int, epochs: int, turns: int) -> list[Row]:
         between = []
         if during is not None:
             growth = {"during": during, "batch_size": BATCH, "epochs": epochs, "verbose": 0}
-            between = [hl.callbacks.GradientGrowth((x, y), **growth)]
+            between = [hl.GradientGrowth((x, y), **growth)]
         called = [times, *between, times.after]
         model.fit(x, y, BATCH, epochs, callbacks=called, verbose=0)
         return times

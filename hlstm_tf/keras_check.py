@@ -1,6 +1,7 @@
 """Keras 3 on TensorFlow: checks that it is what is installed, and what a user hands over.
 
-The package imports this module first, so that a wrong installation is one clear line.
+Each package that needs Keras imports this module first, so that a wrong installation is one clear
+line.
 """
 
 import os

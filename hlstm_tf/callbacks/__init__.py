@@ -1,6 +1,8 @@
 """When masks change: growth, pruning and their sequence, as Keras callbacks."""
 
-from .activation_shift import ActivationShift, LeakyReLU, set_hidden_activation
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
+
+from .activation_shift import ActivationShift, set_hidden_activation
 from .area_pruning import AreaPruning
 from .births import Births
 from .board import SparsityBoard
@@ -23,7 +25,6 @@ __all__ = [
     "GradientGrowth",
     "GrowAndPrune",
     "Growth",
-    "LeakyReLU",
     "MagnitudePruning",
     "NeuronGrowth",
     "Pruning",

@@ -1,5 +1,6 @@
 """SavedModel and TFLite files, and the check that they compute what the model does."""
 
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.export.buckets import Bucket
 from hlstm_tf.export.choice import Candidate
 from hlstm_tf.export.files import WeighedFile, file_size

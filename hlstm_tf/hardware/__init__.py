@@ -1,5 +1,6 @@
 """What a model costs on the target engine, measured, and dimensions chosen by it."""
 
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.hardware.file_size import FileSize
 from hlstm_tf.hardware.latency import Latency
 from hlstm_tf.hardware.measurement import Measurement

@@ -1,5 +1,6 @@
 """What a model is made of: H-LSTM layers, and masked twins of Keras's layers."""
 
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.layers.cells import CellForm
 from hlstm_tf.layers.convolutions import (
     MaskedConv1D,
@@ -19,6 +20,7 @@ from hlstm_tf.layers.gates import GATES
 from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.kernels import MaskedKernel
+from hlstm_tf.layers.leaky_relu import LeakyReLU
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
 from hlstm_tf.layers.partial_area import PartialAreaConv2D
 from hlstm_tf.layers.twins import (
@@ -40,6 +42,7 @@ __all__ = [
     "CellForm",
     "GateWeights",
     "HLSTMCell",
+    "LeakyReLU",
     "MaskedConv1D",
     "MaskedConv1DTranspose",
     "MaskedConv2D",

@@ -6,6 +6,7 @@ Everything but `edit_masks` is a pure function or a frozen value on NumPy arrays
 independent choices.
 """
 
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.sparsity.births import Birth, bridged_pairs, neuron_births, scaled
 from hlstm_tf.sparsity.counts import (
     grow_to,

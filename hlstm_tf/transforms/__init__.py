@@ -1,5 +1,6 @@
 """Whole-model steps: sparsify, strip, shrink, summary."""
 
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.transforms.shrinking import shrink
 from hlstm_tf.transforms.sparsification import sparsify
 from hlstm_tf.transforms.stripping import strip

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks import ActivationShift, LeakyReLU, set_hidden_activation
+from hlstm_tf import ActivationShift, LeakyReLU, set_hidden_activation
 
 X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
 Y = np.ones((4, 3), "float32")
