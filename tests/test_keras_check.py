@@ -142,7 +142,7 @@ def test_a_file_that_keras_2_wrote_is_told_apart_from_a_damaged_one(tmp_path: Pa
         f"({str(path)!r})"
     )
     assert made.returncode == 0, made.stderr[-2000:]
-    command = [sys.executable, "-m", "hlstm_command", "summary", str(path)]
+    command = [sys.executable, "-m", "hlstm_tf._cli", "summary", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "wrote it; make and save the model with Keras 3" in done.stderr

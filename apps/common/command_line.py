@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from apps.common.errors import InputError, one_line
-from hlstm_command import quiet_import
+from apps.common.quiet import quiet_import
 
 Add = Callable[..., argparse.ArgumentParser]
 """Adds a command: its name, what it does, and more for its own help."""
@@ -22,12 +22,13 @@ def run_command(args: argparse.Namespace, commands: str, loads_tensorflow: bool)
         commands: The module that has a function for each command, which returns True where it has
             told of a mistake already. It is imported here: TensorFlow takes seconds, and `--help`
             should not.
-        loads_tensorflow: Whether the command needs it, so that it is loaded without its noise.
+        loads_tensorflow: Whether the command needs it whatever it is given, so that it is loaded
+            without its noise. Those that read a model load it for the formats that need it.
     """
     try:
         module = importlib.import_module(commands)
         if loads_tensorflow:
-            quiet_import("hlstm_tf")
+            quiet_import("keras")
         failed = getattr(module, args.command)(args)
     except (InputError, FloatingPointError, OSError) as error:
         tell(args, error)

@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from apps.common.files import write_json, written_beside
 from apps.common.progress import say
+from apps.common.quiet import quiet_import
 from apps.common.record import read_record
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
@@ -28,7 +27,6 @@ from apps.speech.presets import DEMO_CORPUS, preset
 from apps.speech.recipe import Recipe
 from apps.speech.report import markdown, plot_training
 from apps.speech.utterance import SPLITS, Corpus, Utterance
-from hlstm_command import quiet_import
 
 LSTM, GROWN, COMPACT = "stacked LSTM", "H-LSTM, grown", "H-LSTM, grown and pruned"
 COLUMNS = ("model", "WER", "errors/words", "connections", "MFLOPs/s", "bytes", "ms", "ms, loop")
@@ -74,11 +72,7 @@ def run_demo(folder: str | os.PathLike[str], seed: int = 0) -> list[Row]:
     folder = Path(folder)
     say("1/4 speech: a corpus of spoken alphanumerics (a minute)")
     front_end = preset("demo").front_end
-    # After an installation librosa compiles some of its functions, which takes half a minute.
-    warming = threading.Thread(target=front_end, args=(np.zeros(16000, np.float32),))
-    warming.start()
     corpus = synthesise(folder / "corpus", seed, **DEMO_CORPUS)
-    warming.join()
     say(corpus.summary())
     work = jobs(folder, seed)
     for split in SPLITS:
@@ -121,7 +115,7 @@ def _run_side_by_side(work: list[dict[str, Any]]) -> None:
     # The last job is the longest: everybody waits for it.
     parts = [_Part(job, yielding=job is not work[-1]) for job in work]
     try:
-        quiet_import("hlstm_tf")  # the measurements want it; the trainings leave time for it
+        quiet_import("keras")  # the measurements want it; the trainings leave time for it
         for part in parts:
             part.wait()
     finally:

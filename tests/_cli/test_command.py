@@ -12,16 +12,16 @@ import keras
 import numpy as np
 import pytest
 
-import hlstm_command
 import hlstm_tf as hl
+from hlstm_tf._cli.command import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def run(capfd, *arguments):
     """Runs the command in this process, which spares the start of TensorFlow."""
     try:
-        status = hlstm_command.main([str(argument) for argument in arguments])
+        status = main([str(argument) for argument in arguments])
     except SystemExit as end:
         status = end.code
     output, error = capfd.readouterr()
@@ -69,16 +69,51 @@ def model_file(model, tmp_path_factory):
 
 def test_help_answers_without_loading_tensorflow():
     program = (
-        "import sys, hlstm_command\n"
-        "try: hlstm_command.main(['export', '--help'])\n"
+        "import sys\n"
+        "from hlstm_tf._cli import main\n"
+        "try: main(['export', '--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
-        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--quantization" in done.stdout
     assert time.perf_counter() - start < 3
+
+
+def test_a_tflite_file_is_summarized_without_loading_tensorflow():
+    path = ROOT / "saved_models" / "an4-streaming" / "model.tflite"
+    program = (
+        "import sys\n"
+        "from hlstm_tf._cli import main\n"
+        f"assert main(['summary', {str(path)!r}, '--json']) == 0\n"
+        "assert not {'tensorflow', 'keras', 'scipy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found["bytes"] == path.stat().st_size
+    assert found["form"] == "step"
+    assert 0 < sum(found["weights"].values()) < found["bytes"]
+    assert found["signatures"]["step"]["outputs"]["outputs"] == {
+        "shape": [1, 29], "dtype": "float32",
+    }  # fmt: skip
+    assert found["signatures"]["project"]["inputs"]["features"]["shape"] == [1, None, 40]
+
+
+def test_a_table_of_a_tflite_file_names_its_inputs_and_a_damaged_one_is_refused(capfd, tmp_path):
+    whole = ROOT / "saved_models" / "lenet-5" / "model.tflite"
+    status, output, _ = run(capfd, "summary", whole)
+    assert status == 0
+    assert "sequence form" in output
+    assert "inputs: (1, 28, 28, 1) float32" in output
+    content = whole.read_bytes()
+    broken = tmp_path / "broken.tflite"
+    for damaged in (b"", content[: len(content) // 2]):
+        broken.write_bytes(damaged)
+        assert_one_clear_line(run(capfd, "summary", broken), broken)
 
 
 def test_the_installed_command_summarizes_a_model_and_keeps_stderr_clean(model_file):

@@ -1,20 +1,20 @@
-"""What the commands of `hlstm` do; `hlstm_command` reads the command line and reports errors."""
+"""What the commands of `hlstm` do with models of Keras."""
 
 import argparse
-import contextlib
 import json
-import os
-import re
-import tempfile
-import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 import hlstm_tf as hl
+from hlstm_tf._cli.files import (
+    check_folder,
+    check_suffix,
+    load_inputs,
+    load_model,
+    renamed_into_place,
+)
 from hlstm_tf.callbacks.architecture import ScoreSource, count_connections
 from hlstm_tf.callbacks.model_pruning import prune_model
 from hlstm_tf.callbacks.rule import Rule
@@ -31,10 +31,10 @@ def summary(args: argparse.Namespace) -> None:
 
 def prune(args: argparse.Namespace) -> None:
     """Writes a model without its least connections, neurons or blocks (`hlstm prune`)."""
-    _check_suffix(args.output, ".keras")
-    _check_folder(args.output)
+    check_suffix(args.output, ".keras")
+    check_folder(args.output)
     rule = _pruning_rule(args)
-    inputs = _load_inputs(args.data, "--data")
+    inputs = load_inputs(args.data, "--data")
     model = hl.sparsify(load_model(args.model))  # masks for what has none; the same function
     data = None if inputs is None else _scoring_data(model, inputs)
     kernels = hl.masked_kernels(model)
@@ -46,7 +46,7 @@ def prune(args: argparse.Namespace) -> None:
             f"(hlstm summary {args.model} shows its layers)"
         )
     left, _ = count_connections(kernels)
-    with _renamed_into_place(args.output) as unfinished:
+    with renamed_into_place(args.output) as unfinished:
         model.save(unfinished)
     print(
         f"{args.output}: {left:,} of {before:,} connections left, sparsity "
@@ -79,11 +79,11 @@ def _pruning_rule(args: argparse.Namespace) -> Rule:
 
 def shrink(args: argparse.Namespace) -> None:
     """Writes the same function as plain layers without dead neurons (`hlstm shrink`)."""
-    _check_suffix(args.output, ".keras")
-    _check_folder(args.output)
+    check_suffix(args.output, ".keras")
+    check_folder(args.output)
     model = load_model(args.model)
     compact = hl.shrink(hl.strip(model))
-    with _renamed_into_place(args.output) as unfinished:
+    with renamed_into_place(args.output) as unfinished:
         compact.save(unfinished)
     before, after = args.model.stat().st_size, args.output.stat().st_size
     print(f"{args.output}: {after:,} bytes ({before:,} before)")
@@ -93,8 +93,8 @@ def export(args: argparse.Namespace) -> None:
     """Writes a SavedModel, a TFLite file or both (`hlstm export`)."""
     quantization = None if args.quantization == "none" else args.quantization
     _check_export_options(args, quantization)
-    representative = _load_inputs(args.representative, "--representative")
-    verify_with = _load_inputs(args.verify_with, "--verify-with")
+    representative = load_inputs(args.representative, "--representative")
+    verify_with = load_inputs(args.verify_with, "--verify-with")
     model = load_model(args.model)
     model = hl.strip(model)
     if args.shrink:
@@ -120,77 +120,6 @@ def export(args: argparse.Namespace) -> None:
         print(f"{args.tflite}: {written.bytes:,} bytes, checked against the model")
 
 
-def load_model(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file for looking at or exporting; an optimizer in it is left out.
-
-    Args:
-        path: A file that `keras.Model.save` wrote.
-
-    Raises:
-        ValueError: The file is no `.keras` file, is damaged, or holds a class that is not
-            registered.
-
-    Example:
-
-    >>> import os, tempfile, keras
-    >>> from hlstm_tf.cli import load_model
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.keras")
-    >>> keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path)
-    >>> load_model(path).count_params()
-    10
-    """
-    path = Path(path)
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is not a .keras file or is damaged ({path.stat().st_size:,} bytes, "
-            "no complete zip archive); save the model again with model.save('NAME.keras')"
-        )
-    try:
-        # Keras chooses the reader by the suffix; whatever the name, the content is a zip archive.
-        with _named_keras(path) as named:
-            return keras.models.load_model(named, compile=False)
-    except Exception as error:  # a damaged file can fail in any way: zip, JSON, HDF5, Keras
-        raise ValueError(
-            f"cannot read the model {path}: {_reason(error)}{_of_keras_2(path)}"
-        ) from error
-
-
-def _of_keras_2(path: Path) -> str:
-    """Says that a file was written by Keras 2, where it was."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json"))["keras_version"]
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
-        return ""
-    if not str(version).startswith("2."):
-        return ""
-    return f" (Keras {version} wrote it; make and save the model with Keras 3, as hlstm_tf needs)"
-
-
-def _reason(error: Exception) -> str:
-    """Returns what Keras says is wrong, without the configs that it prints around it."""
-    message = " ".join(str(error).split()).split("Exception encountered: ")[-1]
-    if unregistered := re.search("Could not locate (class|function) '([^']+)'", message):
-        kind, name = unregistered.groups()
-        return (
-            f"its {kind} {name!r} is not registered; name the Python module that registers it "
-            "with --import MODULE"
-        )
-    message = re.split("Full object config|config={", message)[0].strip()
-    return f"{type(error).__name__}: {message[:300]}"
-
-
-@contextlib.contextmanager
-def _named_keras(path: Path) -> Iterator[Path]:
-    if path.suffix == ".keras":
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder, "model.keras")
-        link.symlink_to(path.resolve())
-        yield link
-
-
 def _check_export_options(args: argparse.Namespace, quantization: str | None) -> None:
     if not (args.saved_model or args.tflite):
         raise ValueError("nothing to write; name --saved-model DIR, --tflite FILE or both")
@@ -211,7 +140,7 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
             if given is not None:
                 raise ValueError(f"{option} is about the TFLite file; name it with --tflite FILE")
     if args.tflite:
-        _check_suffix(args.tflite, ".tflite")
+        check_suffix(args.tflite, ".tflite")
     if args.for_ is not None and quantization != "best":
         raise ValueError(f"--for {args.for_} goes with --quantization best")
     if quantization == "int8" and args.representative is None:
@@ -219,46 +148,3 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
             "--quantization int8 needs --representative FILE, inputs to calibrate with; "
             "dynamic needs none"
         )
-
-
-def _check_suffix(path: Path, suffix: str) -> None:
-    if path.suffix != suffix:
-        raise ValueError(f"the output {path} must end in {suffix}")
-
-
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {path.parent} of the output {path.name} does not exist"
-        )
-
-
-def _load_inputs(path: Path | None, option: str) -> np.ndarray | dict[str, np.ndarray] | None:
-    """Reads model inputs, samples first: one array (.npy), or one a model input by name (.npz)."""
-    if path is None:
-        return None
-    if not path.is_file():
-        raise FileNotFoundError(f"{option}: {path} does not exist; expected a .npy or .npz file")
-    try:
-        content = np.load(path, allow_pickle=False)
-        return content if isinstance(content, np.ndarray) else dict(content)
-    except Exception as error:  # a damaged header can fail in any way: as text, zip or Python
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(
-            f"{option}: {path} is no .npy or .npz file or is damaged: {reason}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _renamed_into_place(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to, and renames it to `path` if all went well."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {path.parent} of the output {path.name} does not exist"
-        )
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,107 +1,35 @@
-"""The command line of `hlstm`, read before anything heavy is loaded.
-
-`import hlstm_tf` brings in TensorFlow, which takes seconds, because Keras finds the classes of a
-saved model only once they are imported. This module stands beside the package so that `--help`,
-`--version` and a mistyped option answer at once; what the commands do is in `hlstm_tf.cli`.
-"""
+"""The options of the command `hlstm`."""
 
 import argparse
-import contextlib
-import importlib
 import importlib.metadata
-import os
-import platform
-import sys
-import tempfile
-import traceback
-from collections.abc import Iterator, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import NoReturn
 
+USAGE_ERROR = 2
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "sparse", "sparse_float32", "best")
 SCORES = ("magnitude", "activation", "output")
-_SHOWN_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
-_USAGE_ERROR = 2
 
 
 class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line; argparse would print the usage above it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command `hlstm`.
-
-    Args:
-        argv: The arguments after the command's name. Default: those of the process.
-
-    Returns:
-        The exit status: 0, or 2 after a mistake of the user's, which is said in one line on the
-        standard error.
-
-    Example:
-
-    >>> import hlstm_command
-    >>> hlstm_command.main(["summary", "no_such.keras"])
-    2
-    """
-    args = _parser().parse_args(argv)
-    if args.command == "version":
-        print(versions())
-        return 0
-    try:
-        args.model = _existing_file(args.model)
-        cli = quiet_import("hlstm_tf.cli")
-        with _imported(args.imports):
-            getattr(cli, args.command)(args)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        if args.debug:
-            traceback.print_exc()
-        print(f"hlstm {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return _USAGE_ERROR
-    except KeyboardInterrupt:
-        print(f"hlstm {args.command}: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def versions() -> str:
-    """Returns a line each for hlstm_tf, Python and the packages that decide what a model computes.
-
-    Example:
-
-    >>> import hlstm_command
-    >>> hlstm_command.versions().splitlines()[0].split()[0]
-    'hlstm_tf'
-    """
-    lines = [
-        f"hlstm_tf {importlib.metadata.version('hlstm_tf')}",
-        f"Python {platform.python_version()}",
-    ]
-    for package in _SHOWN_PACKAGES:
-        try:
-            lines.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            lines.append(f"{package} (not installed)")
-    return "\n".join(lines)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    whole = _OneLineParser(
         prog="hlstm",
         description="Look into, prune, shrink and export Keras models trained with hlstm_tf.",
         epilog="`hlstm COMMAND --help` says more about a command.",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--version",
         action="version",
         version=f"hlstm_tf {importlib.metadata.version('hlstm_tf')}",
     )
-    commands = parser.add_subparsers(
+    commands = whole.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=_OneLineParser
     )
     common = _common_options()
@@ -112,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "version", help="print the versions of hlstm_tf and of what it computes with"
     )
-    return parser
+    return whole
 
 
 def _common_options() -> _OneLineParser:
@@ -140,7 +68,8 @@ def _add_summary(
         parents=[common],
         help="connections, sparsity, FLOPs and bytes: per gate, layer and model",
         description="Print a table of connections, sparsity, FLOPs a step and bytes (raw and "
-        "gzipped): per gate, layer and model.",
+        "gzipped): per gate, layer and model. Of a .tflite file: its bytes, the types of its "
+        "weights, and its signatures.",
     )
     summary.add_argument("--json", action="store_true", help="print the same figures as JSON")
 
@@ -279,121 +208,3 @@ def _add_export(
     export.add_argument(
         "--shrink", action="store_true", help="remove dead neurons first, as `hlstm shrink` does"
     )
-
-
-def _existing_file(path: Path) -> Path:
-    """Checks what needs no TensorFlow to check, so that a mistyped name is said at once."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; expected a .keras file")
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected a .keras file")
-    return path
-
-
-def quiet_import(module: str) -> ModuleType:
-    """Imports `module`, keeping TensorFlow's start-up chatter off the screen.
-
-    Example:
-
-    >>> import hlstm_command
-    >>> hlstm_command.quiet_import("hlstm_tf").__name__
-    'hlstm_tf'
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures come as exceptions
-    try:
-        with _quiet_stderr():
-            return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"cannot import {module}: {error}") from error
-
-
-class CurrentFolder:
-    """Finds modules of the current folder for `import`, but only those that the user named.
-
-    Whatever else lies there, such as a `numpy.py` beside a downloaded model, is never run. Python
-    asks this finder last, so that an installed package goes before a file of its name.
-
-    Args:
-        modules: Names as `--import` takes them; of `package.module` the package counts.
-
-    Example:
-
-    >>> from hlstm_command import CurrentFolder
-    >>> CurrentFolder(["my_layers"]).find_spec("numpy") is None
-    True
-    """
-
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._folder = os.getcwd()
-        self._named = {module.partition(".")[0] for module in modules}
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """What `import` asks every finder: where the module is; `None` where it is not here."""
-        if name not in self._named:
-            return None
-        return PathFinder.find_spec(name, [self._folder], target)
-
-    def holds(self, name: str) -> bool:
-        """Whether the folder has a module of this name, whether it was named or not."""
-        return PathFinder.find_spec(name, [self._folder]) is not None
-
-
-@contextlib.contextmanager
-def _imported(modules: Sequence[str]) -> Iterator[None]:
-    """Imports what `--import` names: installed modules, else those of the current folder."""
-    if not modules:
-        yield
-        return
-    here = CurrentFolder(modules)
-    sys.meta_path.append(here)
-    try:
-        for module in modules:
-            _import_with_hint(module, here)
-        yield  # a module may import another one when it is used
-    finally:
-        sys.meta_path.remove(here)
-
-
-def _import_with_hint(module: str, here: CurrentFolder) -> None:
-    try:
-        quiet_import(module)
-    except ImportError as error:
-        missing = getattr(error.__cause__, "name", None) or ""
-        if not missing.isidentifier() or not here.holds(missing):
-            raise
-        raise ImportError(
-            f"{error}; it is in the current folder, of which only named modules are imported: "
-            f"add --import {missing}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2; prints it after all if the block fails.
-
-    TensorFlow's C++ code writes there before it reads any setting of its log level.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
-        try:
-            screen = os.dup(2)
-        except OSError:  # the standard error is closed
-            yield
-            return
-        stack.callback(os.close, screen)
-        stack.callback(os.dup2, screen, 2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except ImportError:
-            raise  # says itself what is missing
-        except BaseException:
-            held.seek(0)
-            os.write(screen, held.read())
-            raise
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Plots, model cards and report pages."""
