@@ -23,6 +23,7 @@ EXPECTED = {
     "sparse_step": (60, 180),
     "sizes": (30, 60),
     "small_models": (60, 120),
+    "light_process": (20, 60),
     SWEEP: (50, 240),
 }
 """Seconds that each benchmark takes about, short and full: what the time left is reckoned by."""
