@@ -11,11 +11,11 @@ import tensorflow as tf
 from apps.an4_study.card import EXPORTED, Measured
 from apps.an4_study.card import card as speech_card
 from apps.common.rate import Rate
-from apps.digits.batches import scaled
 from apps.digits.card import card as digits_card
 from apps.digits.classifier import load
 from apps.digits.export import Exported
 from apps.digits.image import normalize
+from apps.digits.pixels import scaled
 from apps.speech import espeak
 from apps.speech.audio import resample
 from apps.speech.cost import cost_of

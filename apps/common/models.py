@@ -12,6 +12,7 @@ from typing import Any
 
 from apps.common.errors import InputError
 from apps.common.files import check_size
+from apps.common.quiet import quiet_import
 
 FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
 LARGEST = 300_000_000
@@ -75,8 +76,6 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     Raises:
         InputError: It is missing, damaged, too large, or another kind of file.
     """
-    import keras
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such model; expected a .keras file")
@@ -86,6 +85,7 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
             " `train` wrote"
         )
     check_model(path)
+    keras = quiet_import("keras")
     with one_line_errors(path, "loaded as a .keras file"):
         return keras.models.load_model(path, compile=False)
 
@@ -96,8 +96,7 @@ def load_saved_model(folder: str | os.PathLike[str]) -> Any:
     Raises:
         InputError: It is damaged, or has no such signature.
     """
-    import tensorflow as tf
-
+    tf = quiet_import("tensorflow")
     with one_line_errors(folder, "loaded as a SavedModel with the signature serve"), _no_log():
         model = tf.saved_model.load(str(folder))
         model.signatures["serve"]

@@ -9,11 +9,7 @@ import tensorflow as tf
 import hlstm_tf as hl
 from apps.digits.augment import Affine
 from apps.digits.mnist import Digits
-
-
-def scaled(images: np.ndarray) -> np.ndarray:
-    """Return images as networks take them: `(number, 28, 28, 1)` float32, 0 to 1."""
-    return _with_channels(images).astype(np.float32) / np.float32(255)
+from apps.digits.pixels import scaled, with_channels
 
 
 def scoring_data(digits: Digits) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +38,7 @@ def training_data(
         share: Of the teacher in the targets.
         temperature: What the teacher's logits are divided by.
     """
-    images = tf.constant(_with_channels(digits.images))
+    images = tf.constant(with_channels(digits.images))
     labels = tf.constant(digits.labels)
     batch_size = min(batch_size, len(digits))
 
@@ -69,7 +65,3 @@ def training_data(
         return tf.data.Dataset.zip(chosen, keys).map(batch).prefetch(2)
 
     return hl.EpochData(make, seed=seed)
-
-
-def _with_channels(images: np.ndarray) -> np.ndarray:
-    return images[..., None] if images.ndim == 3 else images

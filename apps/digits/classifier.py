@@ -14,13 +14,11 @@ from apps.common.errors import InputError
 from apps.common.models import (
     FORMATS,
     check_model,
-    load_keras,
     load_saved_model,
     one_line_errors,
 )
-
-# Registers a layer that files may hold.
-from apps.digits.gathered import GatheredDense  # noqa: F401
+from apps.common.models import load_keras as load_model
+from apps.common.quiet import quiet_import
 
 __all__ = ["Classifier", "load", "load_keras"]
 
@@ -53,6 +51,18 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     return call
 
 
+def load_keras(path: str | os.PathLike[str]) -> Any:
+    """Load a network's `.keras` file, without its optimizer.
+
+    Raises:
+        InputError: It is missing, damaged, too large, or another kind of file.
+    """
+    quiet_import("keras")
+    import apps.digits.gathered  # noqa: F401  registers a layer that files may hold
+
+    return load_model(path)
+
+
 def _load(path: Path) -> Callable[[np.ndarray], Any]:
     if path.is_dir():
         return _saved_model(path)
@@ -65,9 +75,8 @@ def _load(path: Path) -> Callable[[np.ndarray], Any]:
 
 
 def _saved_model(path: Path) -> Callable[[np.ndarray], Any]:
-    import tensorflow as tf
-
     loaded = load_saved_model(path)
+    tf = quiet_import("tensorflow")
     serve = loaded.signatures["serve"]
     names = list(serve.structured_input_signature[1])
 

@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after a message for a user's mistake."""
     args = parser().parse_args(arguments)
-    return run_command(args, "apps.digits.commands", args.command != "table")
+    return run_command(args, "apps.digits.commands", args.command not in ("classify", "table"))
 
 
 def parser() -> argparse.ArgumentParser:

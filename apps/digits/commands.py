@@ -94,9 +94,9 @@ def export(args: argparse.Namespace) -> None:
 
 def classify(args: argparse.Namespace) -> bool:
     """Print the digit on each image; return whether one of them could not be used."""
-    from apps.digits.batches import scaled
     from apps.digits.classifier import load
     from apps.digits.image import read_digit
+    from apps.digits.pixels import scaled
 
     model = load(args.model)
     failed = False

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from apps.common.rate import Rate
-from apps.digits.batches import scaled
 from apps.digits.mnist import Digits
+from apps.digits.pixels import scaled
 
 
 def errors(logits: Callable[[np.ndarray], Any], digits: Digits, batch_size: int = 500) -> Rate:

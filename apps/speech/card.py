@@ -15,15 +15,16 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.common.text import LARGEST, parse_json, read_json
 from apps.speech.alphabet import Alphabet
 from apps.speech.front_end import FrontEnd, from_config
+
+if TYPE_CHECKING:
+    import keras
 
 NAME = "recognizer.json"
 FORMAT = 1

@@ -16,8 +16,8 @@ from apps.speech.train_options import add_options
 RUNS = Path("runs/speech")
 CORPUS = RUNS / "corpus"
 CACHE = RUNS / "features"
-WITHOUT_TENSORFLOW = ("prepare", "report", "demo")
-"""Commands that do not load it, or in processes of their own."""
+WITHOUT_TENSORFLOW = ("prepare", "transcribe", "report", "demo")
+"""Commands that do not load it, or in processes of their own, or for some models only."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

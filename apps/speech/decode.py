@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.quiet import quiet_import
 from apps.speech.alphabet import Alphabet
 
 Search = Callable[[Any, Any], list[list[int]]]
@@ -121,12 +122,11 @@ def beam(logits: Any, lengths: Any, width: int = 64, blank: int = 0) -> list[lis
         >>> greedy(np.log([[[0.4, 0.3, 0.3], [0.4, 0.35, 0.25]]]), [2])
         [[]]
     """
-    import tensorflow as tf
-
     check_width(width)
     logits, lengths = checked(logits, lengths)
     if not lengths.size or not logits.shape[1]:
         return [[] for _ in lengths]
+    tf = quiet_import("tensorflow")
     classes = logits.shape[-1]
     # TensorFlow's decoder has its blank last: move ours there, and back afterwards.
     order = [k for k in range(classes) if k != blank] + [blank]

@@ -108,8 +108,6 @@ def _compute(
             samples = Channel.elsewhere(rng).apply(samples, front_end.sample_rate, rng)
         return front_end(samples)
 
-    # Before the clock starts: after an installation the first call compiles for half a minute.
-    front_end(np.zeros(front_end.sample_rate, np.float32))
     counts: list[int] = []
     threads = workers or min(4, os.cpu_count() or 1)
     with (

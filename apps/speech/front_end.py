@@ -1,13 +1,13 @@
 """Front ends: from samples to the network's input, one row a frame."""
 
 import dataclasses
-import functools
 from typing import Any, ClassVar
 
 import numpy as np
 
 from apps.common.errors import InputError
 from apps.speech.normalise import FLOOR, RunningNormalisation, by_utterance
+from apps.speech.spectrum import cepstrum, delta, mel_basis, mel_frequencies, power_spectrum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LogMel:
             )
         if self.bands < 1:
             raise InputError(f"{name}: bands is {self.bands}; expected at least 1")
-        high = self.sample_rate / 2 if self.high is None else self.high
+        high = self._highest
         if not 0 <= self.low < high <= self.sample_rate / 2:
             raise InputError(
                 f"{name}: low is {self.low} and high {high} Hz; expected"
@@ -72,6 +72,10 @@ class LogMel:
             )
         if self.running and not self.normalise:
             raise InputError(f"{name}: running normalises; expected none with normalise=False")
+
+    @property
+    def _highest(self) -> float:
+        return self.sample_rate / 2 if self.high is None else self.high
 
     @property
     def bands_are_normalised(self) -> bool:
@@ -98,8 +102,7 @@ class LogMel:
     @property
     def centres(self) -> tuple[float, ...]:
         """Frequency of each band's middle, in Hz."""
-        high = self.sample_rate / 2 if self.high is None else self.high
-        edges = _librosa().mel_frequencies(self.bands + 2, fmin=self.low, fmax=high)
+        edges = mel_frequencies(self.bands + 2, self.low, self._highest)
         return tuple(float(edge) for edge in edges[1:-1])
 
     @property
@@ -173,17 +176,12 @@ class LogMel:
         return self.log_mel(self._padded(audio))
 
     def _padded(self, audio: np.ndarray) -> np.ndarray:
-        # Padded here: librosa's own padding warns about utterances shorter than a transform.
         return np.pad(audio, self.fourier_size // 2)
 
     def _band_energies(self, samples: np.ndarray) -> np.ndarray:
         window, size = round(self.window * self.sample_rate), self.fourier_size
-        spectrum = _librosa().stft(
-            samples, n_fft=size, hop_length=self.hop_samples, win_length=window, window="hann",
-            center=False,
-        )  # fmt: skip
-        basis = _mel_basis(self.sample_rate, size, self.bands, self.low, self.high)
-        energies = basis @ (spectrum.real**2 + spectrum.imag**2)
+        basis = mel_basis(self.sample_rate, size, self.bands, self.low, self._highest)
+        energies = basis @ power_spectrum(samples, size, self.hop_samples, window)
         return np.log(np.maximum(energies, np.float32(FLOOR)))
 
     def config(self) -> dict[str, Any]:
@@ -233,13 +231,10 @@ class MFCC(LogMel):
         return self.coefficients * (3 if self.deltas else 1)
 
     def _static(self, audio: np.ndarray) -> np.ndarray:
-        feature, energies = _librosa().feature, self._band_energies(self._padded(audio))
-        cepstrum = feature.mfcc(S=energies, n_mfcc=self.coefficients)
+        found = cepstrum(self._band_energies(self._padded(audio)), self.coefficients)
         if self.deltas:
-            # "nearest" works on utterances shorter than the 9 frames, too.
-            parts = [feature.delta(cepstrum, order=k, mode="nearest") for k in (1, 2)]
-            cepstrum = np.concatenate([cepstrum, *parts])
-        return np.ascontiguousarray(cepstrum.T, np.float32)
+            found = np.concatenate([found, delta(found, 1), delta(found, 2)])
+        return np.ascontiguousarray(found.T, np.float32)
 
 
 FrontEnd = LogMel
@@ -267,23 +262,3 @@ def from_config(config: dict[str, Any]) -> FrontEnd:
         return kinds[kind](**arguments)
     except TypeError as error:
         raise InputError(f"front end {kind}: {error}") from error
-
-
-@functools.lru_cache(maxsize=8)
-def _mel_basis(
-    sample_rate: int, size: int, bands: int, low: float, high: float | None
-) -> np.ndarray:
-    """float32 (bands, 1 + size // 2), made once: it costs more than an utterance's transform."""
-    mel = _librosa().filters.mel
-    return mel(sr=sample_rate, n_fft=size, n_mels=bands, fmin=low, fmax=high)
-
-
-def _librosa() -> Any:
-    try:
-        import librosa
-    except ImportError as error:
-        raise InputError(
-            "features need the package librosa, which is not installed;"
-            ' pip install "hlstm_tf[audio]"'
-        ) from error
-    return librosa

@@ -11,17 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-
-def reduced_lengths(lengths: Any, stride: int) -> Any:
-    """Return how many frames are left of `lengths` frames after striding by `stride`.
-
-    Rounds up, as a convolution with "same" padding does, and works on integers, NumPy arrays and
-    tensors alike.
-
-    >>> reduced_lengths(9, 4)
-    3
-    """
-    return (lengths + (stride - 1)) // stride
+from apps.speech.lengths import reduced_lengths
 
 
 @keras.saving.register_keras_serializable("hlstm_tf.speech")

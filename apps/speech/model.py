@@ -14,7 +14,8 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
-from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid, reduced_lengths
+from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid
+from apps.speech.lengths import reduced_lengths
 from apps.speech.losses import ctc_loss
 
 CELLS = ("hlstm", "lstm", "gru")

@@ -9,14 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.common.models import FORMATS, check_model, load_saved_model, one_line_errors
 from apps.common.models import load_keras as load_model
+from apps.common.quiet import quiet_import
 from apps.speech import card as cards
 from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
 from apps.speech.decode import Search, Transcript, greedy, joined, transcripts
-from apps.speech.layers import reduced_lengths
+from apps.speech.lengths import reduced_lengths
 from apps.speech.normalise import without_empty_bands
 from apps.speech.segments import speech_parts
 
@@ -135,9 +137,9 @@ class Recognizer(abc.ABC):
 
 class _KerasRecognizer(Recognizer):
     def __init__(self, path: Path) -> None:
+        model = load_keras(path)
         from apps.speech.evaluate import Recognition
 
-        model = load_keras(path)
         super().__init__(path, cards.of_model(model, path))
         self._recognition = Recognition(model)
 
@@ -161,8 +163,6 @@ class _SavedModelRecognizer(Recognizer):
 
 class _TFLiteRecognizer(Recognizer):
     def __init__(self, path: Path, threads: int) -> None:
-        import hlstm_tf as hl
-
         super().__init__(path, cards.read_from_tflite(path))
         with one_line_errors(path, "loaded as a .tflite file"):
             self._model: Any = hl.load_tflite(path, threads=threads)
@@ -231,6 +231,7 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     Raises:
         InputError: No such file, damaged, or no recogniser.
     """
+    quiet_import("keras")
     import apps.speech.model  # noqa: F401  registers the classes
 
     return load_model(path)

@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -150,9 +148,3 @@ def test_unknown_configs_are_refused(config, message):
 def test_what_is_not_one_channel_of_numbers_is_refused(audio):
     with pytest.raises(InputError, match="LogMel: got"):
         LogMel()(audio)
-
-
-def test_a_missing_package_gives_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "librosa", None)
-    with pytest.raises(InputError, match=r'pip install "hlstm_tf\[audio\]"'):
-        LogMel()(noise())
