@@ -53,7 +53,7 @@ def mel_frequencies(count: int, low: float, high: float) -> np.ndarray:
     Example:
 
     >>> mel_frequencies(4, 0, 2000).round().tolist()
-    [0.0, 551.0, 1105.0, 2000.0]
+    [0.0, 557.0, 1126.0, 2000.0]
     """
     mels = np.linspace(_mel(low), _mel(high), count)
     return np.where(
