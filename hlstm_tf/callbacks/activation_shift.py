@@ -5,10 +5,11 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.callbacks.base import CopiedWithoutData
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.leaky_relu import LeakyReLU
+
+from .base import CopiedWithoutData
 
 
 def get_activation(activation: Any) -> Any:

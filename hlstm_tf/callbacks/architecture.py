@@ -7,12 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.layers.masking import MaskedKernel, require_masked_kernels
-from hlstm_tf.pruning.rule import Rule
-from hlstm_tf.scoring.gradients import DenseGradients
-from hlstm_tf.scoring.sizes import input_sizes, output_sizes
-from hlstm_tf.scoring.step_gradients import EpochGradients
+from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.sparsity import edit_masks, grow_all, held_optimizers
+
+from .epoch_gradients import EpochGradients
+from .growth_score import DenseGradients, require_masked_kernels
+from .input_sizes import input_sizes
+from .output_sizes import output_sizes
+from .rule import Rule
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.callbacks.end_of_fit import EndOfFit
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.keras_internals import forget_model
+
+from .end_of_fit import EndOfFit
 
 # What a copy of a callback has in common with it: data, and what belongs to a model.
 _SHARED = (tf.data.Dataset, keras.utils.PyDataset, keras.Layer, np.ndarray, tf.Tensor, tf.Variable)

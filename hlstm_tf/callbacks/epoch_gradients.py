@@ -9,16 +9,13 @@ import tensorflow as tf
 
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.effective import Watch
-from hlstm_tf.layers.masking import (
-    MaskedKernel,
-    masked_kernels,
-    require_masked_kernels,
-    watch_gradient,
-)
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, watch_gradient
 from hlstm_tf.layers.recurrent_layer import CellLayer
-from hlstm_tf.scoring.step_gradients import has_own_train_step
 from hlstm_tf.sparsity import held_optimizers
-from hlstm_tf.transforms.activations import trace_again
+
+from .activation_shift import trace_again
+from .growth_score import require_masked_kernels
+from .own_steps import has_own_train_step
 
 
 class EpochGradients:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers.masking import masked_kernels
-from hlstm_tf.scoring.data import check_data, check_inputs, examples_in, totals
+
+from .training_batches import check_data, check_inputs, examples_in, totals
 
 
 class GradientPass(abc.ABC):

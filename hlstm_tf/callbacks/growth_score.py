@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers.masking import MaskedKernel, dense_gradients, masked_kernels
-from hlstm_tf.scoring.gradients import GradientPass
-from hlstm_tf.scoring.step_gradients import has_own_train_step, kept_values, step_gradients
+
+from .gradient_pass import GradientPass
+from .own_steps import has_own_train_step, kept_values, step_gradients
 
 
 class DenseGradients(GradientPass):

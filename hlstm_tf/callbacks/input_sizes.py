@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.masking import MaskedKernel, require_masked_kernels
+from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.layers.observers import noting_inputs
-from hlstm_tf.scoring.data import check_data, input_totals
+
+from .growth_score import require_masked_kernels
+from .training_batches import check_data, input_totals
 
 
 def input_sizes(

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.pruning.architecture import Arrays, join_matrices, kernel_shapes, split_matrices
-from hlstm_tf.pruning.dead_neurons import fold_constants, without_dead_neurons
-from hlstm_tf.pruning.rule import Rule
-from hlstm_tf.pruning.whole_neurons import prune_wholes
-from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import Whole, edit_masks, held_optimizers, prune_all, prune_all_to
+
+from .architecture import Arrays, ScoreSource, join_matrices, kernel_shapes, split_matrices
+from .dead_neurons import fold_constants, without_dead_neurons
+from .rule import Rule
+from .whole_neurons import prune_wholes
 
 
 def prune_model(

@@ -8,11 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers.cells import HIDDEN, STATE, CellForm, form_of
-from hlstm_tf.layers.kernels import GateKernels
-from hlstm_tf.layers.masking import MaskedKernel, require_masked_kernels
+from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.layers.observers import tapping
-from hlstm_tf.scoring.data import check_data, input_totals
-from hlstm_tf.scoring.sizes import input_sizes
+
+from .dead_neurons import GateKernels
+from .growth_score import require_masked_kernels
+from .input_sizes import input_sizes
+from .training_batches import check_data, input_totals
 
 _READ_BY = {"depthwise_kernel": "pointwise_kernel"}
 """Which kernel of a feed-forward layer reads what another puts out."""

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from hlstm_tf.training_run.snapshot import Snapshot
+from .snapshot import Snapshot
 
 _STATE = "state.json"
 _TEMPORARY = ".partial"

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hlstm_tf.scoring.data import batches_in, one_epoch
+from .epoch_length import batches_in, one_epoch
 
 _MANY_BATCHES = 10_000  # more than a pass over nearly every training set has
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hlstm_tf.training_run.phases import Phase
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import EpochData, GrowAndPrune, Growth, LeakyReLU, Pruning
+from hlstm_tf.callbacks.phases import Phase
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = X[:, :5] - X[:, 1:]

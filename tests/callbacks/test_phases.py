@@ -1,8 +1,11 @@
 """The sequence of GP training, as tables: values in, actions out."""
 
 import pytest
-from hlstm_tf.pruning.budget import Budget
-from hlstm_tf.training_run.phases import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hlstm_tf.callbacks.budget import Budget
+from hlstm_tf.callbacks.phases import (
     Action,
     Phase,
     Plan,
@@ -11,9 +14,7 @@ from hlstm_tf.training_run.phases import (
     begin,
     end_before_pruning,
 )
-from hlstm_tf.training_run.plan import Growth, Pruning
-from hypothesis import given
-from hypothesis import strategies as st
+from hlstm_tf.callbacks.plan import Growth, Pruning
 
 A = Action
 

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hlstm_tf.pruning.architecture import prune_model
-from hlstm_tf.pruning.rule import Rule
-from hlstm_tf.scoring.score_source import ScoreSource
 
 import hlstm_tf as hl
+from hlstm_tf.callbacks.architecture import ScoreSource
+from hlstm_tf.callbacks.model_pruning import prune_model
+from hlstm_tf.callbacks.rule import Rule
 
 layers = keras.layers
 
