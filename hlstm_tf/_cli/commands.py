@@ -15,10 +15,10 @@ from hlstm_tf._cli.files import (
     load_model,
     renamed_into_place,
 )
-from hlstm_tf.callbacks.architecture import ScoreSource, count_connections
-from hlstm_tf.callbacks.model_pruning import prune_model
-from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.export.layout import input_layout
+from hlstm_tf.pruning.architecture import count_connections, prune_model
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import Whole, get_structure
 
 

@@ -1,19 +1,19 @@
 """When masks change: growth, pruning and their sequence, as Keras callbacks."""
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
-
-from .activation_shift import ActivationShift, set_hidden_activation
-from .area_pruning import AreaPruning
-from .births import Births
-from .board import SparsityBoard
-from .budget import Budget
-from .epoch_data import EpochData
-from .grow_and_prune import GrowAndPrune
-from .growth import GradientGrowth
-from .growth_score import DenseGradients
-from .neuron_growth import NeuronGrowth
-from .plan import Growth, Pruning
-from .pruning import MagnitudePruning
+from hlstm_tf.callbacks.activation_shift import ActivationShift
+from hlstm_tf.callbacks.area_pruning import AreaPruning
+from hlstm_tf.callbacks.board import SparsityBoard
+from hlstm_tf.callbacks.epoch_data import EpochData
+from hlstm_tf.callbacks.grow_and_prune import GrowAndPrune
+from hlstm_tf.callbacks.growth import GradientGrowth
+from hlstm_tf.callbacks.neuron_growth import NeuronGrowth
+from hlstm_tf.callbacks.pruning import MagnitudePruning
+from hlstm_tf.pruning.births import Births
+from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.scoring.gradients import DenseGradients
+from hlstm_tf.training_run.plan import Growth, Pruning
+from hlstm_tf.transforms.activations import set_hidden_activation
 
 __all__ = [
     "ActivationShift",

@@ -7,20 +7,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.callbacks.base import MaskCallback, own_line
+from hlstm_tf.callbacks.epoch_data import set_epoch
+from hlstm_tf.callbacks.growth import growth_epochs
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.kernels import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.layers.observers import tapping
+from hlstm_tf.scoring.data import (
+    check_data,
+    check_share,
+    input_totals,
+    one_epoch,
+    steps_per_epoch,
+)
 from hlstm_tf.sparsity import edit_masks, held_optimizers, prune
 from hlstm_tf.sparsity.checks import check_fraction
-
-from .base import MaskCallback
-from .epoch_data import set_epoch
-from .epoch_length import one_epoch, steps_per_epoch
-from .growth import growth_epochs
-from .lines import own_line
-from .training_batches import check_data, check_share, input_totals
 
 
 class AreaPruning(MaskCallback):

@@ -7,10 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.callbacks.end_of_fit import EndOfFit
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.keras_internals import forget_model
 
-from .end_of_fit import EndOfFit
+
+def own_line(callback: keras.callbacks.Callback, text: str) -> str:
+    """Returns a text that stands on a line of its own, also where `fit` draws a progress bar."""
+    params: dict[str, Any] = callback.params or {}
+    return ("\n" if params.get("verbose") else "") + text
+
 
 # What a copy of a callback has in common with it: data, and what belongs to a model.
 _SHARED = (tf.data.Dataset, keras.utils.PyDataset, keras.Layer, np.ndarray, tf.Tensor, tf.Variable)

@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.masking import MaskedKernel
-
-from .architecture import count_connections
-from .base import CopiedWithoutData
-from .growth_score import require_masked_kernels
+from hlstm_tf.callbacks.base import CopiedWithoutData
+from hlstm_tf.layers.masking import MaskedKernel, require_masked_kernels
+from hlstm_tf.pruning.architecture import count_connections
 
 _GATES = {4: ("i", "f", "c", "o"), 3: ("z", "r", "h")}
 

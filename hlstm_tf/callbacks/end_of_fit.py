@@ -16,8 +16,7 @@ from hlstm_tf.layers.kernels import (
 )
 from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import edit_masks, held_optimizers
-
-from .snapshot import Snapshot, is_structure, model_variables, put, take
+from hlstm_tf.training_run.snapshot import Snapshot, is_structure, model_variables, put, take
 
 
 class EndOfFit:

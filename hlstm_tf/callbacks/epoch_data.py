@@ -7,11 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hlstm_tf.callbacks.base import CopiedWithoutData
 from hlstm_tf.keras_internals import variant_tensor
+from hlstm_tf.scoring.data import batches_in
 from hlstm_tf.sparsity.checks import check_count
-
-from .base import CopiedWithoutData
-from .epoch_length import batches_in
 
 
 class EpochData(tf.data.Dataset):

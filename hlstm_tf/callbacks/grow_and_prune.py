@@ -8,17 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.callbacks.base import MaskCallback, own_line
+from hlstm_tf.callbacks.epoch_data import set_epoch
 from hlstm_tf.keras_internals import begin_fit_at
-
-from .architecture import ScoreSource
-from .base import MaskCallback
-from .epoch_data import set_epoch
-from .epoch_length import steps_per_epoch
-from .lines import own_line
-from .phases import Phase, Plan, Progress, advance, begin
-from .plan import Growth, Pruning, describe
-from .resume import DirectoryUse, RunState, restore_random_state
-from .run_checks import (
+from hlstm_tf.scoring.data import steps_per_epoch
+from hlstm_tf.scoring.score_source import ScoreSource
+from hlstm_tf.training_run.phases import Phase, Plan, Progress, advance, begin
+from hlstm_tf.training_run.plan import Growth, Pruning, describe
+from hlstm_tf.training_run.resume import DirectoryUse, RunState, restore_random_state
+from hlstm_tf.training_run.run_checks import (
     check_fit,
     check_scoring_data,
     monitored,
@@ -27,8 +25,8 @@ from .run_checks import (
     scoring_data,
     warn_of_order,
 )
-from .run_log import RunLog, as_csv
-from .stage import Stage
+from hlstm_tf.training_run.run_log import RunLog, as_csv
+from hlstm_tf.training_run.stage import Stage
 
 _HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "precision", "recall", "f1_score", "iou", "cider")
 

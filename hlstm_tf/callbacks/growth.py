@@ -3,18 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.callbacks.base import MaskCallback, own_line
+from hlstm_tf.callbacks.epoch_data import set_epoch
+from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
+from hlstm_tf.pruning.architecture import count_connections, grow_model
+from hlstm_tf.pruning.rule import Rule, check_during, check_grows
+from hlstm_tf.scoring.data import check_data, check_share, one_epoch, steps_per_epoch
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import NEED_DATA, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
-
-from .architecture import ScoreSource, count_connections, grow_model
-from .base import MaskCallback
-from .epoch_data import set_epoch
-from .epoch_length import one_epoch, steps_per_epoch
-from .growth_score import require_masked_kernels
-from .lines import own_line
-from .rule import Rule, check_during, check_grows
-from .training_batches import check_data, check_share
 
 
 class GradientGrowth(MaskCallback):

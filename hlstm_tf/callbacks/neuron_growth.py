@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hlstm_tf.layers.masking import masked_kernels
-
-from .architecture import ScoreSource, count_connections
-from .base import MaskCallback
-from .births import Births, grow_neurons, require_sites
-from .epoch_data import set_epoch
-from .epoch_length import one_epoch, steps_per_epoch
-from .growth import growth_epochs
-from .growth_score import require_masked_kernels
-from .lines import own_line
-from .training_batches import check_data, check_share
+from hlstm_tf.callbacks.base import MaskCallback, own_line
+from hlstm_tf.callbacks.epoch_data import set_epoch
+from hlstm_tf.callbacks.growth import growth_epochs
+from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
+from hlstm_tf.pruning.architecture import count_connections
+from hlstm_tf.pruning.births import Births, grow_neurons, require_sites
+from hlstm_tf.scoring.data import check_data, check_share, one_epoch, steps_per_epoch
+from hlstm_tf.scoring.score_source import ScoreSource
 
 
 class NeuronGrowth(MaskCallback):

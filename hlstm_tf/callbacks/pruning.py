@@ -4,7 +4,13 @@ from typing import Any
 
 import keras
 
-from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.callbacks.base import MaskCallback
+from hlstm_tf.callbacks.epoch_data import set_epoch
+from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
+from hlstm_tf.pruning.architecture import count_connections, prune_model
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.scoring.data import check_data, one_epoch, steps_per_epoch
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import (
     NEED_DATA,
     Constant,
@@ -16,15 +22,6 @@ from hlstm_tf.sparsity import (
     as_schedule,
 )
 from hlstm_tf.sparsity.checks import check_fraction
-
-from .architecture import ScoreSource, count_connections
-from .base import MaskCallback
-from .epoch_data import set_epoch
-from .epoch_length import one_epoch, steps_per_epoch
-from .growth_score import require_masked_kernels
-from .model_pruning import prune_model
-from .rule import Rule
-from .training_batches import check_data
 
 
 class MagnitudePruning(MaskCallback):

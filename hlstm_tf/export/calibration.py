@@ -12,8 +12,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.callbacks.epoch_length import one_epoch
-from hlstm_tf.callbacks.training_batches import training_batches
 from hlstm_tf.export import calibration_worker
 from hlstm_tf.export.archive import Traced
 from hlstm_tf.export.calibration_worker import Calls, save_calls
@@ -22,6 +20,7 @@ from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.reversals import repair_reversals
 from hlstm_tf.export.step_form import Graphs
 from hlstm_tf.runtime.host_loop import Arrays, HostLoop, loop_by_calls
+from hlstm_tf.scoring.data import one_epoch, training_batches
 
 Pieces = list[dict[str, np.ndarray]]
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hlstm_tf.layers.cells import CellForm
+
 
 @dataclass(frozen=True, eq=False)
 class MaskedKernel:
@@ -184,3 +186,22 @@ def changed_by_others(variables: Sequence[keras.Variable]) -> dict[int, np.ndarr
         for number, note in noted(variables).items()
         if (note != ops.convert_to_numpy(variables[number])).any()
     }
+
+
+class GateKernels:
+    """The masked kernels of a cell, gate by gate.
+
+    Args:
+        form: The cell's form.
+        kernels: All its masked kernels.
+    """
+
+    def __init__(self, form: CellForm, kernels: Sequence[MaskedKernel]) -> None:
+        self._form = form
+        self._by_name = {kernel.name: kernel for kernel in kernels}
+
+    def place(self, weight: str, gate: int) -> tuple[MaskedKernel, int]:
+        """The kernel that holds a gate's matrix of a weight, and which of its matrices that is."""
+        names = self._form.variables(weight)
+        shared = len(names) == 1
+        return self._by_name[names[0 if shared else gate]], gate if shared else 0

@@ -39,6 +39,7 @@ __all__ = [
     "dense_gradients",
     "layers_within",
     "masked_kernels",
+    "require_masked_kernels",
     "set_weights_under_masks",
     "watch_gradient",
 ]
@@ -267,6 +268,21 @@ def masked_kernels(model: keras.Layer) -> list[MaskedKernel]:
         if isinstance(layer, MaskedLayer):
             found.extend(_with_unique_path(handle, taken) for handle in layer.own_masked_kernels())
     return found
+
+
+def require_masked_kernels(model: keras.Model) -> list[MaskedKernel]:
+    """Returns the model's masked kernels, or says how to get some.
+
+    Raises:
+        ValueError: There is none.
+    """
+    kernels = masked_kernels(model)
+    if not kernels:
+        raise ValueError(
+            f"model '{model.name}' has no masked kernel, so nothing can grow or be pruned. Build "
+            "it, and give its layers masks: model = hl.sparsify(model)."
+        )
+    return kernels
 
 
 def layers_within(layer: keras.Layer, seen: set[int] | None = None) -> Iterator[keras.Layer]:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, count_connections, grow_model
-from hlstm_tf.callbacks.dead_neurons import without_dead_neurons
-from hlstm_tf.callbacks.model_pruning import prune_model
-from hlstm_tf.callbacks.rule import Rule
+from hlstm_tf.pruning.architecture import count_connections, grow_model, prune_model
+from hlstm_tf.pruning.dead_neurons import without_dead_neurons
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import prune, prune_all_to
 
 RNG = np.random.default_rng(0)

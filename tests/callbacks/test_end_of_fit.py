@@ -9,7 +9,7 @@ import pytest
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import GradientGrowth, GrowAndPrune, Growth, Pruning
-from hlstm_tf.callbacks.phases import Phase
+from hlstm_tf.training_run.phases import Phase
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = X[:, :5] - X[:, 1:]

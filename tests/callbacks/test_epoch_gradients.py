@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.epoch_gradients import EpochGradients
-from hlstm_tf.callbacks.growth_score import DenseGradients
+from hlstm_tf.scoring.gradients import DenseGradients
+from hlstm_tf.scoring.step_gradients import EpochGradients
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 5, 6)).astype("float32")

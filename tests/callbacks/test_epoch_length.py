@@ -10,11 +10,9 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import DenseGradients
-from hlstm_tf.callbacks.epoch_length import batches_in, one_epoch
-from hlstm_tf.callbacks.input_sizes import input_sizes
-from hlstm_tf.callbacks.output_sizes import output_sizes
-from hlstm_tf.callbacks.training_batches import training_batches
 from hlstm_tf.export.calibration import batches
+from hlstm_tf.scoring.data import batches_in, one_epoch, training_batches
+from hlstm_tf.scoring.sizes import input_sizes, output_sizes
 from hlstm_tf.sparsity import Score
 
 RNG = np.random.default_rng(0)

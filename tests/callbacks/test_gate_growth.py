@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, grow_model
-from hlstm_tf.callbacks.births import _connect as connect
-from hlstm_tf.callbacks.births import grow_neurons
-from hlstm_tf.callbacks.bridging import BridgingGradients
-from hlstm_tf.callbacks.gate_sites import gate_sites
-from hlstm_tf.callbacks.gradient_pass import MeanLoss
-from hlstm_tf.callbacks.layer_sites import layer_sites, living_rooms
-from hlstm_tf.callbacks.rule import Rule
 from hlstm_tf.layers.observers import bridging, zero_bridge
+from hlstm_tf.pruning.architecture import grow_model
+from hlstm_tf.pruning.births import _connect as connect
+from hlstm_tf.pruning.births import grow_neurons
+from hlstm_tf.pruning.bridging import BridgingGradients
+from hlstm_tf.pruning.gate_sites import gate_sites
+from hlstm_tf.pruning.layer_sites import layer_sites, living_rooms
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.scoring.gradients import MeanLoss
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import neuron_births
 from tests.callbacks.kills import Killed, run_births
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import EpochData, GrowAndPrune, Growth, LeakyReLU, Pruning
-from hlstm_tf.callbacks.phases import Phase
+from hlstm_tf.training_run.phases import Phase
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = X[:, :5] - X[:, 1:]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource
-from hlstm_tf.callbacks.input_sizes import input_sizes
-from hlstm_tf.callbacks.model_pruning import prune_model
-from hlstm_tf.callbacks.rule import Rule
+from hlstm_tf.pruning.architecture import prune_model
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.scoring.score_source import ScoreSource
+from hlstm_tf.scoring.sizes import input_sizes
 
 layers = keras.layers
 RNG = np.random.default_rng(0)

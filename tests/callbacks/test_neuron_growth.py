@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource, grow_model
-from hlstm_tf.callbacks.births import grow_neurons
-from hlstm_tf.callbacks.bridging import BridgingGradients
-from hlstm_tf.callbacks.gradient_pass import MeanLoss
-from hlstm_tf.callbacks.layer_sites import layer_sites, living_rooms
-from hlstm_tf.callbacks.rule import Rule
+from hlstm_tf.pruning.architecture import grow_model
+from hlstm_tf.pruning.births import grow_neurons
+from hlstm_tf.pruning.bridging import BridgingGradients
+from hlstm_tf.pruning.layer_sites import layer_sites, living_rooms
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.scoring.gradients import MeanLoss
+from hlstm_tf.scoring.score_source import ScoreSource
 from tests.callbacks.kills import Killed, run_births
 
 layers = keras.layers

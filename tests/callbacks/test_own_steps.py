@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import DenseGradients
-from hlstm_tf.callbacks.own_steps import has_own_train_step
+from hlstm_tf.scoring.step_gradients import has_own_train_step
 from tests.callbacks.test_held_optimizers import GAN, gan
 
 RNG = np.random.default_rng(0)

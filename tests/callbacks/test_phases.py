@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlstm_tf.callbacks.budget import Budget
-from hlstm_tf.callbacks.phases import (
+from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.training_run.phases import (
     Action,
     Phase,
     Plan,
@@ -14,7 +14,7 @@ from hlstm_tf.callbacks.phases import (
     begin,
     end_before_pruning,
 )
-from hlstm_tf.callbacks.plan import Growth, Pruning
+from hlstm_tf.training_run.plan import Growth, Pruning
 
 A = Action
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.architecture import ScoreSource
-from hlstm_tf.callbacks.recovery import recover_connections
-from hlstm_tf.callbacks.snapshot import take
+from hlstm_tf.scoring.score_source import ScoreSource
+from hlstm_tf.training_run.recovery import recover_connections
+from hlstm_tf.training_run.snapshot import take
 from tests.callbacks.kills import Kill, Killed
 
 RNG = np.random.default_rng(0)

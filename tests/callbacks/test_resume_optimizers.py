@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.snapshot import put, state_variables, take
+from hlstm_tf.training_run.snapshot import put, state_variables, take
 from tests.callbacks.test_held_optimizers import GAN
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")

@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hlstm_tf.callbacks.run_directory import RunDirectory, as_dtype
-from hlstm_tf.callbacks.snapshot import Snapshot
+from hlstm_tf.training_run.run_directory import RunDirectory, as_dtype
+from hlstm_tf.training_run.snapshot import Snapshot
 
 
 def snapshot(name: str, value: float = 1.0, size: int = 4) -> Snapshot:

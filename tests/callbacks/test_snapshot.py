@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks.snapshot import layout, put, state_variables, take
+from hlstm_tf.training_run.snapshot import layout, put, state_variables, take
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hlstm_tf.callbacks.training_batches import check_data, check_inputs, training_batches
+from hlstm_tf.scoring.data import check_data, check_inputs, training_batches
 
 
 def model(*shapes):
@@ -75,14 +75,14 @@ def test_a_list_of_several_inputs_is_cut_input_by_input():
 
 
 def test_data_that_does_not_tell_its_length_is_named_where_a_pass_grows_long(monkeypatch) -> None:
-    monkeypatch.setattr("hlstm_tf.callbacks.training_batches._MANY_BATCHES", 20)
+    monkeypatch.setattr("hlstm_tf.scoring.data._MANY_BATCHES", 20)
     endless = tf.data.Dataset.range(3).repeat().filter(lambda number: number < 9)
     with pytest.warns(UserWarning, match="20 batches of a dataset that does not tell its length"):
         list(itertools.islice(training_batches(endless), 30))
 
 
 def test_a_long_pass_over_data_that_tells_its_length_is_no_news(monkeypatch) -> None:
-    monkeypatch.setattr("hlstm_tf.callbacks.training_batches._MANY_BATCHES", 20)
+    monkeypatch.setattr("hlstm_tf.scoring.data._MANY_BATCHES", 20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(training_batches(tf.data.Dataset.range(40)))) == 40

@@ -8,14 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hlstm_tf.pruning.births import Births, require_sites
+from hlstm_tf.pruning.whole_neurons import check_wholes
+from hlstm_tf.scoring.data import check_data, one_epoch
 from hlstm_tf.sparsity import NEED_DATA
-
-from .births import Births, require_sites
-from .epoch_length import one_epoch
-from .phases import Plan
-from .plan import Growth, Pruning
-from .training_batches import check_data
-from .whole_neurons import check_wholes
+from hlstm_tf.training_run.phases import Plan
+from hlstm_tf.training_run.plan import Growth, Pruning
 
 
 def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None) -> None:

@@ -6,12 +6,11 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import layers_within, masked_kernels
+from hlstm_tf.pruning.whole_neurons import is_fixed
 from hlstm_tf.sparsity import Neuron, Whole
 from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
-
-from .whole_neurons import is_fixed
 
 
 def widths_that_stay(model: keras.Model, structures: Sequence[Whole]) -> list[str]:

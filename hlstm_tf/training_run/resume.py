@@ -10,9 +10,8 @@ import keras
 import numpy as np
 
 from hlstm_tf.sparsity import held_optimizers
-
-from .run_directory import RunDirectory, as_dtype
-from .snapshot import OptimizerPart, Snapshot, layout
+from hlstm_tf.training_run.run_directory import RunDirectory, as_dtype
+from hlstm_tf.training_run.snapshot import OptimizerPart, Snapshot, layout
 
 
 class RunState:

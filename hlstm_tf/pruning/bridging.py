@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.layers.observers import bridging, tapping
-
-from .gradient_pass import GradientPass
-from .sites import Passed, Site
+from hlstm_tf.pruning.sites import Passed, Site
+from hlstm_tf.scoring.gradients import GradientPass
 
 
 class BridgingGradients(GradientPass):

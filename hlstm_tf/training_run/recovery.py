@@ -3,13 +3,11 @@
 import numpy as np
 from keras import ops
 
-from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.layers.masking import MaskedKernel, require_masked_kernels
+from hlstm_tf.pruning.dead_neurons import without_dead_neurons
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import edit_masks, held_optimizers, recover
-
-from .architecture import ScoreSource
-from .dead_neurons import without_dead_neurons
-from .growth_score import require_masked_kernels
-from .snapshot import Snapshot, model_variables
+from hlstm_tf.training_run.snapshot import Snapshot, model_variables
 
 
 def recover_connections(source: ScoreSource, before: Snapshot, share: float, where: str) -> int:

@@ -1,6 +1,6 @@
 """Hidden neurons of gates that lost their inputs or their outputs go, and the function stays."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -92,25 +92,6 @@ def cells_with_hidden_layers(
         form = form_of(kernels[0].layer)
         if form is not None and form.hidden_layers:
             yield form, kernels
-
-
-class GateKernels:
-    """The masked kernels of a cell, gate by gate.
-
-    Args:
-        form: The cell's form.
-        kernels: All its masked kernels.
-    """
-
-    def __init__(self, form: CellForm, kernels: Sequence[MaskedKernel]) -> None:
-        self._form = form
-        self._by_name = {kernel.name: kernel for kernel in kernels}
-
-    def place(self, weight: str, gate: int) -> tuple[MaskedKernel, int]:
-        """The kernel that holds a gate's matrix of a weight, and which of its matrices that is."""
-        names = self._form.variables(weight)
-        shared = len(names) == 1
-        return self._by_name[names[0 if shared else gate]], gate if shared else 0
 
 
 def _groups(cell: keras.Layer, arrays: Masks) -> list[list[NeuronGroup]]:

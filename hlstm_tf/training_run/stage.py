@@ -2,22 +2,21 @@
 
 import keras
 
+from hlstm_tf.layers.masking import require_masked_kernels
+from hlstm_tf.pruning.architecture import count_connections, grow_model, prune_model
+from hlstm_tf.pruning.births import Births, grow_neurons
+from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.pruning.layer_sites import living_rooms
+from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.whole_neurons import has_wholes
+from hlstm_tf.pruning.widths import widths_that_stay
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import Whole
-
-from .activation_shift import set_hidden_activation
-from .architecture import ScoreSource, count_connections, grow_model
-from .births import Births, grow_neurons
-from .budget import Budget
-from .growth_score import require_masked_kernels
-from .layer_sites import living_rooms
-from .model_pruning import prune_model
-from .phases import Action, Phase, Plan, Progress, end_before_pruning
-from .plan import Pruning
-from .recovery import recover_connections
-from .rule import Rule
-from .snapshot import Snapshot, checksum, put, same_weights, take
-from .whole_neurons import has_wholes
-from .widths import widths_that_stay
+from hlstm_tf.training_run.phases import Action, Phase, Plan, Progress, end_before_pruning
+from hlstm_tf.training_run.plan import Pruning
+from hlstm_tf.training_run.recovery import recover_connections
+from hlstm_tf.training_run.snapshot import Snapshot, checksum, put, same_weights, take
+from hlstm_tf.transforms.activations import set_hidden_activation
 
 
 class Stage:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .budget import Budget
-from .phases import Phase, Plan, Progress
+from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.training_run.phases import Phase, Plan, Progress
 
 _FIELDS = (
     "epoch",

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from .plan import Growth, Pruning
+from hlstm_tf.training_run.plan import Growth, Pruning
 
 
 class Phase(StrEnum):

@@ -10,13 +10,12 @@ import tensorflow as tf
 
 from hlstm_tf.layers import MaskedKernel, masked_kernels
 from hlstm_tf.layers.cells import HIDDEN, CellForm
+from hlstm_tf.layers.kernels import GateKernels
 from hlstm_tf.layers.observers import zero_bridge
+from hlstm_tf.pruning.sites import Opened, Passed, Site, mean_weight, value_of
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.discovery import HiddenLayers, hidden_layers
 from hlstm_tf.transforms.editing import Workshop, in_place_of
-
-from .dead_neurons import GateKernels
-from .sites import Opened, Passed, Site, mean_weight, value_of
 
 Place = tuple[MaskedKernel, int]
 """A kernel, and which of its matrices is meant."""

@@ -4,13 +4,12 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.pruning.layer_sites import LayerSite, density, living_ends
+from hlstm_tf.pruning.sites import mean_weight, value_of
+from hlstm_tf.scoring.gradients import MeanLoss
+from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import Optimizers, edit_masks, held_optimizers, scaled
 from hlstm_tf.transforms.groups import merged
-
-from .architecture import ScoreSource
-from .gradient_pass import MeanLoss
-from .layer_sites import LayerSite, density, living_ends
-from .sites import mean_weight, value_of
 
 Arrays = dict[MaskedKernel, np.ndarray]
 

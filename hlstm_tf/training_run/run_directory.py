@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .snapshot import Snapshot
+from hlstm_tf.training_run.snapshot import Snapshot
 
 _STATE = "state.json"
 _TEMPORARY = ".partial"

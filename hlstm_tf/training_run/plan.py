@@ -5,14 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hlstm_tf.pruning.births import Births
+from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.pruning.rule import Rule, check_during, check_grows
+from hlstm_tf.scoring.data import check_share
 from hlstm_tf.sparsity import Connection, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction
-
-from .activation_shift import get_activation
-from .births import Births
-from .budget import Budget
-from .rule import Rule, check_during, check_grows
-from .training_batches import check_share
+from hlstm_tf.transforms.activations import get_activation
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.pruning.bridging import BridgingGradients
+from hlstm_tf.pruning.feature_maps import Trials
+from hlstm_tf.pruning.layer_sites import LayerSite, sites_of
+from hlstm_tf.pruning.sites import Site
+from hlstm_tf.scoring.score_source import ScoreSource
+from hlstm_tf.scoring.step_gradients import refuse_own_train_step
 from hlstm_tf.sparsity import Birth, edit_masks, held_optimizers, neuron_births
 from hlstm_tf.sparsity.checks import check_count, check_fraction
-
-from .architecture import ScoreSource
-from .bridging import BridgingGradients
-from .feature_maps import Trials
-from .layer_sites import LayerSite, sites_of
-from .own_steps import refuse_own_train_step
-from .sites import Site
 
 
 @dataclass(frozen=True)

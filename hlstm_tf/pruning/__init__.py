@@ -1,0 +1,1 @@
+"""Growth and pruning of whole models: which connections and neurons come and go."""
