@@ -1,1 +1,3 @@
 """What connections and neurons are scored by: passes of the training data, and training steps."""
+
+from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
