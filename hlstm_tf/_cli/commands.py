@@ -115,7 +115,7 @@ def export(args: argparse.Namespace) -> None:
             verify_with=verify_with,
         )
         for candidate in written.candidates:
-            kept = candidate.quantization == written.quantization
+            kept = (candidate.form, candidate.quantization) == (written.form, written.quantization)
             print(f"{'*' if kept else ' '} {candidate}")
         print(f"{args.tflite}: {written.bytes:,} bytes, checked against the model")
 
@@ -141,8 +141,8 @@ def _check_export_options(args: argparse.Namespace, quantization: str | None) ->
                 raise ValueError(f"{option} is about the TFLite file; name it with --tflite FILE")
     if args.tflite:
         check_suffix(args.tflite, ".tflite")
-    if args.for_ is not None and quantization != "best":
-        raise ValueError(f"--for {args.for_} goes with --quantization best")
+    if args.for_ is not None and "best" not in (args.form, quantization):
+        raise ValueError(f"--for {args.for_} goes with --quantization best or --form best")
     if quantization == "int8" and args.representative is None:
         raise ValueError(
             "--quantization int8 needs --representative FILE, inputs to calibrate with; "

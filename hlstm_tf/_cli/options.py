@@ -172,24 +172,25 @@ def _add_export(
         default="none",
         help="of the TFLite file: none (float32), float16 weights, dynamic (int8 weights), int8 "
         "(weights and activations; needs --representative), sparse (dynamic, with matrices pruned "
-        "in 1x16 blocks stored and multiplied block by block; slower than dynamic where a layer "
-        "has few inputs), sparse_float32 (the same in float32 with 1x4 blocks), best (makes all, "
-        "measures each and keeps the best --for this machine). Default: none",
+        "in 1x16 blocks stored and multiplied block by block; faster or slower than dynamic by the "
+        "size of the matrices: best measures), sparse_float32 (the same in float32 with 1x4 "
+        "blocks), best (makes all, measures each and keeps the best --for this machine). Default: "
+        "none",
     )
     export.add_argument(
         "--for",
         dest="for_",
         choices=("latency", "size"),
-        help="what --quantization best is to be best for: latency (one sample, one thread; the "
-        "default), or size in bytes",
+        help="what --quantization best and --form best are to be best for: latency (one sample, "
+        "one thread; the default), or size in bytes",
     )
     export.add_argument(
         "--form",
-        choices=("sequence", "step"),
-        help="of the TFLite file: sequence (one call for a whole input; the default), or step: the "
-        "program that uses the file runs the loop over time, as hlstm_tf.StepRunner does. Which is "
-        "faster depends on the model, its length and the machine: measure both "
-        "(benchmarks/small_models.py does)",
+        choices=("sequence", "step", "best"),
+        help="of the TFLite file: sequence (one call for a whole input; the default), step (the "
+        "program that uses the file runs the loop over time, as hlstm_tf.StepRunner does), or best "
+        "(makes both, measures them and keeps the faster: which it is depends on the model, on the "
+        "machine and on the length of the inputs: give some as long as yours as --verify-with)",
     )
     export.add_argument(
         "--representative",

@@ -40,6 +40,8 @@ class Attempt:
         size: What it weighs.
         error: Largest difference from the model, as a fraction of the output's range.
         tolerance: What that had to stay within.
+        form: `"sequence"` or `"step"`.
+        signatures: The names of the file's signatures.
     """
 
     quantization: str | None
@@ -47,6 +49,8 @@ class Attempt:
     size: WeighedFile
     error: float
     tolerance: float
+    form: str = "sequence"
+    signatures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Source:
 
     Attributes:
         model: The model's name.
+        form: `"sequence"` or `"step"`.
         folder: A SavedModel of its graphs.
         signatures: The names of its signatures.
         representative: Calls of them to calibrate with; none without representative samples.
@@ -67,6 +72,7 @@ class Source:
     """
 
     model: str
+    form: str
     folder: Path
     signatures: list[str]
     representative: Calls
@@ -103,7 +109,8 @@ class Source:
                 f"{difference(self.expected, actual, limit)} with quantization={quantization!r}; "
                 f"no file was written.{' ' + advice if error < np.inf else ''}"
             )
-        return Attempt(quantization, path, file_size(path), error, limit)
+        size, signatures = file_size(path), tuple(self.signatures)
+        return Attempt(quantization, path, size, error, limit, self.form, signatures)
 
     def _check_conversion(self, quantization: str | None, path: Path) -> None:
         """Judges the float32 file, which is made once; `path` is free to write to."""
@@ -191,6 +198,7 @@ def source_of(
     write_archive(plain, traced, folder)
     return Source(
         model=model.name,
+        form=form,
         folder=folder,
         signatures=list(traced),
         representative=calls,

@@ -2,13 +2,12 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hlstm_tf.export.attempts import Attempt, Source
-from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.runtime.step_runner import load_tflite
 
 CRITERIA = ("latency", "size")
@@ -20,14 +19,15 @@ _NOISE = 1.03
 
 @dataclass(frozen=True)
 class Candidate:
-    """A quantization that was tried.
+    """A file that was tried.
 
     Attributes:
-        quantization: Its name, `None` for float32.
+        quantization: What it was made with, `None` for float32.
         bytes: Size of the file; `None` where there is none.
         error: Largest difference from the Keras model, as a fraction of the output's range.
         milliseconds: Median time of the first verification sample, on one thread of this machine.
         left_out: Why there is no such file; `None` where there is one.
+        form: `"sequence"` or `"step"`.
     """
 
     quantization: str | None
@@ -35,9 +35,12 @@ class Candidate:
     error: float | None = None
     milliseconds: float | None = None
     left_out: str | None = None
+    form: str = ""
 
     def __str__(self) -> str:
         name = self.quantization or "float32"
+        if self.form == "step":
+            name += " in step form"
         if self.left_out is not None:
             return f"{name}: left out, {self.left_out}"
         return (
@@ -46,46 +49,73 @@ class Candidate:
         )
 
 
-def best_attempt(source: Source, for_: str, folder: Path) -> tuple[Attempt, tuple[Candidate, ...]]:
+def best_attempt(
+    source_in: Callable[[str], Source],
+    forms: Sequence[str],
+    quantizations: Sequence[str | None],
+    for_: str,
+    folder: Path,
+) -> tuple[Attempt, tuple[Candidate, ...]]:
     """Makes every file that a model can become, and chooses.
 
     Args:
-        source: What the files are made of.
+        source_in: What the files of a form are made of; raises a `ValueError` where the model does
+            not have it.
+        forms: What to try of "sequence" and "step".
+        quantizations: What to try in each; "int8" only where there is something to calibrate with.
         for_: `"latency"`: the fastest, and of those within 3 % of it the smallest. `"size"`: the
             one of the fewest bytes.
         folder: Where the files are made.
 
     Returns:
-        The best, and all that were tried, in the order of `QUANTIZATIONS`.
+        The best, and all that were tried, in the order of the forms and the quantizations.
 
     Raises:
-        ValueError: There is none; the reason is that of the first, float32.
+        ValueError: There is none; the reason is that of the first, float32 as a rule.
     """
-    attempts: list[Attempt] = []
-    refused: dict[str | None, ValueError] = {}
-    for quantization in QUANTIZATIONS:
-        if quantization == "int8" and not source.representative:
-            continue
+    tried: list[_Trial] = []
+    for form in forms:
         try:
-            attempts.append(source.attempt(quantization, folder / f"{quantization}.tflite"))
+            source = source_in(form)
         except ValueError as error:
-            refused[quantization] = error
+            tried.append(_Trial(form, quantizations[0], error))
+        else:
+            tried += [_trial(source, each, folder) for each in _possible(source, quantizations)]
+    made = {(each.form, each.quantization): each for each in tried if each.run is not None}
+    attempts = [each.result for each in made.values() if isinstance(each.result, Attempt)]
     if not attempts:
-        raise next(iter(refused.values()))
-    times = _times({each.quantization: _run(source, each.path) for each in attempts})
-    best = _chosen(attempts, times, for_)
-    made = {each.quantization: each for each in attempts}
-    candidates = tuple(
-        _candidate(made[name], times[name])
-        if name in made
-        else Candidate(name, left_out=_reason(refused[name]))
-        for name in QUANTIZATIONS
-        if name in made or name in refused
-    )
-    return best, candidates
+        raise next(each.result for each in tried if isinstance(each.result, ValueError))
+    times = _times({key: each.run for key, each in made.items() if each.run is not None})
+    return _chosen(attempts, times, for_), tuple(_candidate(each, times) for each in tried)
 
 
-def _chosen(attempts: list[Attempt], times: dict[str | None, list[float]], for_: str) -> Attempt:
+@dataclass(frozen=True)
+class _Trial:
+    """A file that was made, with what runs it; or why there is none."""
+
+    form: str
+    quantization: str | None
+    result: Attempt | ValueError
+    run: Callable[[], Any] | None = None
+
+
+def _trial(source: Source, quantization: str | None, folder: Path) -> _Trial:
+    path = folder / f"{source.form}_{quantization}.tflite"
+    try:
+        attempt = source.attempt(quantization, path)
+    except ValueError as error:
+        return _Trial(source.form, quantization, error)
+    return _Trial(source.form, quantization, attempt, _run(source, path))
+
+
+def _possible(source: Source, quantizations: Sequence[str | None]) -> list[str | None]:
+    return [each for each in quantizations if each != "int8" or source.representative]
+
+
+_Key = tuple[str, str | None]
+
+
+def _chosen(attempts: list[Attempt], times: dict[_Key, list[float]], for_: str) -> Attempt:
     if for_ == "latency":
         fastest = min(times.values(), key=statistics.median)
         attempts = [
@@ -93,7 +123,8 @@ def _chosen(attempts: list[Attempt], times: dict[str | None, list[float]], for_:
             for each in attempts
             # Against the fastest of the same round: what else the machine does comes and goes.
             if statistics.median(
-                mine / other for mine, other in zip(times[each.quantization], fastest, strict=True)
+                mine / other
+                for mine, other in zip(times[each.form, each.quantization], fastest, strict=True)
             )
             <= _NOISE
         ]
@@ -110,21 +141,24 @@ def _run(source: Source, path: Path) -> Callable[[], Any]:
     return lambda: model.run(sample)
 
 
-def _times(runs: dict[str | None, Callable[[], Any]]) -> dict[str | None, list[float]]:
+def _times(runs: Mapping[_Key, Callable[[], Any]]) -> dict[_Key, list[float]]:
     """Seconds of each run, round after round, all in turn."""
-    times: dict[str | None, list[float]] = {name: [] for name in runs}
+    times: dict[_Key, list[float]] = {key: [] for key in runs}
     for _ in range(_ROUNDS):
-        for name, run in runs.items():
+        for key, run in runs.items():
             run()  # into the caches again, after the others
             began = time.perf_counter()
             run()
-            times[name].append(time.perf_counter() - began)
+            times[key].append(time.perf_counter() - began)
     return times
 
 
-def _candidate(attempt: Attempt, times: list[float]) -> Candidate:
-    milliseconds = 1e3 * statistics.median(times)
-    return Candidate(attempt.quantization, attempt.size.bytes, attempt.error, milliseconds)
+def _candidate(trial: _Trial, times: Mapping[_Key, list[float]]) -> Candidate:
+    made = trial.result
+    if isinstance(made, ValueError):
+        return Candidate(trial.quantization, left_out=_reason(made), form=trial.form)
+    milliseconds = 1e3 * statistics.median(times[trial.form, trial.quantization])
+    return Candidate(made.quantization, made.size.bytes, made.error, milliseconds, form=made.form)
 
 
 def _reason(error: ValueError) -> str:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.attempts import source_of
+from hlstm_tf.export.attempts import Source, source_of
 from hlstm_tf.export.calibration import Pieces, pieces_of, representative_batches
 from hlstm_tf.export.choice import CRITERIA, Candidate, best_attempt
 from hlstm_tf.export.conversion import QUANTIZATIONS
@@ -40,10 +40,10 @@ class TFLiteExport:
         tolerance: What that error had to stay within.
         quantization: What the file was made with, `None` for float32; with
             `quantization="best"` what was chosen.
-        form: `"sequence"` or `"step"`.
+        form: `"sequence"` or `"step"`; with `form="best"` what was chosen.
         signatures: The names of the file's signatures.
-        candidates: With `quantization="best"` all that was tried, each with its size, error and
-            time or why there is none; else empty.
+        candidates: With `quantization="best"` or `form="best"` all that was tried, each with its
+            form, size, error and time or why there is none; else empty.
     """
 
     path: Path
@@ -77,14 +77,18 @@ def export_tflite(
     every build of LiteRT. The length of a sequence stays open. The file is loaded again, run and
     compared, and only then renamed to `path`.
 
+    Which of the two forms below is faster depends on the model, its length and the machine, and
+    differs by several times either way: `form="best"` makes both and keeps the faster one, as
+    Python calls it. `load_tflite` opens either.
+
     A file keeps nothing between calls. Of a model with `stateful=True` layers `serve` takes their
     states beside the inputs, `LAYER_h` and `LAYER_c` of any batch size, and returns those it ends
     in under the same names: zeros begin a sequence, and what comes out of a call goes into the next
     one. The step form has the states of every recurrent layer anyway.
 
     In the form `sequence` the file has one signature, `serve`, with a loop over time inside where
-    the model is recurrent; `TFLiteModel` calls it. LiteRT's loop costs more than the steps of a
-    compact model: in the form `step` the file has none, and its host runs it. `StepRunner` is such
+    the model is recurrent; `TFLiteModel` calls it. In the form `step` the file has none, and its
+    host runs it. `StepRunner` is such
     a host, in Python. A model that runs forward in time and gives an output for each frame has the
     signatures
 
@@ -133,32 +137,32 @@ def export_tflite(
 
     * `None`: float32.
     * `"float16"`: half the size, no faster.
-    * `"dynamic"`: int8 weights, activations quantized as they come. A quarter of the size, and of
-      the dense ones the fastest for recurrent models.
+    * `"dynamic"`: int8 weights, activations quantized as they come. A quarter of the size, and
+      faster where most of the time goes into products (`benchmarks/structures.py`).
     * `"int8"`: weights and activations, on ranges measured with `representative`; inputs, outputs
       and states stay float32. For convolutional and dense models. Of a recurrent model only in the
       form `step` (LiteRT cannot calibrate a loop over time): it is no faster there than
       `"dynamic"`, and four to six times less exact, as the states are rounded to 8 bits at each
       step. 16-bit activations would keep them, on kernels six to nine times slower.
     * `"sparse"`: `"dynamic"`, with matrices pruned by `structure="1x16"` stored and multiplied
-      block by block: the same numbers, an eighth of the size and twice the speed at 90 %, a
-      sixteenth and 3.5 times at 97 % (`benchmarks/sparse_step.py`). Of a matrix at most a third of
-      the blocks may be left, and its inputs must be a multiple of 16, at most 4,080; others stay
-      dense. With about 128 inputs there is little to save: at 90 % dense weights are as fast or
-      faster; `"best"` measures which. The file needs LiteRT, or TensorFlow Lite 2.17 or later.
+      block by block: the same numbers in fewer bytes. Of a matrix at most a third of the blocks may
+      be left, and its inputs must be a multiple of 16, at most 4,080; others stay dense. Whether it
+      is faster depends on the matrices: with 512 inputs twice as fast at 90 %
+      (`benchmarks/sparse_step.py`), with 128 slower (`benchmarks/small_models.py`). The file needs
+      LiteRT, or TensorFlow Lite 2.17 or later.
     * `"sparse_float32"`: the same with float32 weights and `structure="1x4"`, inputs in a multiple
-      of 4: three times the speed of float32 at 90 %, eight times at 97 %.
-    * `"best"`: makes all of them, leaves out what is off tolerance, and keeps what is best
-      `for_` this machine.
+      of 4: with 512 inputs three times the speed of float32 at 90 % (`benchmarks/sparse_step.py`).
+    * `"best"`: makes all of them, measures each, leaves out what is off tolerance, and keeps what
+      is best `for_` this machine; `TFLiteExport.candidates` has the figures.
 
     Args:
         model: A built Sequential or functional model; masked layers may be in it.
         path: The file to write; an older one is replaced.
-        form: `"sequence"` or `"step"`.
+        form: `"sequence"`, `"step"` or `"best"`.
         quantization: See above.
-        for_: With `"best"`: `"latency"` (default), the fastest on the first verification sample
+        for_: With a `"best"`: `"latency"` (default), the fastest on the first verification sample
             with one thread, and the smallest of those within 3 % of it; or `"size"`, the fewest
-            bytes.
+            bytes. Give a sample as long as yours are: which is faster changes with the length.
         representative: For `"int8"`: typical inputs to measure the tensors' ranges on. A batch in
             the model's structure, or a `tf.data.Dataset`, `keras.utils.PyDataset` or iterator of
             batches, which has to end. `"best"` tries `"int8"` where it is given; not used by the
@@ -193,7 +197,7 @@ def export_tflite(
     >>> result.error <= result.tolerance, result.bytes == os.path.getsize(path)
     (True, True)
     """
-    _check_quantization(quantization, for_)
+    _check_quantization(quantization, form, for_)
     _check_batch_size(batch_size)
     _check_form(form)
     check_tolerance(tolerance)
@@ -206,15 +210,21 @@ def export_tflite(
         replaced_file(path) as unfinished,
         tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch,
     ):
-        graphs, files = Path(scratch, "graphs"), Path(scratch, "files")
-        files.mkdir()
-        source = source_of(model, layout, form, batch_size, samples, inputs, tolerance, graphs)
+
+        def source_in(form: str) -> Source:
+            folder = Path(scratch, form)
+            return source_of(model, layout, form, batch_size, samples, inputs, tolerance, folder)
+
         candidates: tuple[Candidate, ...] = ()
-        if quantization == "best":
-            made, candidates = best_attempt(source, for_ or "latency", files)
+        if "best" in (form, quantization):
+            files = Path(scratch, "files")
+            files.mkdir()
+            forms = FORMS if form == "best" else (form,)
+            tried = QUANTIZATIONS if quantization == "best" else (quantization,)
+            made, candidates = best_attempt(source_in, forms, tried, for_ or "latency", files)
             shutil.copyfile(made.path, unfinished)
         else:
-            made = source.attempt(quantization, unfinished)
+            made = source_in(form).attempt(quantization, unfinished)
     return TFLiteExport(
         path=Path(path),
         bytes=made.size.bytes,
@@ -223,8 +233,8 @@ def export_tflite(
         error=made.error,
         tolerance=made.tolerance,
         quantization=made.quantization,
-        form=form,
-        signatures=tuple(source.signatures),
+        form=made.form,
+        signatures=made.signatures,
         candidates=candidates,
     )
 
@@ -264,24 +274,26 @@ def _verification_inputs(
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in named}
 
 
-def _check_quantization(quantization: str | None, for_: str | None) -> None:
+def _check_quantization(quantization: str | None, form: str, for_: str | None) -> None:
     if quantization not in (*QUANTIZATIONS, "best"):
         names = ", ".join(map(repr, QUANTIZATIONS))
         raise ValueError(f"quantization must be {names} or 'best'; got {quantization!r}.")
     if for_ is None:
         return
-    if quantization != "best":
+    if "best" not in (form, quantization):
         raise ValueError(
-            f"for_={for_!r} says what quantization='best' is to be best for; got "
-            f"quantization={quantization!r}."
+            f"for_={for_!r} says what quantization='best' or form='best' is to be best for; got "
+            f"quantization={quantization!r} and form={form!r}."
         )
     if for_ not in CRITERIA:
         raise ValueError(f"for_ must be 'latency' or 'size'; got {for_!r}.")
 
 
 def _check_form(form: str) -> None:
-    if form not in FORMS:
-        raise ValueError(f"form must be 'sequence' or 'step'; got {form!r}.")
+    if form not in (*FORMS, "best"):
+        raise ValueError(
+            f"form must be 'sequence' or 'step'; got {form!r}. 'best' makes both and measures them."
+        )
 
 
 def _check_batch_size(batch_size: int) -> None:

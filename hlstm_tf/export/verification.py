@@ -1,7 +1,8 @@
 """Whether an exported file computes what the model does, and how far off it may be."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
+from typing import Any
 
 import keras
 import numpy as np
@@ -64,21 +65,22 @@ def reference_outputs(
     Raises:
         ValueError: The model cannot take the inputs, or its outputs are not finite.
     """
-    # Traced, because a loop over time that runs eagerly takes seconds for a long sequence.
-    forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
     samples = len(next(iter(inputs.values())))
     size = layout.batch_size or samples
     variables = {}
     if layout.states:
         variables = dict(zip(layout.states, carried_variables(model), strict=True))
-    pieces = []
+    pieces: list[dict[str, np.ndarray]] = []
+    forward = None
     for start in range(0, samples, size):
         chosen = np.arange(start, start + size) % samples
         piece = {name: value[chosen] for name, value in inputs.items()}
+        batch = keras.tree.map_structure(tf.convert_to_tensor, layout.pack(piece))
+        forward = forward or _traced(model, batch)
         with restored(model):
             for name, variable in variables.items():
                 variable.assign(piece[name])
-            outputs = {**named_outputs(forward(layout.pack(piece))), **variables}
+            outputs = {**named_outputs(forward(batch)), **variables}
             pieces.append({k: keras.ops.convert_to_numpy(v) for k, v in outputs.items()})
     named = pieces[0]
     if len(pieces) > 1 or size > samples:
@@ -94,6 +96,16 @@ def reference_outputs(
                 "verify_with."
             )
     return named
+
+
+def _traced(model: keras.Model, batch: Any) -> Callable[[Any], Any]:
+    """The model for batches of that shape: a loop over time takes seconds where it runs eagerly.
+
+    One traced graph, as TensorFlow takes functions that are traced anew at each call for a mistake
+    and warns of them.
+    """
+    function = tf.function(lambda given: model(given, training=False), autograph=False)
+    return function.get_concrete_function(batch)
 
 
 def compute_tolerance(model: keras.Model) -> float:

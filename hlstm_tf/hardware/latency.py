@@ -1,20 +1,24 @@
 """How long a model takes in the engine and on the machine that it is measured on."""
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from hlstm_tf.export import export_tflite, load_tflite
 from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.tflite import FORMS
 from hlstm_tf.hardware.measurement import Measurement, time_calls
+from hlstm_tf.runtime.array_spec import ArraySpec
 from hlstm_tf.sparsity.checks import check_count
 
-_QUANTIZATIONS = tuple(each for each in QUANTIZATIONS if each != "int8")
+_FORMS = (*FORMS, "best")
+_QUANTIZATIONS = (*(each for each in QUANTIZATIONS if each != "int8"), "best")
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,17 @@ class Latency:
     calls, in which the engine plans its memory, do not count.
 
     Args:
-        form: "step" (default), the loop over time included; or "sequence", which any model has.
-            Which is faster depends on the model and its length: measure both, and deploy the form
-            that you measure.
-        quantization: As `export_tflite` takes it, but "int8" and "best", which need samples or try
-            several; "dynamic" by default, 8-bit weights.
+        form: "sequence", "step" or "best" (default): both are made and measured, where the model
+            has both, and the figure is that of the form that `export_tflite(form="best")` keeps.
+            Which is faster depends on the model, its length and the machine. A "step" includes the
+            loop over time.
+        quantization: As `export_tflite` takes it, but "int8", which needs samples; "dynamic" by
+            default, 8-bit weights. "best" measures all, as far as they are within tolerance.
         inputs: The sample to run on, in the model's structure. Default `None`: a random one, which
             suits every model whose inputs are features or tokens; where one is a length or a mask,
             give a real one.
         steps: Length of a random sequence; an input with a fixed length ignores it. 100 by default.
+            Give the length that you will have: the two forms change places with it.
         threads: Threads of the engine.
         repeats: How many calls at least. They go on for 0.2 seconds, and where rounds differ for
             up to a second.
@@ -44,7 +50,8 @@ class Latency:
         model: A built model.
 
     Returns:
-        Microseconds, as a `float` that has their `spread` too.
+        Microseconds, as a `float` that has their `spread` too, and says in `of` which form and
+        quantization they are of. A budget prints it.
 
     Raises:
         ValueError: An argument is none of these; or, when called, the model has no such form or
@@ -54,11 +61,12 @@ class Latency:
 
     >>> import keras, hlstm_tf as hl
     >>> model = keras.Sequential([keras.Input((None, 3)), hl.HLSTM(4, return_sequences=True)])
-    >>> hl.Latency(steps=5, repeats=3)(model) > 0
-    True
+    >>> latency = hl.Latency(steps=5, repeats=3)(model)
+    >>> latency > 0, latency.of in ("sequence form, dynamic", "step form, dynamic")
+    (True, True)
     """
 
-    form: str = "step"
+    form: str = "best"
     quantization: str | None = "dynamic"
     inputs: Any = field(default=None, compare=False, repr=False)
     steps: int = 100
@@ -66,8 +74,11 @@ class Latency:
     repeats: int = 15
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ValueError(f"Latency: `form` must be 'sequence' or 'step'; got {self.form!r}")
+        if self.form not in _FORMS:
+            raise ValueError(
+                f"Latency: `form` must be 'sequence' or 'step'; got {self.form!r}. 'best' measures "
+                "both."
+            )
         if self.quantization not in _QUANTIZATIONS:
             names = ", ".join(map(repr, _QUANTIZATIONS))
             raise ValueError(
@@ -85,15 +96,35 @@ class Latency:
         )
         with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as folder:
             path = Path(folder) / "model.tflite"
-            # Nothing here depends on the outputs: what is deployed is verified when it is exported.
-            export_tflite(
-                model, path, form=self.form, quantization=self.quantization, tolerance=float("inf")
+            file = export_tflite(
+                model,
+                path,
+                form=self.form,
+                quantization=self.quantization,
+                verify_with=inputs,
+                # A model in training may be off any tolerance; what is deployed is verified then.
+                tolerance=None if self.quantization == "best" else float("inf"),
             )
             engine = load_tflite(path, threads=self.threads)
+            sample = _with_states(engine.inputs, inputs)
             for _ in range(3):
-                engine.run(inputs)
-            seconds = time_calls(lambda: engine.run(inputs), self.repeats, seconds=1.0)
-        return Measurement(1e6 * seconds, 1e6 * seconds.spread)
+                engine.run(sample)
+            seconds = time_calls(lambda: engine.run(sample), self.repeats, seconds=1.0)
+        of = f"{file.form} form, {file.quantization or 'float32'}"
+        return Measurement(1e6 * seconds, 1e6 * seconds.spread, of)
 
     def __str__(self) -> str:
         return "microseconds"
+
+
+def _with_states(
+    specs: Mapping[str, ArraySpec], inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The inputs of a file, zeros for the states that a stateful model's file takes beside them."""
+    size = len(next(iter(inputs.values())))
+    return {
+        name: inputs[name]
+        if name in inputs
+        else np.zeros([axis or size for axis in spec.shape], spec.dtype)
+        for name, spec in specs.items()
+    }

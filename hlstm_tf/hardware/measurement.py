@@ -16,21 +16,27 @@ class Measurement(float):
 
     Attributes:
         spread: In the unit of the number; a difference below it says nothing.
+        of: What was measured, where it was chosen among several; else empty.
 
-    >>> figure = Measurement(93.0, 1.5)
-    >>> figure, figure.spread, str(figure)
-    (93.0, 1.5, '93.0 ± 1.5')
+    >>> figure = Measurement(93.0, 1.5, "step form")
+    >>> float(figure), figure.spread, figure.of
+    (93.0, 1.5, 'step form')
+    >>> figure
+    93.0 ± 1.5 (step form)
     """
 
     spread: float
+    of: str
 
-    def __new__(cls, value: float, spread: float) -> "Measurement":
+    def __new__(cls, value: float, spread: float = 0.0, of: str = "") -> "Measurement":
         figure = super().__new__(cls, value)
-        figure.spread = spread
+        figure.spread, figure.of = spread, of
         return figure
 
-    def __str__(self) -> str:
-        return f"{float(self)} ± {self.spread:.3g}"
+    def __repr__(self) -> str:
+        return f"{float(self)} ± {self.spread:.3g}" + (f" ({self.of})" if self.of else "")
+
+    __str__ = __repr__
 
 
 def time_calls(call: Callable[[], Any], calls: int, seconds: float) -> Measurement:

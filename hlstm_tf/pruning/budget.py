@@ -19,8 +19,9 @@ class Budget:
     Args:
         of: "connections"; "flops", 2 for each connection a step; "bytes" of all weights as float32
             (what neurons that are gone save, and zeros do not); or something to call with the
-            shrunk model that returns a number: `hl.Latency()`, `hl.WeighedFile()`. Where the number
-            has a `spread`, a smaller difference does not count as one.
+            shrunk model that returns a number: `hl.Latency()`, `hl.FileSize()`. Where the number
+            has a `spread`, a smaller difference does not count as one; what it says in `of` (the
+            form that was measured) is printed with it.
         limit: What it may be at most.
 
     Raises:
@@ -73,7 +74,8 @@ class Budget:
         """The cost beside the limit, in words."""
         what = self.of if isinstance(self.of, str) else _name(self.of)
         spread = f" ± {_spread(cost):,.2g}" if _spread(cost) else ""
-        return f"{cost:,.6g}{spread} {what} of {self.limit:,.6g}"
+        measured = f" ({cost.of})" if getattr(cost, "of", "") else ""
+        return f"{cost:,.6g}{spread} {what}{measured} of {self.limit:,.6g}"
 
     def missed(self, cost: float | None) -> str:
         """By how much a cost misses the limit, in words; empty where it does not.

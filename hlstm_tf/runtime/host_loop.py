@@ -156,6 +156,11 @@ class HostLoop:
         self._zeros: Arrays | None = None
         results = names["step" if self.streams else "head"]["outputs"]
         self.outputs = [name for name in results if name not in self._states]
+        self._projected = [(name, _single(name)) for name in names[self._last]["outputs"]]
+        alone = {*self._states, *self._frames()}
+        self._fixed = [
+            name for name in names.get("step", {"inputs": []})["inputs"] if name not in alone
+        ]
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -211,7 +216,8 @@ class HostLoop:
 
     def project(self, known: Arrays) -> Arrays:
         """The frames of the step, by the names it takes them under, `(batch, time, ...)` each."""
-        return {_single(name): value for name, value in self._call("project", known).items()}
+        made = self._call("project", known)
+        return {frame: made[name] for name, frame in self._projected}
 
     def step(self, frames: Arrays, states: Arrays, known: Arrays) -> tuple[Arrays, Arrays]:
         """The outputs for frames of the step, and the states after.
@@ -221,8 +227,7 @@ class HostLoop:
         """
         if states.keys() != self._states:
             raise ValueError(f"the states are {sorted(self._states)}; got {sorted(states)}.")
-        names = self._names["step"]["inputs"]
-        fixed = {n: known[n] for n in names if n not in states and n not in frames}
+        fixed = {name: known[name] for name in self._fixed}
         return self._engine.loop("step", frames, states, None, fixed)
 
     def _taking_context(self) -> list[str]:

@@ -78,7 +78,7 @@ class LiteRT:
                     step = self._signatures[signature]
                     self._steps[key] = _Step(step, list(frames), list(states), list(fixed))
                 return self._steps[key].run(frames, states, valid, fixed)
-            except (ValueError, RuntimeError) as error:
+            except (ValueError, IndexError, RuntimeError) as error:
                 raise self._error(signature, {**frames, **states, **fixed}, error) from error
 
     def _error(
@@ -155,7 +155,8 @@ class _Step:
         with quiet_start():
             signature.engine.AllocateTensors(signature.graph)
         self._engine, self._graph = signature.engine, signature.graph
-        self._frames = {name: _bytes(signature.view(signature.inputs[name])) for name in frames}
+        self._inputs = {name: signature.view(signature.inputs[name]) for name in frames}
+        self._frames = {name: _bytes(view) for name, view in self._inputs.items()}
         self._states = {name: signature.view(signature.inputs[name]) for name in states}
         self._fixed = {name: signature.view(signature.inputs[name]) for name in fixed}
         self._outputs = {
@@ -164,9 +165,9 @@ class _Step:
             if name not in states
         }
         self._writes = {name: _bytes(output) for name, output in self._outputs.items()}
+        self._after = {name: signature.view(signature.outputs[name]) for name in states}
         self._carried = [
-            (_bytes(state), _bytes(signature.view(signature.outputs[name])))
-            for name, state in self._states.items()
+            (_bytes(state), _bytes(self._after[name])) for name, state in self._states.items()
         ]
 
     def run(
@@ -174,24 +175,37 @@ class _Step:
     ) -> tuple[Arrays, Arrays]:
         """Does what `host_loop.loop_by_calls` does, for a mask of one sample."""
         steps = next(iter(frames.values())).shape[1]
-        kept = {
-            name: np.zeros((steps, *output.shape), output.dtype)
-            for name, output in self._outputs.items()
-        }
         for name, view in self._states.items():
             view[...] = states[name]
         for name, view in self._fixed.items():
             view[...] = fixed[name]
+        if steps == 1 and valid is None:
+            return self._once(frames)
+        kept = {
+            name: np.zeros((steps, *output.shape), output.dtype)
+            for name, output in self._outputs.items()
+        }
         reads = [
             (view, _pieces(frames[name].swapaxes(0, 1), len(view)))
             for name, view in self._frames.items()
         ]
         writes = [(view, _pieces(kept[name], len(view))) for name, view in self._writes.items()]
         if any(len(pieces) != steps for _, pieces in (*reads, *writes)):
-            raise ValueError("a frame has another size than the step takes or gives")
+            raise ValueError(_OTHER_SIZE)
         self._run(steps, reads, writes, None if valid is None else valid[0])
         made = {name: value.swapaxes(0, 1) for name, value in kept.items()}
         return made, {name: state.copy() for name, state in self._states.items()}
+
+    def _once(self, frames: Arrays) -> tuple[Arrays, Arrays]:
+        """One frame: what a stream mostly gets."""
+        for name, view in self._inputs.items():
+            frame = frames[name]
+            if frame.shape != (*view.shape[:1], 1, *view.shape[1:]):
+                raise ValueError(_OTHER_SIZE)
+            view[...] = frame[:, 0]
+        self._engine.Invoke(self._graph)
+        made = {name: output[:, None].copy() for name, output in self._outputs.items()}
+        return made, {name: state.copy() for name, state in self._after.items()}
 
     def _run(self, steps: int, reads: Any, writes: Any, valid: np.ndarray | None) -> None:
         invoke, graph, carried = self._engine.Invoke, self._graph, self._carried
@@ -207,6 +221,9 @@ class _Step:
                 pieces[t][:] = view
             for before, after in carried:
                 before[:] = after
+
+
+_OTHER_SIZE = "a frame has another size than the step takes or gives"
 
 
 def _bytes(array: np.ndarray) -> memoryview:

@@ -1,8 +1,6 @@
 """A sample whose frames come little by little, on a file in step form."""
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,12 +45,12 @@ class Stream:
         self._known, self._lead = loop.encoded(context), lead
         self._start = loop.initial_states(self._known)
         self._empty: Any = None
-        self._busy = threading.Lock()
+        self._alone, self._frame_by_frame = _OneThread(), window.single
         self._begin()
 
     def reset(self) -> None:
         """Begins the samples anew, with the same context."""
-        with self._alone():
+        with self._alone:
             self._begin()
 
     def _begin(self) -> None:
@@ -76,35 +74,21 @@ class Stream:
             raise ValueError(
                 f"samples must be {size} integers from 0 to {size - 1}; got {samples!r}."
             )
-        with self._alone():
+        with self._alone:
             self.states = {name: value[places] for name, value in self.states.items()}
             self._waiting = {name: value[places] for name, value in self._waiting.items()}
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError(
-                "two threads called one stream at the same time, whose frames come in order; give "
-                "each thread a stream of its own."
-            )
-        try:
-            yield
-        finally:
-            self._busy.release()
-
     def __call__(self, frames: Any) -> Any:
-        with self._alone():
+        with self._alone:
             return self._next(frames)
 
     def _next(self, frames: Any) -> Any:
         values = self._inputs.named(frames, self._frames)
-        size, counts = self._loop.batch_size, {len(value) for value in values.values()}
-        if counts != {size}:
-            given = "a stream is one sample" if size == 1 else f"this stream has {size} samples"
-            raise ValueError(f"{given}: give frames of the shape ({size}, time, ...).")
-        if len({value.shape[1] for value in values.values()}) > 1:
-            raise ValueError("every input of a stream must get the same number of frames.")
-        if self._window.single:
+        length = next(iter(values.values())).shape[1]
+        for value in values.values():
+            if value.shape[:2] != (self._loop.batch_size, length):
+                raise self._other_sizes(values)
+        if self._frame_by_frame:
             return self._single(values)
         if self._waiting:
             values = {
@@ -120,13 +104,20 @@ class Stream:
         self._waiting = values
         return _joined(found) if found else self._none()
 
+    def _other_sizes(self, values: Arrays) -> ValueError:
+        size = self._loop.batch_size
+        if all(len(value) == size for value in values.values()):
+            return ValueError("every input of a stream must get the same number of frames.")
+        given = "a stream is one sample" if size == 1 else f"this stream has {size} samples"
+        return ValueError(f"{given}: give frames of the shape ({size}, time, ...).")
+
     def finish(self) -> Any:
         """Returns the outputs that waited for frames after the last one, and begins anew.
 
         Returns:
             As a call; `(batch, 0, ...)` where nothing waited.
         """
-        with self._alone():
+        with self._alone:
             return self._last()
 
     def _last(self) -> Any:
@@ -141,7 +132,7 @@ class Stream:
 
     def _single(self, values: Arrays) -> Any:
         projected = self._loop.project({**self._known, **values})
-        if self._begun:
+        if self._begun and self._lead:
             projected = cut(projected, self._lead, None)
         self._begun = True
         return self._step(projected)
@@ -164,6 +155,23 @@ class Stream:
     def _step(self, projected: Arrays) -> Any:
         outputs, self.states = self._loop.step(projected, self.states, self._known)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+class _OneThread:
+    """Held while a stream is called; a thread that calls it meanwhile gets an error."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError(
+                "two threads called one stream at the same time, whose frames come in order; give "
+                "each thread a stream of its own."
+            )
+
+    def __exit__(self, *error: object) -> None:
+        self._busy.release()
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -44,9 +44,9 @@ def as_csv(history: Sequence[dict[str, Any]]) -> str:
     for record in history:
         row = {**record, "events": " ".join(record.get("events", ()))}
         logs = record.get("logs", {})
-        writer.writerow(
-            [row.get(field, "") for field in _FIELDS] + [logs.get(name, "") for name in names]
-        )
+        cells = [row.get(field, "") for field in _FIELDS] + [logs.get(name, "") for name in names]
+        # A measured cost prints its spread, too, which no table of numbers takes.
+        writer.writerow([float(cell) if isinstance(cell, float) else cell for cell in cells])
     return text.getvalue()
 
 

@@ -1,5 +1,6 @@
 """Which file is kept where several can be made: a table worked by hand, and real exports."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -37,7 +38,7 @@ def test_the_smallest_or_the_smallest_of_the_fastest_is_kept(
     attempts = [
         Attempt(name, Path("m"), WeighedFile(TABLE[name][0], 0, ""), 0.0, 1.0) for name in among
     ]
-    times = {name: TABLE[name][1] for name in among}
+    times = {("sequence", name): TABLE[name][1] for name in among}
     assert _chosen(attempts, times, for_).quantization == expected
 
 
@@ -80,10 +81,45 @@ def test_no_file_at_all_is_an_error_and_leaves_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("build", "forms"), [(models.language_model, 2), (models.dense, 1)])
+def test_both_forms_are_measured_where_the_model_has_both(
+    build: Callable[[], keras.Model], forms: int, tmp_path: Path
+) -> None:
+    model = build()
+    result = export_tflite(model, tmp_path / "m.tflite", form="best", quantization="dynamic")
+    assert [each.form for each in result.candidates] == ["sequence", "step"]
+    made = [each for each in result.candidates if each.left_out is None]
+    assert len(made) == forms
+    assert all(each.milliseconds > 0 for each in made)
+    assert {each.quantization for each in made} == {"dynamic"}
+    assert result.form in {each.form for each in made}
+    opened = hl.load_tflite(result.path)
+    assert isinstance(opened, hl.StepRunner) == (result.form == "step")
+    assert tuple(opened.signatures) == result.signatures
+    if forms == 1:
+        assert "has no step form" in str(result.candidates[1])
+
+
+def test_the_fewest_bytes_of_all_forms_and_quantizations(tmp_path: Path) -> None:
+    result = export_tflite(
+        models.language_model(),
+        tmp_path / "m.tflite",
+        form="best",
+        quantization="best",
+        for_="size",
+    )
+    made = [each for each in result.candidates if each.left_out is None]
+    assert {each.form for each in made} == {"sequence", "step"}
+    assert result.bytes == min(each.bytes for each in made) == result.path.stat().st_size
+
+
 def test_a_candidate_is_a_line() -> None:
     made = Candidate("dynamic", bytes=1234, error=0.0123, milliseconds=0.5)
     assert str(made) == "dynamic: 1,234 bytes, 0.5 ms, error 0.012 of the range"
     assert str(Candidate(None, left_out="no room")) == "float32: left out, no room"
+    assert str(Candidate(None, left_out="none", form="step")) == (
+        "float32 in step form: left out, none"
+    )
 
 
 @pytest.mark.parametrize(

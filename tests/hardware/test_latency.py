@@ -20,8 +20,42 @@ def test_a_longer_sequence_and_a_real_sample() -> None:
 def test_a_model_without_recurrence_has_the_sequence_form_only() -> None:
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     assert hl.Latency(form="sequence", repeats=3)(model) > 0
+    assert hl.Latency(repeats=3)(model).of == "sequence form, dynamic"
     with pytest.raises(ValueError, match="no recurrent layer"):
-        hl.Latency()(model)
+        hl.Latency(form="step")(model)
+
+
+def test_the_figure_is_of_the_faster_form_and_says_which_that_is() -> None:
+    model = keras.Sequential([keras.Input((None, 8)), keras.layers.GRU(16, return_sequences=True)])
+    forms = {
+        form: hl.Latency(form=form, steps=200, repeats=5)(model) for form in ("sequence", "step")
+    }
+    best = hl.Latency(steps=200, repeats=5)(model)
+    assert {form: figure.of for form, figure in forms.items()} == {
+        form: f"{form} form, dynamic" for form in forms
+    }
+    # LiteRT's loop takes several times as long as 200 steps of so small a model do.
+    assert forms["step"] < forms["sequence"]
+    assert best.of == "step form, dynamic"
+    assert "(step form, dynamic)" in str(best)
+    assert "microseconds (step form, dynamic) of 1" in hl.Budget(hl.Latency(), 1).says(best)
+
+
+def test_the_best_quantization_is_measured_and_named() -> None:
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    figure = hl.Latency(quantization="best", repeats=3)(model)
+    assert figure.of in {f"sequence form, {each}" for each in ("float32", "float16", "dynamic")}
+
+
+@pytest.mark.parametrize("form", ["sequence", "step"])
+def test_a_stateful_model_is_measured_from_states_of_zero(form: str) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input(batch_shape=(1, None, 3)),
+            keras.layers.LSTM(4, stateful=True, return_sequences=True),
+        ]
+    )
+    assert hl.Latency(form=form, steps=5, repeats=3)(model).of == f"{form} form, dynamic"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,16 @@
 """One figure for what a busy machine takes now more, now less time for."""
 
+import copy
+import json
+import pickle
 import time
+from typing import Any
 
 import numpy as np
+import pytest
 
-from hlstm_tf.hardware.measurement import time_calls
+from hlstm_tf.callbacks.run_log import as_csv
+from hlstm_tf.hardware.measurement import Measurement, time_calls
 
 
 def test_work_beside_it_does_not_change_the_figure() -> None:
@@ -26,3 +32,16 @@ def test_a_slow_call_is_not_repeated_beyond_what_is_asked() -> None:
     calls = []
     time_calls(lambda: (calls.append(0), time.sleep(0.03)), 15, seconds=0.1)
     assert len(calls) == 15
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_copy_of_a_figure_keeps_its_spread(copied: Any) -> None:
+    figure = copied(Measurement(93.0, 1.5, "step form"))
+    assert (figure, figure.spread, figure.of) == (93.0, 1.5, "step form")
+
+
+def test_a_figure_is_a_plain_number_in_the_files_of_a_run() -> None:
+    figure = Measurement(93.0, 1.5, "step form")
+    assert json.dumps({"cost": figure}) == '{"cost": 93.0}'
+    header, row = as_csv([{"epoch": 0, "cost": figure}]).splitlines()
+    assert dict(zip(header.split(","), row.split(","), strict=True))["cost"] == "93.0"

@@ -1,5 +1,6 @@
 """Streams through convolutions: windows that overlap, put together to what the whole gives."""
 
+import sys
 from typing import Any
 
 import keras
@@ -36,6 +37,19 @@ def exported(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[An
     path = tmp_path_factory.mktemp("stream") / "m.tflite"
     export_tflite(model, path, form="step", quantization=request.param)
     return model, StepRunner(path)
+
+
+def test_a_frame_takes_few_calls_of_python(tmp_path: Any) -> None:
+    model = keras.Sequential([keras.Input((None, 4)), layers.GRU(8, return_sequences=True)])
+    export_tflite(model, tmp_path / "m.tflite", form="step")
+    stream, frame = StepRunner(tmp_path / "m.tflite").stream(), np.ones((1, 1, 4), "float32")
+    stream(frame)
+    calls: list[str] = []
+    sys.setprofile(lambda place, event, argument: calls.append(event))
+    stream(frame)
+    sys.setprofile(None)
+    # The engine takes a few microseconds for such a step, and Python as long for thirty calls.
+    assert sum(event in ("call", "c_call") for event in calls) < 85
 
 
 def cut(frames: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
