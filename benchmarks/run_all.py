@@ -22,6 +22,7 @@ EXPECTED = {
     "sequence_latency": (60, 300),
     "sparse_step": (60, 180),
     "sizes": (30, 60),
+    "structures": (120, 300),
     "small_models": (60, 120),
     "light_process": (20, 60),
     SWEEP: (50, 240),

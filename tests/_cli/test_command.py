@@ -332,6 +332,7 @@ def test_prune_removes_the_smallest_weights_of_a_plain_model(capfd, tmp_path):
     assert status == 0, error
     assert f"{output}: " in printed
     assert "sparsity 0.75 (0 before)" in printed
+    assert "exported files keep their size and time" in printed
     kernels = hl.masked_kernels(keras.models.load_model(output))
     np.testing.assert_allclose(parts(kernels), 0.75, atol=0.01)
     for kernel, plain in zip(kernels, (network.layers[3], network.layers[-1]), strict=False):
@@ -354,16 +355,27 @@ def test_prune_of_units_and_neurons_makes_the_shrunk_model_smaller(capfd, tmp_pa
         ]
     ).save(tmp_path / "plain.keras")
     pruned, compact = tmp_path / "pruned.keras", tmp_path / "compact.keras"
-    status, _, error = run(
+    status, printed, error = run(
         capfd, "prune", tmp_path / "plain.keras", pruned, "--sparsity", "0.5",
         "--structure", structure,
     )  # fmt: skip
     assert status == 0, error
+    assert f"`hlstm shrink` takes each {structure} out" in printed
     assert run(capfd, "shrink", pruned, compact)[0] == 0
     small = keras.models.load_model(compact)
     widths = {layer.name: layer.units for layer in small.layers if hasattr(layer, "units")}
     name, width = ("gru", 8) if structure == "unit" else ("wide", 16)
     assert widths[name] == width, widths
+
+
+def test_prune_of_blocks_names_the_export_that_makes_use_of_them(capfd, tmp_path):
+    two_inputs().save(tmp_path / "plain.keras")
+    status, printed, error = run(
+        capfd, "prune", tmp_path / "plain.keras", tmp_path / "pruned.keras", "--sparsity", "0.9",
+        "--structure", "1x16",
+    )  # fmt: skip
+    assert status == 0, error
+    assert "--quantization sparse;" in printed
 
 
 def test_prune_by_data_removes_what_the_inputs_never_use(capfd, tmp_path):
@@ -470,6 +482,18 @@ def test_export_writes_the_step_form(capfd, tmp_path, model, model_file):
     assert status == 0, error
     inputs = np.random.default_rng(1).normal(size=(3, 5, 6)).astype("float32")
     np.testing.assert_allclose(hl.StepRunner(tflite)(inputs), model(inputs), atol=1e-5)
+
+
+def test_export_measures_both_forms_and_says_which_it_kept(capfd, tmp_path, model_file):
+    tflite = tmp_path / "model.tflite"
+    status, printed, error = run(
+        capfd, "export", model_file, "--tflite", tflite, "--form", "best", "--for", "latency"
+    )
+    assert status == 0, error
+    *candidates, _ = printed.splitlines()
+    assert [line[2:].split(":")[0] for line in candidates] == ["float32", "float32 in step form"]
+    [kept] = [line for line in candidates if line.startswith("* ")]
+    assert ("in step form" in kept) == isinstance(hl.load_tflite(tflite), hl.StepRunner)
 
 
 @pytest.mark.parametrize(
