@@ -24,7 +24,7 @@ _NOTE = (
     "FLOPs: 2 a connection at each place where its kernel is applied in a step (one step of a "
     "sequence, else one sample).\nBytes: all weights as dense float32, and each variable gzipped; "
     "masks are not counted.\nSingle connections that are gone make an exported file smaller only "
-    "where it is gzipped, and not\nfaster; whole neurons and units do both, once the model is shrunk."
+    "where it is gzipped, and not\nfaster; whole neurons and units do, once the model is shrunk."
 )
 
 
