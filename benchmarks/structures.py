@@ -6,12 +6,13 @@
 From copies of one model the same share of all connections is removed by magnitude: as single
 connections, blocks of 16 inputs, rows (inputs), columns (outputs), neurons, units of recurrent
 states, or neurons and units in turn. Each copy is shrunk and exported, and the files take turns on
-the same sequence, one thread. The models are not trained: times and bytes do not depend on the
+the same sequence, one thread, by processor time. The models are not trained: times and bytes do not depend on the
 weights, and accuracy is not measured here. A structure may end with fewer connections gone than was
 asked for, because a layer keeps at least eight neurons or the model has no others.
 """
 
 import os
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -174,7 +175,7 @@ def lines_of(
             runs[SPARSE_OF][BLOCKS] = litert(path, inputs)
         progress.advance()
     for engine, of_engine in runs.items():
-        for row in _measure.compare(of_engine, "none", rounds):
+        for row in _measure.compare(of_engine, "none", rounds, clock=time.process_time):
             found[row.name].times[engine] = row
     return list(found.values())
 
@@ -209,12 +210,15 @@ def main() -> None:
         rng.integers(0, 4 * size, (1, frames)).astype("int32"),
         rng.normal(size=(1, frames, size // 2)).astype("float32"),
     )
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     print(_measure.machine())
     lines = []
     for (name, make), values in zip(models(size).items(), inputs, strict=True):
         lines += lines_of(name, make, values, rounds)
     title = (
-        f"{SHARE:.0%} of the connections removed by each structure, {frames} frames, one thread; "
+        f"{SHARE:.0%} of the connections removed by each structure, {frames} frames, one thread, "
+        "processor time; "
         "x: as many times as fast as the dense model in the same rounds (middle half)"
     )
     print(f"\n### {title}\n")
