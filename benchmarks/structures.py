@@ -6,9 +6,9 @@
 From copies of one model the same share of all connections is removed by magnitude: as single
 connections, blocks of 16 inputs, rows (inputs), columns (outputs), neurons, units of recurrent
 states, or neurons and units in turn. Each copy is shrunk and exported, and the files take turns on
-the same sequence, one thread, by processor time. The models are not trained: times and bytes do not depend on the
-weights, and accuracy is not measured here. A structure may end with fewer connections gone than was
-asked for, because a layer keeps at least eight neurons or the model has no others.
+the same sequence, one thread, by processor time. The models are not trained: times and bytes do not
+depend on the weights, and accuracy is not measured here. A structure may end with fewer connections
+gone than was asked for, because a layer keeps at least eight neurons or the model has no others.
 """
 
 import os
