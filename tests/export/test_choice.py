@@ -95,7 +95,7 @@ def test_both_forms_are_measured_where_the_model_has_both(
     assert result.form in {each.form for each in made}
     opened = hl.load_tflite(result.path)
     assert isinstance(opened, hl.StepRunner) == (result.form == "step")
-    assert tuple(opened.signatures) == result.signatures
+    assert set(opened.signatures) == set(result.signatures)
     if forms == 1:
         assert "has no step form" in str(result.candidates[1])
 
