@@ -74,8 +74,9 @@ class Budget:
         """The cost beside the limit, in words."""
         what = self.of if isinstance(self.of, str) else _name(self.of)
         spread = f" ± {_spread(cost):,.2g}" if _spread(cost) else ""
-        measured = f" ({cost.of})" if getattr(cost, "of", "") else ""
-        return f"{cost:,.6g}{spread} {what}{measured} of {self.limit:,.6g}"
+        measured = getattr(cost, "of", "")
+        what = f"{what} ({measured})" if measured else what
+        return f"{cost:,.6g}{spread} {what} of {self.limit:,.6g}"
 
     def missed(self, cost: float | None) -> str:
         """By how much a cost misses the limit, in words; empty where it does not.
