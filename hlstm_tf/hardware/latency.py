@@ -37,7 +37,7 @@ class Latency:
             loop over time.
         quantization: As `export_tflite` takes it, but "int8", which needs samples; "dynamic" by
             default, 8-bit weights. "best" measures all, as far as they are within tolerance.
-        inputs: The sample to run on, in the model's structure. Default `None`: a random one, which
+        inputs: The sample to run on, in the model's structure; of several the first. Default `None`: a random one, which
             suits every model whose inputs are features or tokens; where one is a length or a mask,
             give a real one.
         steps: Length of a random sequence; an input with a fixed length ignores it. 100 by default.
@@ -92,7 +92,7 @@ class Latency:
         inputs = (
             layout.random(samples=1, steps=self.steps)
             if self.inputs is None
-            else layout.named(self.inputs, "inputs")
+            else {name: value[:1] for name, value in layout.named(self.inputs, "inputs").items()}
         )
         with tempfile.TemporaryDirectory(prefix="hlstm_tf_") as folder:
             path = Path(folder) / "model.tflite"

@@ -375,7 +375,7 @@ def test_prune_of_blocks_names_the_export_that_makes_use_of_them(capfd, tmp_path
         "--structure", "1x16",
     )  # fmt: skip
     assert status == 0, error
-    assert "--quantization sparse;" in printed
+    assert "--quantization sparse`;" in printed
 
 
 def test_prune_by_data_removes_what_the_inputs_never_use(capfd, tmp_path):

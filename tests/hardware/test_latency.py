@@ -15,6 +15,8 @@ def test_a_longer_sequence_and_a_real_sample() -> None:
     short = hl.Latency(quantization=None, steps=10)(model)
     long = hl.Latency(quantization=None, inputs=np.ones((1, 400, 8), "float32"))(model)
     assert long > 4 * short > 0
+    eight = hl.Latency(quantization=None, inputs=np.ones((8, 400, 8), "float32"))(model)
+    assert eight < 3 * long  # it is of one sample, whatever is given
 
 
 def test_a_model_without_recurrence_has_the_sequence_form_only() -> None:
