@@ -37,9 +37,9 @@ class Latency:
             loop over time.
         quantization: As `export_tflite` takes it, but "int8", which needs samples; "dynamic" by
             default, 8-bit weights. "best" measures all, as far as they are within tolerance.
-        inputs: The sample to run on, in the model's structure; of several the first. Default `None`: a random one, which
-            suits every model whose inputs are features or tokens; where one is a length or a mask,
-            give a real one.
+        inputs: The sample to run on, in the model's structure; of several the first. Default
+            `None`: a random one, which suits every model whose inputs are features or tokens; where
+            one is a length or a mask, give a real one.
         steps: Length of a random sequence; an input with a fixed length ignores it. 100 by default.
             Give the length that you will have: the two forms change places with it.
         threads: Threads of the engine.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlstm_tf.callbacks.run_log import as_csv
 from hlstm_tf.hardware.measurement import Measurement, time_calls
+from hlstm_tf.training_run.run_log import as_csv
 
 
 def test_work_beside_it_does_not_change_the_figure() -> None:
