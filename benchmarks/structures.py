@@ -142,6 +142,13 @@ def saved_model(model: keras.Model, inputs: np.ndarray) -> _peers.Run:
     return lambda: serve(**{name: batch})
 
 
+def tflite(model: keras.Model, form: str, quantization: str | None) -> Path:
+    """The model as a file; untrained outputs hardly differ, so that their range is no measure."""
+    path = _peers.SCRATCH / f"{len(list(_peers.SCRATCH.iterdir()))}.tflite"
+    hl.export_tflite(model, path, form=form, quantization=quantization, tolerance=1.0)
+    return path
+
+
 def litert(path: Path, inputs: np.ndarray) -> _peers.Run:
     """A TFLite file on the whole sequence, one thread."""
     opened = hl.load_tflite(path, threads=1)
@@ -162,14 +169,14 @@ def lines_of(
             if how is None:
                 runs[engine][structure] = saved_model(model, inputs)
                 continue
-            path = _peers.tflite(model, *how)
+            path = tflite(model, *how)
             runs[engine][structure] = litert(path, inputs)
             if how == ("step", None):
                 line.float32 = path.stat().st_size
             if engine == SPARSE_OF:
                 line.int8, line.gzipped = path.stat().st_size, hl.file_size(path).gzipped
         if parts == ("1x16",):
-            path = _peers.tflite(model, "step", "sparse")
+            path = tflite(model, "step", "sparse")
             size = hl.file_size(path)
             found[BLOCKS] = Line(name, BLOCKS, gone, None, size.bytes, size.gzipped)
             runs[SPARSE_OF][BLOCKS] = litert(path, inputs)
