@@ -1,10 +1,13 @@
 """Latency as LiteRT has it here: more work takes more time."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 
 import hlstm_tf as hl
+from hlstm_tf.hardware import latency
 
 
 def test_a_longer_sequence_and_a_real_sample() -> None:
@@ -15,8 +18,23 @@ def test_a_longer_sequence_and_a_real_sample() -> None:
     short = hl.Latency(quantization=None, steps=10)(model)
     long = hl.Latency(quantization=None, inputs=np.ones((1, 400, 8), "float32"))(model)
     assert long > 4 * short > 0
-    eight = hl.Latency(quantization=None, inputs=np.ones((8, 400, 8), "float32"))(model)
-    assert eight < 3 * long  # it is of one sample, whatever is given
+
+
+def test_of_several_samples_the_first_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[np.ndarray] = []
+
+    class Recorded(hl.TFLiteModel):
+        def run(self, inputs: Any) -> dict[str, np.ndarray]:
+            run.append(inputs["inputs"])
+            return super().run(inputs)
+
+    monkeypatch.setattr(
+        latency, "load_tflite", lambda path, threads: Recorded(path, threads=threads)
+    )
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    samples = np.arange(8, dtype="float32").reshape(4, 2)
+    hl.Latency(inputs=samples, repeats=3)(model)
+    assert all((given == samples[:1]).all() and len(given) == 1 for given in run)
 
 
 def test_a_model_without_recurrence_has_the_sequence_form_only() -> None:
