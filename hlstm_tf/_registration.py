@@ -38,7 +38,7 @@ class _KerasFinder:
         """What `import` asks every finder: where the module is; `None` for all but Keras."""
         if name != "keras":
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
+        others = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
         found = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:

@@ -105,6 +105,10 @@ def test_importing_keras_is_as_without_the_package() -> None:
     program = """
 import sys
 import hlstm_tf, importlib.util
+class Old:  # a finder of before Python 3.4
+    def find_module(self, name, path=None):
+        return None
+sys.meta_path.insert(1, Old())
 assert importlib.util.find_spec("keras").origin.endswith("__init__.py")  # looked at, not imported
 assert "keras" not in sys.modules
 import keras, inspect
