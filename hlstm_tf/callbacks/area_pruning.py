@@ -7,26 +7,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.callbacks.base import MaskCallback, own_line
-from hlstm_tf.callbacks.epoch_data import set_epoch
-from hlstm_tf.callbacks.growth import growth_epochs
+from hlstm_tf.callbacks.chosen_epochs import AtEpochEnds
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.kernels import set_and_note
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.layers.observers import tapping
-from hlstm_tf.scoring.data import (
-    check_data,
-    check_share,
-    input_totals,
-    one_epoch,
-    steps_per_epoch,
-)
+from hlstm_tf.scoring.data import input_totals
 from hlstm_tf.sparsity import edit_masks, held_optimizers, prune
 from hlstm_tf.sparsity.checks import check_fraction
 
 
-class AreaPruning(MaskCallback):
+class AreaPruning(AtEpochEnds):
     """Narrows the areas of partial-area convolutions, at the end of chosen epochs.
 
     For each pair of maps and each position of the output, the mean magnitude of their product over
@@ -48,11 +40,13 @@ class AreaPruning(MaskCallback):
             counted from 0). Default: the first.
         share: Share of the batches that products are averaged over, evenly spread.
         batch_size: How arrays are batched.
-        verbose: Whether to print a line for each pruning.
+        verbose: Whether to print a line for each pruning: 1 or 0, or "auto" (default) for as `fit`
+            does, by its own `verbose`.
 
     Attributes:
         history: A dictionary for each pruning: `epoch`, `removed` and `positions` (in use after it,
-            by all pairs of maps that have a connection), `connections` (of all kernels).
+            by all pairs of maps that have a connection), `connections` and `sparsity` (of all
+            kernels with masks).
 
     Raises:
         ValueError: An argument is out of its range; at training, the model has no
@@ -78,51 +72,24 @@ class AreaPruning(MaskCallback):
         epochs: int | Iterable[int] = 1,
         share: float = 1.0,
         batch_size: int = 32,
-        verbose: int = 1,
+        verbose: int | str | None = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(data, epochs, share, batch_size, verbose)
         self.ratio = check_fraction(ratio, "ratio")
-        self.data = check_data(data, "data")
-        self.epochs = growth_epochs(epochs)
-        self.share = check_share(share)
-        self.batch_size = batch_size
-        self.verbose = verbose
-        self.history: list[dict[str, int]] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         area_layers(self.model)
         super().on_train_begin(logs)
-        self.history = []
-        self._data = one_epoch(self.data, "data", steps_per_epoch(self))
+        self._data = self.finite_data()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        set_epoch(self.data, epoch)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        if epoch not in self.epochs:
-            return
+    def act(self, epoch: int) -> str:
         where = f"pruning of areas after epoch {epoch}"
         removed = prune_areas(
             self.model, self.ratio, self._data, self.batch_size, self.share, where
         )
         positions = sum(int(in_use.sum()) for in_use in areas_in_use(self.model))
-        kernels = masked_kernels(self.model)
-        connections = sum(int(_numpy(kernel.mask).sum()) for kernel in kernels)
-        self.history.append(
-            {
-                "epoch": epoch,
-                "removed": removed,
-                "positions": positions,
-                "connections": connections,
-            }
-        )
-        if self.verbose:
-            text = (
-                f"epoch {epoch}: {removed:,} positions dropped, {positions:,} in use now, "
-                f"{connections:,} connections"
-            )
-            print(own_line(self, text), flush=True)
+        self.keep(epoch=epoch, removed=removed, positions=positions)
+        return f"{removed:,} positions dropped, {positions:,} in use now"
 
 
 def area_layers(model: keras.Model) -> list[PartialAreaConv2D]:

@@ -1,4 +1,4 @@
-"""What the callbacks of this package have in common."""
+"""The bases of this package's callbacks: copies, masks, history and printed lines."""
 
 import copy
 from typing import Any, Self
@@ -10,13 +10,8 @@ import tensorflow as tf
 from hlstm_tf.callbacks.end_of_fit import EndOfFit
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.keras_internals import forget_model
-
-
-def own_line(callback: keras.callbacks.Callback, text: str) -> str:
-    """Returns a text that stands on a line of its own, also where `fit` draws a progress bar."""
-    params: dict[str, Any] = callback.params or {}
-    return ("\n" if params.get("verbose") else "") + text
-
+from hlstm_tf.layers.masking import masked_kernels
+from hlstm_tf.pruning.architecture import count_connections
 
 # What a copy of a callback has in common with it: data, and what belongs to a model.
 _SHARED = (tf.data.Dataset, keras.utils.PyDataset, keras.Layer, np.ndarray, tf.Tensor, tf.Variable)
@@ -47,10 +42,59 @@ class CopiedWithoutData(keras.callbacks.Callback):
 
 
 class MaskCallback(CopiedWithoutData):
-    """A callback that changes masks: they are in the model at the end of `fit`, in any company."""
+    """A callback that changes masks, keeps a history of it and prints a line for each change.
+
+    Its masks are in the model at the end of `fit`, whatever other callbacks do.
+
+    Args:
+        verbose: Whether to print: 1 or 0; "auto" or `None` for as `fit` does, by its own `verbose`.
+
+    Attributes:
+        history: A dictionary for each change in the last `fit`.
+
+    Raises:
+        ValueError: `verbose` is none of these.
+    """
+
+    def __init__(self, verbose: int | str | None = "auto") -> None:
+        super().__init__()
+        if verbose not in ("auto", None, 0, 1, 2):
+            raise ValueError(f'verbose must be 0, 1 or "auto", as fit has it; got {verbose!r}.')
+        self.verbose = verbose
+        self.history: list[dict[str, Any]] = []
+
+    def keep(self, **facts: Any) -> None:
+        """Adds a record to the history: the facts, and the connections that the model now has."""
+        connections, places = count_connections(masked_kernels(self.model))
+        sparsity = 1 - connections / places if places else 0.0
+        self.history.append({**facts, "connections": connections, "sparsity": sparsity})
+
+    def say_done(self, epoch: int, what: str) -> None:
+        """Prints what was done by the end of an epoch, with the size in the last record."""
+        last = self.history[-1]
+        size = f"{last['connections']:,} connections now (sparsity {last['sparsity']:.1%})"
+        self.say(f"epoch {epoch}: {what}; {size}", after_batches=True)
+
+    def say(self, text: str, after_batches: bool = False) -> None:
+        """Prints a line, unless this callback, or the `fit` that it follows, is silent.
+
+        Args:
+            text: The line.
+            after_batches: Whether a progress bar of `fit`, if there is one, has not ended its line.
+        """
+        of_fit = (self.params or {}).get("verbose")
+        if self.verbose in ("auto", None):
+            # A training loop of the user's own may leave it out; Keras's default is "auto", too.
+            verbose = "auto" if of_fit is None else of_fit
+        else:
+            verbose = self.verbose
+        if verbose:
+            bar = after_batches and of_fit in ("auto", 1)
+            print(("\n" if bar else "") + text, flush=True)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._end = EndOfFit.of(self)
+        self.history = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Before anything is grown or pruned on masks that another callback put back.

@@ -1,6 +1,5 @@
 """The end of `fit`: what was grown and pruned is in the model, whoever else restored weights."""
 
-import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from hlstm_tf.layers.kernels import (
 )
 from hlstm_tf.layers.masking import masked_kernels
 from hlstm_tf.sparsity import edit_masks, held_optimizers
+from hlstm_tf.training_run.running_fit import calling_list
 from hlstm_tf.training_run.snapshot import Snapshot, is_structure, model_variables, put, take
 
 
@@ -50,7 +50,7 @@ class EndOfFit:
         All callbacks of a `fit` share one. Where no list of callbacks calls, as in a training loop
         of the user's own, `callback` gets one for itself.
         """
-        running = _calling_list()
+        running = calling_list()
         if running is None:
             return cls(callback.model, [])
         known = [peer.end for peer in running.callbacks if isinstance(peer, _Last)]
@@ -139,17 +139,6 @@ class _Last(_First):
             peer for peer in self.running.callbacks if not isinstance(peer, _First)
         ]
         self.end.close()
-
-
-def _calling_list() -> keras.callbacks.CallbackList | None:
-    """The list of callbacks that is calling: Keras tells a callback nothing of its list."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.callbacks.CallbackList):
-            return caller
-        frame = frame.f_back
-    return None
 
 
 def _acts_at_end(peer: keras.callbacks.Callback) -> bool:

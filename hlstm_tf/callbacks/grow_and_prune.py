@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.callbacks.base import MaskCallback, own_line
+from hlstm_tf.callbacks.base import MaskCallback
 from hlstm_tf.callbacks.epoch_data import set_epoch
 from hlstm_tf.keras_internals import begin_fit_at
 from hlstm_tf.scoring.data import steps_per_epoch
@@ -80,7 +80,8 @@ class GrowAndPrune(MaskCallback):
             tuner's trials, too, which get copies of this callback: make it where a trial is fitted.
         batch_size: How arrays are batched for scoring.
         seed: Of random scores.
-        verbose: Whether to print a line an epoch.
+        verbose: Whether to print a line an epoch: 1 or 0, or "auto" (default) for as `fit` does,
+            by its own `verbose`.
 
     Attributes:
         history: A dictionary an epoch: `epoch`, `phase`, `phase_epoch`, `iteration` (complete
@@ -127,9 +128,9 @@ class GrowAndPrune(MaskCallback):
         directory: str | os.PathLike | None = None,
         batch_size: int = 32,
         seed: int = 0,
-        verbose: int = 1,
+        verbose: int | str | None = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(verbose)
         if mode not in ("min", "max", "auto"):
             raise ValueError(f'mode must be "min", "max" or "auto"; got {mode!r}.')
         if not _is_finite(tolerance) or tolerance < 0:
@@ -157,15 +158,8 @@ class GrowAndPrune(MaskCallback):
         self.directory = directory
         self.batch_size = batch_size
         self.seed = seed
-        self.verbose = verbose
         self.progress = Progress(Phase.GROWTH)
-        self._log = RunLog(monitor)
         self._directory_use = DirectoryUse()
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """A record an epoch; see the class."""
-        return self._log.history
 
     # The events of `fit`.
 
@@ -178,10 +172,10 @@ class GrowAndPrune(MaskCallback):
         check_fit(self.model, self.plan, self.params["epochs"])
         if self.directory is not None:
             self._directory_use.claim(self, self.directory)
-            warn_of_order(self.train)
+            warn_of_order(self.model)
         super().on_train_begin(logs)
         pruning = self.plan.pruning
-        self._log = RunLog(self.monitor, pruning.budget if pruning else None)
+        self._log = RunLog(self.monitor, self.history, pruning.budget if pruning else None)
         choices = {**describe(self.plan), "monitor": self.monitor, "seed": self.seed}
         self._state = RunState(self.directory, self.model, choices)
         if not self._resume():
@@ -189,6 +183,7 @@ class GrowAndPrune(MaskCallback):
             self._stage.progress = self.progress
             self._stage.set_activation()
             self._stage.do(actions)
+            self._say_notes()
             if self.progress.phase is Phase.FINISHED:
                 self._say_end()
                 begin_fit_at(self.model, self.params["epochs"])  # as a resumed run that is done
@@ -238,8 +233,8 @@ class GrowAndPrune(MaskCallback):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self._log.close(record, self.progress, stage.size(), events, rate)
         self._save()
-        # Keras's progress bar, if there is one, has not ended its line yet.
-        self._say(own_line(self, self._log.line(self.plan)))
+        self.say(self._log.line(self.plan), after_batches=True)
+        self._say_notes()
         if self.progress.phase is Phase.FINISHED:
             self._say_end()
             self.model.stop_training = True
@@ -309,7 +304,7 @@ class GrowAndPrune(MaskCallback):
         # As keras.callbacks.BackupAndRestore does; `fit` reads it after this.
         begin_fit_at(self.model, max(stage.epochs, self.params["epochs"] if finished else 0))
         then = f"finished: {self.progress.reason}" if finished else stage.where()
-        self._say(
+        self.say(
             f"grow-and-prune: {self.directory} holds {stage.epochs} epochs of this run ({then})"
         )
         return True
@@ -322,16 +317,16 @@ class GrowAndPrune(MaskCallback):
         self._state.save(stage.epochs, self.progress.as_json(), self.history, snapshots)
         self._state.files.write_text("history.csv", as_csv(self.history))
 
+    def _say_notes(self) -> None:
+        for note in self._stage.take_notes():
+            self.say(f"grow-and-prune: {note}")
+
     def _say_end(self) -> None:
         reason = f"finished: {self.progress.reason}"
-        self._say(f"grow-and-prune: {reason}")
+        self.say(f"grow-and-prune: {reason}")
         if missed := self._stage.missed_budget():
             # Not by `verbose`: nobody should deploy it in the belief that it is within the budget.
             warnings.warn(f"GrowAndPrune: {missed}; {reason}", stacklevel=2)
-
-    def _say(self, text: str) -> None:
-        if self.verbose:
-            print(text, flush=True)
 
 
 def _is_finite(value: Any) -> bool:

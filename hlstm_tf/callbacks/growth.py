@@ -3,18 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hlstm_tf.callbacks.base import MaskCallback, own_line
-from hlstm_tf.callbacks.epoch_data import set_epoch
-from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
-from hlstm_tf.pruning.architecture import count_connections, grow_model
+from hlstm_tf.callbacks.chosen_epochs import AtEpochEnds
+from hlstm_tf.layers.masking import require_masked_kernels
+from hlstm_tf.pruning.architecture import grow_model
 from hlstm_tf.pruning.rule import Rule, check_during, check_grows
-from hlstm_tf.scoring.data import check_data, check_share, one_epoch, steps_per_epoch
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import NEED_DATA, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction
 
 
-class GradientGrowth(MaskCallback):
+class GradientGrowth(AtEpochEnds):
     """Activates, at the end of chosen epochs, the dormant connections that would help most.
 
     A dormant connection w is activated iff |dL/dw| exceeds the (100 ratio)th percentile of
@@ -46,7 +44,8 @@ class GradientGrowth(MaskCallback):
         share: Share of the batches that the score is averaged over, evenly spread; all by default.
         batch_size: How arrays are batched for scoring.
         seed: Of random scores.
-        verbose: Whether to print a line for each growth.
+        verbose: Whether to print a line for each growth: 1 or 0, or "auto" (default) for as `fit`
+            does, by its own `verbose`.
 
     Attributes:
         history: A dictionary for each growth: `epoch`, `grown`, `connections`, `sparsity`.
@@ -85,39 +84,32 @@ class GradientGrowth(MaskCallback):
         share: float = 1.0,
         batch_size: int = 32,
         seed: int = 0,
-        verbose: int = 1,
+        verbose: int | str | None = "auto",
     ) -> None:
-        super().__init__()
-        self.data = check_data(data, "data")
+        super().__init__(data, epochs, share, batch_size, verbose)
         self.ratio = check_fraction(ratio, "ratio")
-        self.epochs = growth_epochs(epochs)
         self.rule = check_grows(Rule.of(score, structure, distribution))
         check_during(during, self.rule, training, share)
         self.during = during
         self.training = training
-        self.share = check_share(share)
-        self.batch_size = batch_size
         self.seed = seed
-        self.verbose = verbose
-        self.history: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         require_masked_kernels(self.model)
         super().on_train_begin(logs)
-        self.history = []
         self._source = ScoreSource(
-            self.model, self._data(), self.batch_size, self.training, self.share, self.seed
+            self.model, self._scoring_data(), self.batch_size, self.training, self.share, self.seed
         )
 
-    def _data(self) -> Any:
-        """The data to score by: its own, or an epoch of it where a pass would not end."""
+    def _scoring_data(self) -> Any:
+        """The data to score by, of which a pass ends where there is to be one."""
         needs = NEED_DATA & set(self.rule.score.needs)
         if self.during == "epoch":
             needs -= {"gradient"}  # the training steps collect it
-        return one_epoch(self.data, "data", steps_per_epoch(self)) if needs else self.data
+        return self.finite_data() if needs else self.data
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        set_epoch(self.data, epoch)
+        super().on_epoch_begin(epoch, logs)
         collecting = self._source.epoch is not None
         if self.during == "epoch" and collecting != (epoch in self.epochs):
             self._source.stop_collecting() if collecting else self._source.collect()
@@ -130,39 +122,8 @@ class GradientGrowth(MaskCallback):
         self._source.stop_collecting()
         super().on_train_end(logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        if epoch not in self.epochs:
-            return
+    def act(self, epoch: int) -> str:
         where = f"growth after epoch {epoch}"
         grown = grow_model(self._source, self.rule, self.ratio, epoch, where)
-        connections, places = count_connections(masked_kernels(self.model))
-        sparsity = 1 - connections / places
-        self.history.append(
-            {"epoch": epoch, "grown": grown, "connections": connections, "sparsity": sparsity}
-        )
-        if self.verbose:
-            text = (
-                f"epoch {epoch}: {grown:,} connections grown, {connections:,} now "
-                f"(sparsity {sparsity:.1%})"
-            )
-            print(own_line(self, text), flush=True)
-
-
-def growth_epochs(epochs: int | Iterable[int]) -> frozenset[int]:
-    """Returns the epochs at whose ends growth happens.
-
-    >>> sorted(growth_epochs(3))
-    [0, 1, 2]
-
-    Raises:
-        ValueError: A number is negative.
-    """
-    if isinstance(epochs, int):
-        epochs = range(epochs) if epochs >= 0 else [epochs]
-    if not isinstance(epochs, Iterable) or isinstance(epochs, str):
-        raise ValueError(f"epochs must be a number of epochs, or the epochs; got {epochs!r}.")
-    chosen = frozenset(epochs)
-    if any(epoch < 0 for epoch in chosen):
-        raise ValueError(f"epochs must be 0 or more; got {sorted(chosen)}.")
-    return chosen
+        self.keep(epoch=epoch, grown=grown)
+        return f"{grown:,} connections grown"

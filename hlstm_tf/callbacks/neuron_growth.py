@@ -3,17 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hlstm_tf.callbacks.base import MaskCallback, own_line
-from hlstm_tf.callbacks.epoch_data import set_epoch
-from hlstm_tf.callbacks.growth import growth_epochs
-from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
-from hlstm_tf.pruning.architecture import count_connections
+from hlstm_tf.callbacks.chosen_epochs import AtEpochEnds
+from hlstm_tf.layers.masking import require_masked_kernels
 from hlstm_tf.pruning.births import Births, grow_neurons, require_sites
-from hlstm_tf.scoring.data import check_data, check_share, one_epoch, steps_per_epoch
 from hlstm_tf.scoring.score_source import ScoreSource
 
 
-class NeuronGrowth(MaskCallback):
+class NeuronGrowth(AtEpochEnds):
     """Lets neurons be born, at the end of chosen epochs, where they lower the loss.
 
     The model is an envelope with room for more neurons than live: a *dormant neuron* has no
@@ -59,7 +55,8 @@ class NeuronGrowth(MaskCallback):
             pass of this share, for each candidate.
         batch_size: How arrays are batched.
         seed: Of signs and candidates.
-        verbose: Whether to print a line for each growth.
+        verbose: Whether to print a line for each growth: 1 or 0, or "auto" (default) for as `fit`
+            does, by its own `verbose`.
 
     Attributes:
         history: A dictionary for each growth: `epoch`, `neurons` (those born, by layer, of an
@@ -111,47 +108,24 @@ class NeuronGrowth(MaskCallback):
         share: float = 1.0,
         batch_size: int = 32,
         seed: int = 0,
-        verbose: int = 1,
+        verbose: int | str | None = "auto",
     ) -> None:
-        super().__init__()
-        self.data = check_data(data, "data")
+        super().__init__(data, epochs, share, batch_size, verbose)
         self.births = Births(neurons, ratio, birth_strength, candidates)
-        self.epochs = growth_epochs(epochs)
         self.training = training
-        self.share = check_share(share)
-        self.batch_size = batch_size
         self.seed = seed
-        self.verbose = verbose
-        self.history: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         require_masked_kernels(self.model)
         require_sites(self.model, self.births)
         super().on_train_begin(logs)
-        self.history = []
-        data = one_epoch(self.data, "data", steps_per_epoch(self))
         self._source = ScoreSource(
-            self.model, data, self.batch_size, self.training, self.share, self.seed
+            self.model, self.finite_data(), self.batch_size, self.training, self.share, self.seed
         )
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        set_epoch(self.data, epoch)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        super().on_epoch_end(epoch, logs)
-        if epoch not in self.epochs:
-            return
+    def act(self, epoch: int) -> str:
         where = f"growth of neurons after epoch {epoch}"
         born = grow_neurons(self._source, self.births, epoch, where)
-        connections, places = count_connections(masked_kernels(self.model))
-        sparsity = 1 - connections / places
-        self.history.append(
-            {"epoch": epoch, "neurons": born, "connections": connections, "sparsity": sparsity}
-        )
-        if self.verbose:
-            by_layer = ", ".join(f"{number} in {name}" for name, number in born.items())
-            text = (
-                f"epoch {epoch}: {sum(born.values()):,} neurons born ({by_layer}), "
-                f"{connections:,} connections now (sparsity {sparsity:.1%})"
-            )
-            print(own_line(self, text), flush=True)
+        self.keep(epoch=epoch, neurons=born)
+        by_layer = ", ".join(f"{number} in {name}" for name, number in born.items())
+        return f"{sum(born.values()):,} neurons born ({by_layer})"

@@ -1,5 +1,6 @@
 """Pruning by a schedule, epoch by epoch or step by step."""
 
+import warnings
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from hlstm_tf.callbacks.epoch_data import set_epoch
 from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
 from hlstm_tf.pruning.architecture import count_connections, prune_model
 from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.widths import widths_missed
 from hlstm_tf.scoring.data import check_data, one_epoch, steps_per_epoch
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import (
@@ -19,9 +21,12 @@ from hlstm_tf.sparsity import (
     Schedule,
     Score,
     Structure,
+    Whole,
     as_schedule,
 )
 from hlstm_tf.sparsity.checks import check_fraction
+
+_MANY = 3  # layers that a warning names
 
 
 class MagnitudePruning(MaskCallback):
@@ -61,6 +66,8 @@ class MagnitudePruning(MaskCallback):
             takes as many batches as an epoch of `fit` has.
         batch_size: How arrays are batched for scoring.
         seed: Of random scores.
+        verbose: Whether to print a line at the end of each epoch with a pruning: 1 or 0, or "auto"
+            (default) for as `fit` does, by its own `verbose`.
 
     Attributes:
         history: A dictionary for each pruning that removed something: `step`, `removed`,
@@ -96,8 +103,9 @@ class MagnitudePruning(MaskCallback):
         data: Any = None,
         batch_size: int = 32,
         seed: int = 0,
+        verbose: int | str | None = "auto",
     ) -> None:
-        super().__init__()
+        super().__init__(verbose)
         if per not in ("epoch", "step"):
             raise ValueError(f'per must be "epoch" or "step"; got {per!r}.')
         self.rule = Rule.of(score, structure, distribution)
@@ -119,12 +127,12 @@ class MagnitudePruning(MaskCallback):
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
-        self.history: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         kernels = require_masked_kernels(self.model)
         super().on_train_begin(logs)
-        self.history = []
+        self._said = 0
+        self._asked = self._reached = 0.0
         data = self.data
         if self._needs_data:
             data = one_epoch(data, "data", steps_per_epoch(self))
@@ -165,16 +173,46 @@ class MagnitudePruning(MaskCallback):
         step, sparsity = due[-1]
         where = f"pruning at {self.per} {step}"
         removed = prune_model(self._source, self.rule, where, event=step, sparsity=sparsity)
+        self._asked, self._reached = sparsity, _sparsity(self.model)
         if removed:
-            connections, places = count_connections(masked_kernels(self.model))
-            self.history.append(
-                {
-                    "step": step,
-                    "removed": removed,
-                    "connections": connections,
-                    "sparsity": 1 - connections / places,
-                }
+            self.keep(step=step, removed=removed)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        removed = sum(record["removed"] for record in self.history[self._said :])
+        self._said = len(self.history)
+        if removed:
+            self.say_done(epoch, f"{removed:,} connections removed")
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_end(logs)
+        missed = self._missed()
+        if missed:
+            # Not by `verbose`: the model is not what was asked for.
+            warnings.warn(
+                f"MagnitudePruning: a sparsity of {self._asked:.1%} was asked for with "
+                f"structure='{self.rule.structure}'; {missed}.",
+                stacklevel=2,
             )
+
+    def _missed(self) -> str:
+        """What of the sparsity last asked for is not there, in words; empty where it is."""
+        structure = self.rule.structure
+        if isinstance(structure, Whole):
+            missed = widths_missed(self.model, structure, self._asked) if self._asked else []
+            rest = [f"{len(missed) - _MANY} layers more"] if len(missed) > _MANY else []
+            return "; ".join([*missed[:_MANY], *rest])
+        if self._reached >= 0.9 * self._asked:
+            return ""
+        return (
+            f"{self._reached:.1%} is there, which is as near as it comes by whole groups of "
+            "connections: they are large for these matrices"
+        )
+
+
+def _sparsity(model: keras.Model) -> float:
+    connections, places = count_connections(masked_kernels(model))
+    return 1 - connections / places
 
 
 def _iterations(model: keras.Model) -> int:

@@ -26,41 +26,88 @@ def widths_that_stay(model: keras.Model, structures: Sequence[Whole]) -> list[st
     >>> widths_that_stay(model, [hl.Neuron()]), widths_that_stay(model, [hl.Neuron(minimum=4)])
     (["neurons of 'a' stay at 8 (minimum 8)"], [])
     """
-    masks = {kernel: np.array(kernel.mask, "float64") for kernel in masked_kernels(model)}
-    store = Workshop(in_place_of(masks))
+    store = _store(model)
     said = (each for structure in structures for each in _that_stay(model, store, structure))
     return list(dict.fromkeys(said))
 
 
+def widths_missed(model: keras.Model, structure: Whole, sparsity: float) -> list[str]:
+    """Says of each layer that is wider than a sparsity of neurons asks for how wide it is, and why.
+
+    What rounding to a multiple explains is not said, unless a layer has lost no neuron by it.
+
+    Args:
+        model: A model with masked kernels, pruned to the sparsity.
+        structure: What was removed.
+        sparsity: The part of the neurons that was to go.
+
+    >>> import hlstm_tf as hl
+    >>> first = hl.MaskedDense(8, name="a")
+    >>> model = keras.Sequential([keras.Input((4,)), first, hl.MaskedDense(2)])
+    >>> widths_missed(model, hl.Neuron(), 0.5)
+    ["neurons of 'a' stay at 8 of 8, asked for are 4 (minimum 8, multiples of 2)"]
+    """
+    missed = []
+    for what, groups in _layers(model, _store(model), structure):
+        if any(map(is_fixed, groups)):
+            missed.append(_fixed(what))
+            continue
+        runs = _living(groups)
+        width = max(int(run.sum()) for run in runs)
+        size = max(run.size for run in runs)
+        wanted, multiple = size * (1 - sparsity), structure.multiple_of(size)
+        untouched = width == size and wanted <= size - 0.5
+        if untouched or width - wanted > multiple / 2:
+            missed.append(
+                f"{what} stay at {width} of {size}, asked for are {wanted:.3g} "
+                f"(minimum {structure.minimum}, multiples of {multiple})"
+            )
+    return missed
+
+
 def _that_stay(model: keras.Model, store: Workshop, structure: Whole) -> Iterator[str]:
+    for what, groups in _layers(model, store, structure):
+        if any(map(is_fixed, groups)):
+            yield _fixed(what)
+            continue
+        widths = [int(run.sum()) for run in _living(groups)]
+        if all(structure.one_multiple_less(width) == width for width in widths):
+            yield f"{what} stay at {max(widths)} (minimum {structure.minimum})"
+
+
+def _store(model: keras.Model) -> Workshop:
+    masks = {kernel: np.array(kernel.mask, "float64") for kernel in masked_kernels(model)}
+    return Workshop(in_place_of(masks))
+
+
+def _layers(
+    model: keras.Model, store: Workshop, structure: Whole
+) -> Iterator[tuple[str, Sequence[NeuronGroup]]]:
+    """Yields the name of what a structure removes from each layer, and its groups of neurons."""
     if not isinstance(structure, Neuron) or structure.of != "gates":
         names = _names_of_cells(model)
         states = structure.name == "unit"
         for group in layer_groups(model, store):
             if group.writer.is_state == states:
                 layer = group.writer.layer
-                name = names.get(id(layer), layer.name)
-                yield from _why(f"{structure.name}s of '{name}'", structure, [group])
+                yield f"{structure.name}s of '{names.get(id(layer), layer.name)}'", [group]
     if isinstance(structure, Neuron) and structure.of != "layers":
         for cell in hidden_layers(model, store):
             for gates in cell.groups:
-                yield from _why(f"hidden neurons of '{cell.name}'", structure, gates)
+                yield f"hidden neurons of '{cell.name}'", gates
 
 
-def _why(what: str, structure: Whole, groups: Sequence[NeuronGroup]) -> Iterator[str]:
-    """Yields a line where a layer, or all the gates of one, can lose no neuron."""
-    if any(map(is_fixed, groups)):
-        yield f"{what} stay (a kernel without a mask makes or reads them)"
-        return
-    edges = [np.cumsum(group.writer.parts)[:-1] for group in groups]
-    parts = [
+def _fixed(what: str) -> str:
+    return f"{what} stay (a kernel without a mask makes or reads them)"
+
+
+def _living(groups: Sequence[NeuronGroup]) -> list[np.ndarray]:
+    """Which neurons of each part that has a width of its own are alive."""
+    return [
         part
-        for group, edge in zip(groups, edges, strict=True)
-        for part in np.split(group.strength() > 0, edge)
+        for group in groups
+        for part in np.split(group.strength() > 0, np.cumsum(group.writer.parts)[:-1])
     ]
-    widths = [int(part.sum()) for part in parts]
-    if all(structure.one_multiple_less(width) == width for width in widths):
-        yield f"{what} stay at {max(widths)} (minimum {structure.minimum})"
 
 
 def _names_of_cells(model: keras.Model) -> dict[int, str]:

@@ -68,7 +68,7 @@ class Whole(Structure):
         >>> Neuron().rounded(51.2, 64), Neuron().rounded(12.8, 16), Neuron().rounded(3, 16)
         (48, 12, 8)
         """
-        multiple = self._multiple_of(most)
+        multiple = self.multiple_of(most)
         return min(most, max(multiple * round(wanted / multiple), self.minimum))
 
     def one_multiple_less(self, alive: int) -> int:
@@ -77,10 +77,15 @@ class Whole(Structure):
         >>> [Neuron().one_multiple_less(alive) for alive in (96, 9, 8)]
         [88, 8, 8]
         """
-        multiple = self._multiple_of(alive)
+        multiple = self.multiple_of(alive)
         return min(alive, max(multiple * ((alive - 1) // multiple), self.minimum))
 
-    def _multiple_of(self, width: int) -> int:
+    def multiple_of(self, width: int) -> int:
+        """Return what the width of a layer of `width` neurons is rounded to a multiple of.
+
+        >>> [Neuron().multiple_of(width) for width in (64, 31, 8)]
+        [8, 4, 2]
+        """
         multiple = self.multiple
         while multiple > 1 and width < _FEW * multiple:
             multiple //= 2

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from hlstm_tf.pruning.births import Births, require_sites
 from hlstm_tf.pruning.whole_neurons import check_wholes
@@ -14,6 +13,7 @@ from hlstm_tf.scoring.data import check_data, one_epoch
 from hlstm_tf.sparsity import NEED_DATA
 from hlstm_tf.training_run.phases import Plan
 from hlstm_tf.training_run.plan import Growth, Pruning
+from hlstm_tf.training_run.running_fit import fit_draws_order
 
 
 def check_scoring_data(data: Any, growth: Growth | None, pruning: Pruning | None) -> None:
@@ -97,9 +97,9 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def warn_of_order(train: Any) -> None:
-    """Warns where `fit` draws the order of the training set, so that a restart draws another."""
-    if train is None or isinstance(train, tf.data.Dataset):
+def warn_of_order(model: keras.Model) -> None:
+    """Warns where `fit` draws the order of its data, so that a restart draws another."""
+    if not fit_draws_order(model):
         return
     warnings.warn(
         "directory: fit shuffles arrays and a PyDataset in an order that is another after a "

@@ -55,16 +55,16 @@ class RunLog:
 
     Args:
         monitor: The monitor's name.
+        history: Gets a record an epoch.
         budget: What the pruned model may cost, if that is limited.
-
-    Attributes:
-        history: A record an epoch.
     """
 
-    def __init__(self, monitor: str, budget: Budget | None = None) -> None:
+    def __init__(
+        self, monitor: str, history: list[dict[str, Any]], budget: Budget | None = None
+    ) -> None:
         self.monitor = monitor
+        self.history = history
         self.budget = budget
-        self.history: list[dict[str, Any]] = []
         self.clock = Clock()
 
     def open(

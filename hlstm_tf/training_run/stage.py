@@ -33,6 +33,7 @@ class Stage:
         current: The state the model is in, where a snapshot has it already.
         best: The best state of the phase, or of this retraining.
         complete: The last complete iteration.
+        notes: What the last actions could not do, in words.
     """
 
     def __init__(self, model: keras.Model, plan: Plan, source: ScoreSource) -> None:
@@ -44,6 +45,8 @@ class Stage:
         self.current: Snapshot | None = None
         self.best: Snapshot | None = None
         self.complete: Snapshot | None = None
+        self.notes: list[str] = []
+        self._noted: set[str] = set()
         self._kernels = require_masked_kernels(model)
 
     def size(self) -> tuple[int, int]:
@@ -64,9 +67,7 @@ class Stage:
         if pruning is None or pruning.budget is None:
             return ""
         missed = pruning.budget.missed(self.progress.complete_cost)
-        structures = [rule.structure for rule in pruning.rules()]
-        wholes = [each for each in structures if isinstance(each, Whole)]
-        stay = widths_that_stay(self.model, wholes) if missed else []
+        stay = self._stay(pruning.rules()) if missed else []
         return "; ".join([missed, *stay])
 
     def do(self, actions: list[Action]) -> list[str]:
@@ -154,9 +155,10 @@ class Stage:
         if budget is not None and progress.cost is not None and budget.met(progress.cost):
             self._end(f"within the budget already: {budget.says(progress.cost)}")
             return
-        idle, again = [], []
+        idle, again, unfit = [], [], []
         for rule in self._candidates(pruning):
             if not self._prune_by(rule, pruning):
+                unfit.append(rule)
                 continue
             result = checksum(self._kernels)
             if result in progress.tried:
@@ -164,12 +166,36 @@ class Stage:
             elif self._moves_budget(budget):
                 progress.turn += 1
                 progress.tried.append(result)
+                self._note_unfit(unfit, rule)
                 self.current = self.best = None
                 return
             else:
                 idle.append(str(rule.structure))
             self.put(self.complete)
-        self._end(_why_not(f"a step of {progress.step:.1%}", idle, again))
+        stay = self._stay(unfit) if budget is None else []  # a missed budget says it by itself
+        self._end(_why_not(f"a step of {progress.step:.1%}", idle, again, stay))
+
+    def _stay(self, rules: list[Rule]) -> list[str]:
+        """Which layers no rule of whole neurons can narrow, and why."""
+        structures = [rule.structure for rule in rules]
+        return widths_that_stay(self.model, [s for s in structures if isinstance(s, Whole)])
+
+    def _note_unfit(self, unfit: list[Rule], taken: Rule) -> None:
+        """Notes, once for each structure, that another was taken because it removes nothing."""
+        new = [rule for rule in unfit if str(rule.structure) not in self._noted]
+        if new:
+            names = [str(rule.structure) for rule in new]
+            self._noted.update(names)
+            why = "; ".join(self._stay(new))
+            self.notes.append(
+                f"no {' or '.join(names)} is left that a step of {self.progress.step:.1%} could "
+                f"remove{f' ({why})' if why else ''}, so it prunes by {taken.structure}"
+            )
+
+    def take_notes(self) -> list[str]:
+        """Returns the notes and forgets them."""
+        notes, self.notes = self.notes, []
+        return notes
 
     def _candidates(self, pruning: Pruning) -> list[Rule]:
         rules = pruning.rules(self.progress.iteration, self.progress.turn)
@@ -230,11 +256,14 @@ class Stage:
             progress.cost = progress.complete_cost = pruning.budget.measure(self.model)
 
 
-def _why_not(step: str, idle: list[str], again: list[str]) -> str:
+def _why_not(step: str, idle: list[str], again: list[str], stay: list[str]) -> str:
     """Why no structure was pruned: some lower no cost, some led to what missed the threshold."""
     reasons = []
     if again:
         reasons.append(f"{step} by {' or '.join(again)} removes what missed the threshold before")
     if idle:
         reasons.append(f"{step} by {' or '.join(idle)} does not lower what the budget limits")
-    return "; ".join(reasons) or f"nothing is left that {step} could remove"
+    if not reasons:
+        why = f" ({'; '.join(stay)})" if stay else ""
+        reasons.append(f"nothing is left that {step} could remove{why}")
+    return "; ".join(reasons)

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import os
-import warnings
 from pathlib import Path
 
 import keras
@@ -402,19 +401,3 @@ def test_averaged_weights_stay_under_the_mask() -> None:
 def test_a_threshold_that_is_no_number_is_refused_before_training(threshold: object) -> None:
     with pytest.raises(ValueError, match="threshold must be a finite number, or None; got"):
         GrowAndPrune((np.ones((1, 2)), np.ones((1, 1))), threshold=threshold)
-
-
-def test_a_directory_beside_shuffled_arrays_says_that_resuming_is_not_exact(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match=r"not bit for bit.*shuffle=False, or an EpochData"):
-        fit(dense_model(), Quality([1.0] * 2), pruner(pruning=ONE, directory=tmp_path / "arrays"))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="directory")
-        fit(dense_model(), Quality([1.0] * 2), pruner(pruning=ONE))
-        gp = GrowAndPrune(
-            data(), None, ONE, "quality", "min", 1.0, directory=tmp_path / "data", verbose=0
-        )
-        model = dense_model()
-        model.fit(data(), epochs=2, callbacks=[Quality([1.0] * 2), gp], verbose=0)
-
-
-ONE = Pruning(step=0.4, retrain_epochs=1, max_iterations=1)

@@ -6,7 +6,7 @@ import pytest
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import GradientGrowth
-from hlstm_tf.callbacks.growth import growth_epochs
+from hlstm_tf.callbacks.chosen_epochs import chosen_epochs
 from hlstm_tf.sparsity import Score, grow, seed_mask
 
 RNG = np.random.default_rng(0)
@@ -124,7 +124,7 @@ def test_a_ratio_outside_zero_to_one_is_an_error(ratio: object) -> None:
 @pytest.mark.parametrize("epochs", [-1, [0, -2]])
 def test_negative_epochs_are_an_error(epochs: object) -> None:
     with pytest.raises(ValueError, match="epochs must be 0 or more"):
-        growth_epochs(epochs)
+        chosen_epochs(epochs)
 
 
 def test_a_model_without_masks_is_told_to_sparsify() -> None:
