@@ -19,6 +19,7 @@ from hlstm_tf.export.conversion import SPARSE
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.pruning.architecture import count_connections, prune_model
 from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.widths import sparsity_missed
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import Structure, Whole, get_structure
 
@@ -40,13 +41,15 @@ def prune(args: argparse.Namespace) -> None:
     data = None if inputs is None else _scoring_data(model, inputs)
     kernels = hl.masked_kernels(model)
     before, places = count_connections(kernels)
-    if not prune_model(ScoreSource(model, data), rule, "hlstm prune", sparsity=args.sparsity):
+    removed = prune_model(ScoreSource(model, data), rule, "hlstm prune", sparsity=args.sparsity)
+    left, _ = count_connections(kernels)
+    missed = sparsity_missed(model, rule.structure, args.sparsity, 1 - left / places)
+    if not removed:
+        already = f"{args.model} has a sparsity of {1 - before / places:.3g} already"
         raise ValueError(
-            f"no {rule.structure} to remove: {args.model} has a sparsity of "
-            f"{1 - before / places:.3g} already, or no layer with such a structure that may go "
+            f"no {rule.structure} to remove: {missed or already} "
             f"(hlstm summary {args.model} shows its layers)"
         )
-    left, _ = count_connections(kernels)
     with renamed_into_place(args.output) as unfinished:
         model.save(unfinished)
     print(
@@ -54,6 +57,8 @@ def prune(args: argparse.Namespace) -> None:
         f"{1 - left / places:.3g} ({1 - before / places:.3g} before); train it on, then "
         f"`hlstm shrink` or `hlstm export`\n{_bought_by(rule.structure)}"
     )
+    if missed:
+        print(f"not all of --sparsity {args.sparsity:g} by {rule.structure} is there: {missed}")
 
 
 def _bought_by(structure: Structure) -> str:

@@ -10,7 +10,7 @@ from hlstm_tf.callbacks.epoch_data import set_epoch
 from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
 from hlstm_tf.pruning.architecture import count_connections, prune_model
 from hlstm_tf.pruning.rule import Rule
-from hlstm_tf.pruning.widths import widths_missed
+from hlstm_tf.pruning.widths import sparsity_missed
 from hlstm_tf.scoring.data import check_data, one_epoch, steps_per_epoch
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import (
@@ -21,12 +21,9 @@ from hlstm_tf.sparsity import (
     Schedule,
     Score,
     Structure,
-    Whole,
     as_schedule,
 )
 from hlstm_tf.sparsity.checks import check_fraction
-
-_MANY = 3  # layers that a warning names
 
 
 class MagnitudePruning(MaskCallback):
@@ -186,7 +183,7 @@ class MagnitudePruning(MaskCallback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_end(logs)
-        missed = self._missed()
+        missed = sparsity_missed(self.model, self.rule.structure, self._asked, self._reached)
         if missed:
             # Not by `verbose`: the model is not what was asked for.
             warnings.warn(
@@ -194,20 +191,6 @@ class MagnitudePruning(MaskCallback):
                 f"structure='{self.rule.structure}'; {missed}.",
                 stacklevel=2,
             )
-
-    def _missed(self) -> str:
-        """What of the sparsity last asked for is not there, in words; empty where it is."""
-        structure = self.rule.structure
-        if isinstance(structure, Whole):
-            missed = widths_missed(self.model, structure, self._asked) if self._asked else []
-            rest = [f"{len(missed) - _MANY} layers more"] if len(missed) > _MANY else []
-            return "; ".join([*missed[:_MANY], *rest])
-        if self._reached >= 0.9 * self._asked:
-            return ""
-        return (
-            f"{self._reached:.1%} is there, which is as near as it comes by whole groups of "
-            "connections: they are large for these matrices"
-        )
 
 
 def _sparsity(model: keras.Model) -> float:

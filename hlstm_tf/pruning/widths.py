@@ -7,10 +7,12 @@ import numpy as np
 
 from hlstm_tf.layers.masking import layers_within, masked_kernels
 from hlstm_tf.pruning.whole_neurons import is_fixed
-from hlstm_tf.sparsity import Neuron, Whole
+from hlstm_tf.sparsity import Neuron, Structure, Whole
 from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import Workshop, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
+
+_NAMED = 3  # layers that a line names
 
 
 def widths_that_stay(model: keras.Model, structures: Sequence[Whole]) -> list[str]:
@@ -63,6 +65,29 @@ def widths_missed(model: keras.Model, structure: Whole, sparsity: float) -> list
                 f"(minimum {structure.minimum}, multiples of {multiple})"
             )
     return missed
+
+
+def sparsity_missed(model: keras.Model, structure: Structure, asked: float, reached: float) -> str:
+    """Says what of a sparsity asked for is not there after a pruning; empty where it is.
+
+    Args:
+        model: A model with masked kernels, pruned to the sparsity.
+        structure: What was removed.
+        asked: The sparsity to reach.
+        reached: The sparsity of connections that it led to.
+    """
+    if not asked:
+        return ""
+    if isinstance(structure, Whole):
+        missed = widths_missed(model, structure, asked)
+        rest = [f"{len(missed) - _NAMED} layers more"] if len(missed) > _NAMED else []
+        return "; ".join([*missed[:_NAMED], *rest])
+    if reached >= 0.9 * asked:
+        return ""
+    return (
+        f"{reached:.1%} is there, which is as near as it comes by whole groups of connections: "
+        "they are large for these matrices"
+    )
 
 
 def _that_stay(model: keras.Model, store: Workshop, structure: Whole) -> Iterator[str]:

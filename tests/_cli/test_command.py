@@ -344,6 +344,24 @@ def test_prune_removes_the_smallest_weights_of_a_plain_model(capfd, tmp_path):
     assert_one_clear_line(result, "no connection to remove", "0.75 already")
 
 
+def test_prune_says_which_widths_keep_it_from_the_sparsity(capfd, tmp_path):
+    wide, narrow = keras.layers.Dense(64, name="wide"), keras.layers.Dense(8, name="narrow")
+    layers = [wide, narrow, keras.layers.Dense(2)]
+    keras.Sequential([keras.Input((4,)), *layers]).save(tmp_path / "model.keras")
+    order = ["--sparsity", "0.5", "--structure", "neuron"]
+    why = "neurons of 'narrow' stay at 8 of 8, asked for are 4 (minimum 8, multiples of 2)"
+    output = tmp_path / "pruned.keras"
+    status, printed, error = run(capfd, "prune", tmp_path / "model.keras", output, *order)
+    assert (status, error) == (0, "")
+    assert f"not all of --sparsity 0.5 by neuron is there: {why}\n" in printed
+    narrow = keras.layers.Dense(8, name="narrow")
+    keras.Sequential([keras.Input((4,)), narrow, keras.layers.Dense(2)]).save(
+        tmp_path / "small.keras"
+    )
+    result = run(capfd, "prune", tmp_path / "small.keras", output, *order)
+    assert_one_clear_line(result, f"no neuron to remove: {why}")
+
+
 @pytest.mark.parametrize("structure", ["unit", "neuron"])
 def test_prune_of_units_and_neurons_makes_the_shrunk_model_smaller(capfd, tmp_path, structure):
     keras.Sequential(
