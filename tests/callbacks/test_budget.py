@@ -1,5 +1,7 @@
 """What a model costs once it is shrunk, and where that ends the pruning."""
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
+from hlstm_tf.hardware.measurement import Measurement
 
 
 def model() -> keras.Model:
@@ -218,6 +221,94 @@ def test_what_missed_the_threshold_is_not_tried_again_with_a_finer_step() -> Non
         callback = run(net, hl.Budget("bytes", 1), "unit", step=0.02, threshold=-1.0)
     assert len(callback.history) == 1
     assert widths(net) == (64, 64)
+
+
+class Clock:
+    """Microseconds as an engine takes them: by widths, in lanes of 8, and none for a zero less.
+
+    Every call is a little faster than the one before, by less than the spread.
+    """
+
+    def __init__(self) -> None:
+        self.measured: list[tuple[int, int]] = []
+
+    def __call__(self, model: keras.Model) -> Measurement:
+        layer = model.layers[0]
+        self.measured.append((layer.units, layer.hidden_units[0]))
+        units, hidden = (-(-width // 8) for width in self.measured[-1])
+        work = 10 + 4 * units * hidden
+        return Measurement(work - 0.1 * len(self.measured), 3.0)
+
+    def __str__(self) -> str:
+        return "microseconds"
+
+
+def classified() -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(0).normal(size=(256, 3, 4)).astype("float32")
+    return x, (x.sum(axis=(1, 2)) > 0).astype("int32")
+
+
+def halved(
+    net: keras.Model, latency: Callable[[keras.Model], float], **plan: Any
+) -> tuple[hl.GrowAndPrune, float]:
+    """Trains a classifier and prunes it to half of its latency; returns the run and the limit."""
+    data, half = classified(), float(latency(hl.shrink(net))) / 2
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    run = hl.GrowAndPrune(
+        data,
+        growth=None,
+        pruning=hl.Pruning(retrain_epochs=2, budget=hl.Budget(latency, half), **plan),
+        monitor="accuracy",
+        threshold=0.9,
+    )
+    net.fit(*data, epochs=60, verbose=0, callbacks=[run])
+    return run, half
+
+
+def assert_halved(run: hl.GrowAndPrune, half: float, net: keras.Model) -> None:
+    """Checks what a run within its budget has printed, kept and left in the model."""
+    complete = [record for record in run.history if "complete" in record["events"]]
+    costs = [record["cost"] for record in complete if record["cost"] is not None]
+    assert run.progress.reason.startswith("within the budget: ")
+    assert {record["budget"] for record in run.history} == {half}
+    assert costs == sorted(costs, reverse=True)
+    assert all(cost > half for cost in costs[:-1])  # it stopped as soon as it was within
+    assert run.progress.complete_cost <= half
+    # What buys no time was left alone: no zero is left in what is deployed.
+    assert hl.summary(hl.shrink(net), print_fn=None).sparsity == 0.0
+    assert net.evaluate(*classified(), verbose=0)[1] >= 0.9
+
+
+@pytest.mark.parametrize("structure", [("unit", "neuron", "connection"), None])
+def test_half_of_a_latency_is_reached_by_units_and_neurons_alone(structure: Any) -> None:
+    keras.utils.set_random_seed(0)
+    clock = Clock()
+    net = keras.Sequential([keras.Input((3, 4)), hl.HLSTM(64, hidden_units=64), hl.MaskedDense(2)])
+    run, half = halved(net, clock, step=0.15, structure=structure)
+    assert_halved(run, half, net)
+    units, hidden = widths(net)
+    assert max(units, hidden) < 64  # both were narrowed
+    narrowings = list(dict.fromkeys(clock.measured))
+    for before, after in pairwise(narrowings):
+        assert after[0] <= before[0]
+        assert after[1] <= before[1]
+    assert len(narrowings) >= 4
+
+
+def test_what_no_width_brings_within_a_latency_ends_with_the_miss_and_the_accuracy() -> None:
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential([keras.Input((3, 4)), hl.HLSTM(16, hidden_units=16), hl.MaskedDense(2)])
+    plan = {"step": 0.5, "structure": ("unit", "neuron", "connection")}
+    clock = Clock()
+    overhead = lambda model: Measurement(100 + clock(model), 3.0)  # noqa: E731
+    with pytest.warns(UserWarning, match=r"the budget is missed by [\d.]+ \([\d.]+ %\).*stay at 8"):
+        run, half = halved(net, overhead, **plan)
+    assert run.progress.complete_cost > half
+    assert "by connection does not lower what the budget limits" in run.progress.reason
+    assert widths(net) == (8, 8)
+    assert hl.summary(hl.shrink(net), print_fn=None).sparsity == 0.0
+    assert net.evaluate(*classified(), verbose=0)[1] >= 0.9
 
 
 def test_half_of_the_measured_latency_is_a_budget() -> None:
