@@ -58,7 +58,8 @@ class MaskCallback(CopiedWithoutData):
 
     def __init__(self, verbose: int | str | None = "auto") -> None:
         super().__init__()
-        if verbose not in ("auto", None, 0, 1, 2):
+        known = isinstance(verbose, int | np.integer | str | None)
+        if not known or verbose not in ("auto", None, 0, 1, 2):
             raise ValueError(f'verbose must be 0, 1 or "auto", as fit has it; got {verbose!r}.')
         self.verbose = verbose
         self.history: list[dict[str, Any]] = []

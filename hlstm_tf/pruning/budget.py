@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import keras
 
@@ -25,7 +26,8 @@ class Budget:
         limit: What it may be at most.
 
     Raises:
-        ValueError: There is no such count, or the limit is not a finite number above 0.
+        ValueError: There is no such count, or the limit is not a finite number above 0; when a
+            model is measured, the callable returns something else than a finite number.
 
     Example:
 
@@ -54,8 +56,7 @@ class Budget:
         """What a model, masked or plain, costs once it is shrunk."""
         compact = shrink(model)
         if callable(self.of):
-            cost = self.of(compact)
-            return cost if isinstance(cost, float) else float(cost)  # with its spread
+            return _as_cost(self.of(compact), _name(self.of))
         return float(getattr(summary(compact, print_fn=None), self.of))
 
     def met(self, cost: float | None) -> bool:
@@ -89,6 +90,16 @@ class Budget:
         over = cost - self.limit
         share = f"{100 * over / self.limit:.1f} %"
         return f"the budget is missed by {over:,.6g} ({share}): {self.says(cost)}"
+
+
+def _as_cost(cost: Any, of: str) -> float:
+    try:
+        number = cost if isinstance(cost, float) else float(cost)  # a float may have a spread
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(cost, str) or not math.isfinite(number):
+        raise ValueError(f"Budget: {of} returned {cost!r} as a model's cost; expected a number")
+    return number
 
 
 def _spread(cost: float) -> float:

@@ -50,6 +50,14 @@ def test_what_is_no_budget_says_so(arguments: tuple, message: str) -> None:
         hl.Budget(*arguments)
 
 
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), "5", None, [1.0], np.ones(2)])
+def test_a_cost_that_is_no_number_is_refused_before_training(cost: Any) -> None:
+    budget = hl.Budget(lambda compact: cost, 10)
+    with pytest.raises(ValueError, match=r"returned .* as a model's cost; expected a number") as e:
+        run(gated(8, 8), budget)
+    assert "\n" not in str(e.value)
+
+
 def test_grow_and_prune_stops_within_it() -> None:
     keras.utils.set_random_seed(0)
     net = keras.Sequential([keras.Input((4,)), hl.MaskedDense(64), hl.MaskedDense(2)])

@@ -153,7 +153,7 @@ def test_a_loop_of_ones_own_prints_where_it_does_not_say_otherwise(capfd: Any) -
         assert not text.startswith("\n")
 
 
-@pytest.mark.parametrize("verbose", ["yes", 3, -1, "1"])
+@pytest.mark.parametrize("verbose", ["yes", 3, -1, "1", [1], np.ones(2), 1.0])
 def test_another_verbose_is_refused(verbose: Any) -> None:
     for make, _ in PRINTING.values():
         with pytest.raises(ValueError, match='verbose must be 0, 1 or "auto", as fit has it; got'):
