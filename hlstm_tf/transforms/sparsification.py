@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 from hlstm_tf.keras_internals import all_layers, inner_layers, own_trainable_variables
 from hlstm_tf.layers import masked_kernels
@@ -21,7 +22,7 @@ from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, paired
 from hlstm_tf.transforms.seeding import magnitude_masks, random_masks, sign_of_training
 from hlstm_tf.transforms.twins import SUPPORTED, masked_entry
 
-_KINDS = ("random", "magnitude")
+_KINDS = ("random", "magnitude", "zeros")
 LayerFilter = Callable[[keras.Layer], bool] | Iterable[str] | str
 
 
@@ -76,7 +77,9 @@ def sparsify(
             masks on every machine. Default `None`: none, so that nothing is lost by chance.
         seed_architecture: "magnitude": the connections of the largest weights exist. "random": they
             are drawn by `seed` (0 without one), whatever the weights are worth; also of a model
-            that has been trained. Default `None`: "random" with a `seed`, "magnitude" without.
+            that has been trained. "zeros": those whose weights are not zero exist, as in a model
+            of plain layers that was pruned before; without a `sparsity`. Default `None`: "random"
+            with a `seed`, "magnitude" without.
         structure: What exists or not as one: "connection" (default), "row", "column", blocks
             such as "1x4", patterns such as "2:4", or a `Structure`. A pattern has a least sparsity:
             0.5 for "2:4".
@@ -118,6 +121,12 @@ def sparsify(
 
     >>> pruned = hl.sparsify(model, sparsity=0.75)
 
+    What was pruned and went on as plain layers, with masks again:
+
+    >>> again = hl.sparsify(hl.strip(pruned), seed_architecture="zeros")
+    >>> [int(k.mask.numpy().sum()) for k in hl.masked_kernels(again)]
+    [32, 16, 4]
+
     An envelope for 300 hidden neurons of which 30 live:
 
     >>> model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(300, name="hidden"),
@@ -130,6 +139,11 @@ def sparsify(
     structure, distribution = get_structure(structure), get_distribution(distribution)
     structure.check_sparsity(check_fraction(sparsity or 0, "sparsity"), "sparsity")
     kind = _kind(seed_architecture, seed)
+    if kind == "zeros" and (sparsity is not None or neurons is not None):
+        raise ValueError(
+            "seed_architecture='zeros' takes the connections that the weights have; leave out"
+            f" `sparsity` and `neurons` (got sparsity={sparsity}, neurons={neurons})"
+        )
     chosen = _Chosen(model, include, exclude)
     new = rebuild(model, chosen.twin)
     if not chosen.layers:
@@ -146,7 +160,9 @@ def sparsify(
         for kernel in masked_kernels(twin)
     ]
     rooms = None if neurons is None else living_places(new, kernels, neurons)
-    if sparsity is not None or rooms is not None:
+    if kind == "zeros":
+        edit_masks({kernel: np.asarray(kernel.variable) != 0 for kernel in kernels})
+    elif sparsity is not None or rooms is not None:
         draw = random_masks if kind == "random" else magnitude_masks
         edit_masks(draw(kernels, sparsity or 0.0, seed or 0, structure, distribution, rooms))
     _warn_of_unmasked(chosen.unmasked(model))
@@ -154,7 +170,7 @@ def sparsify(
 
 
 def _kind(seed_architecture: str | None, seed: int | None) -> str:
-    """How the connections are chosen: "random" or "magnitude"."""
+    """How the connections are chosen: "random", "magnitude" or "zeros"."""
     if seed is not None:
         check_count(seed, "seed", minimum=0)
     if seed_architecture not in (None, *_KINDS):
@@ -162,10 +178,10 @@ def _kind(seed_architecture: str | None, seed: int | None) -> str:
             f"`seed_architecture` must be one of {', '.join(map(repr, _KINDS))}, or None; got "
             f"{seed_architecture!r}"
         )
-    if seed_architecture == "magnitude" and seed is not None:
+    if seed_architecture in ("magnitude", "zeros") and seed is not None:
         raise ValueError(
-            f"`seed` draws a random architecture, and seed_architecture='magnitude' draws none; "
-            f"leave one of them out (got seed={seed})"
+            f"`seed` draws a random architecture, and seed_architecture={seed_architecture!r} draws"
+            f" none; leave one of them out (got seed={seed})"
         )
     return seed_architecture or ("magnitude" if seed is None else "random")
 

@@ -242,6 +242,33 @@ def test_without_arguments_masks_that_are_there_stay() -> None:
         np.testing.assert_array_equal(mask, before)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_zeros_of_a_model_of_plain_layers_become_its_masks_again(name: str) -> None:
+    model, batch = model_and_batch(name)
+    sparse = sparsify(model, sparsity=0.6, seed=4, seed_architecture="random")
+    plain = hl.strip(sparse)
+    again = sparsify(plain, seed_architecture="zeros")
+    np.testing.assert_array_equal(outputs(again, batch), outputs(plain, batch))
+    for kernel in hl.masked_kernels(again):
+        np.testing.assert_array_equal(kernel.mask.numpy(), kernel.variable.numpy() != 0)
+    counts = [sum(int(mask.sum()) for mask in _masks(each)) for each in (again, sparse)]
+    assert 0 < counts[0] <= counts[1] < sum(mask.size for mask in _masks(again))
+
+
+def test_zeros_become_masks_where_it_is_asked_for_and_stay_zero_in_training() -> None:
+    plain = hl.strip(sparsify(randomize(dense_net()), 0.5))
+    names = [layer.name for layer in plain.layers if layer.weights]
+    again = sparsify(plain, seed_architecture="zeros", exclude=names[-1])
+    kernels = hl.masked_kernels(again)
+    assert len(kernels) == len(names) - 1
+    dormant = [~kernel.mask.numpy() for kernel in kernels]
+    again.compile("adam", "mse")
+    again.fit(np.ones((8, 6)), np.ones((8, 3)), verbose=0)
+    for kernel, mask in zip(kernels, dormant, strict=True):
+        assert mask.any()
+        assert not kernel.variable.numpy()[mask].any()
+
+
 @pytest.mark.parametrize("distribution", ["per_matrix", "global", "erk"])
 @pytest.mark.parametrize("structure", ["connection", "2:4", "1x4"])
 def test_without_a_seed_the_largest_weights_stay(structure: str, distribution: str) -> None:
@@ -311,6 +338,10 @@ def test_the_two_ways_to_choose_are_not_mixed() -> None:
         sparsify(dense_net(), 0.5, 3, seed_architecture="magnitude")
     with pytest.raises(ValueError, match="`seed_architecture` must be one of 'random', 'magnitu"):
         sparsify(dense_net(), 0.5, seed_architecture="chance")
+    with pytest.raises(ValueError, match="leave one of them out"):
+        sparsify(dense_net(), seed=3, seed_architecture="zeros")
+    with pytest.raises(ValueError, match="leave out `sparsity` and `neurons`"):
+        sparsify(dense_net(), 0.5, seed_architecture="zeros")
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "one"])
