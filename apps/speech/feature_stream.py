@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-
-from apps.common.errors import InputError
-
-if TYPE_CHECKING:
-    from apps.speech.front_end import LogMel
 
 BLOCK = 4
 """Frames computed at a time: 40 ms of waiting at the most, a third of the work of one by one."""
 
 
+@dataclass(frozen=True)
+class Frames:
+    """How the frames of a recording are computed.
+
+    Attributes:
+        rows: Takes float32 `(samples,)`, returns the row of each transform that fits into them.
+        width: Numbers in a row.
+        size: Samples of a transform, in whose middle the window is.
+        window: Samples of the window.
+        hop: Samples from one frame to the next.
+    """
+
+    rows: Callable[[np.ndarray], np.ndarray]
+    width: int
+    size: int
+    window: int
+    hop: int
+
+
 class FeatureStream:
-    """The rows of a front end as soon as their samples are there.
+    """The rows of a front end as soon as their samples are there; `LogMel.stream` starts one.
 
     Frames are computed in blocks of `BLOCK`, always the same ones, so that the numbers are the same
     to the last bit however the samples are cut into chunks; `LogMel` itself computes them so when
     its normalisation is a running one.
 
     Args:
-        front_end: `LogMel` with a running normalisation, or with none.
-
-    Raises:
-        InputError: The front end needs the whole utterance.
-
-    Example:
-        >>> from apps.speech.front_end import LogMel
-        >>> stream = FeatureStream(LogMel(normalise=False))
-        >>> [len(stream.feed(np.zeros(400, np.float32))) for _ in range(4)], len(stream.finish())
-        ([0, 4, 0, 4], 3)
+        frames: How the frames are computed.
+        normalise: Takes the next rows, returns them normalised by those before; None for rows as
+            they are.
     """
 
-    def __init__(self, front_end: LogMel) -> None:
-        if not front_end.streams:
-            raise InputError(
-                f"front end {front_end.kind}: needs the whole recording"
-                f" ({front_end.why_not_streaming}); streaming needs log-mel features with a running"
-                " normalisation, as those of saved_models/an4-streaming"
-            )
-        self._front_end = front_end
-        running, width = front_end.running, front_end.width
-        self._running = running.start(width, front_end.hop) if running else None
+    def __init__(
+        self, frames: Frames, normalise: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> None:
+        self._of = frames
+        self._normalise = normalise
         # What frame 0 sees before the recording begins.
-        self._samples = np.zeros(front_end.fourier_size // 2, np.float32)
+        self._samples = np.zeros(frames.size // 2, np.float32)
         self._heard = 0
         self._frames = 0
 
@@ -67,31 +70,34 @@ class FeatureStream:
         self._samples = np.concatenate([self._samples, np.asarray(samples, np.float32)])
         self._heard += len(samples)
         # The transform is longer than the window, whose zeros need no samples.
-        front_end = self._front_end
-        margin = front_end.fourier_size // 2 - round(front_end.window * front_end.sample_rate) // 2
+        margin = self._of.size // 2 - self._of.window // 2
         found = []
-        while len(self._samples) >= front_end.samples_of(BLOCK) - margin:
+        while len(self._samples) >= self._block_size - margin:
             found.append(self._block(BLOCK))
         return self._joined(found)
 
     def finish(self) -> np.ndarray:
         """Return the frames at the end, behind which there is silence."""
-        total = self._front_end.frames(self._heard) if self._heard else 0
+        total = 1 + self._heard // self._of.hop if self._heard else 0
         found = []
         while self._frames < total:
             found.append(self._block(total - self._frames))
         return self._joined(found)
 
+    @property
+    def _block_size(self) -> int:
+        """Samples under a block, from the first transform's begin to the last one's end."""
+        return self._of.size + (BLOCK - 1) * self._of.hop
+
     def _block(self, wanted: int) -> np.ndarray:
         """The next frames, of which there are not more than `wanted`."""
-        front_end = self._front_end
-        segment = np.zeros(front_end.samples_of(BLOCK), np.float32)
+        segment = np.zeros(self._block_size, np.float32)
         there = self._samples[: len(segment)]
         segment[: len(there)] = there
-        rows = front_end.log_mel(segment)[:wanted]
-        self._samples = self._samples[BLOCK * front_end.hop_samples :]
+        rows = self._of.rows(segment)[:wanted]
+        self._samples = self._samples[BLOCK * self._of.hop :]
         self._frames += len(rows)
-        return self._running(rows) if self._running else rows
+        return self._normalise(rows) if self._normalise else rows
 
     def _joined(self, found: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.zeros((0, self._front_end.width), np.float32), *found])
+        return np.concatenate([np.zeros((0, self._of.width), np.float32), *found])

@@ -4,11 +4,12 @@ The front ends themselves are in `apps.speech.front_end`; their names are here t
 """
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def extract_all(
     room: int = 0,
     workers: int | None = None,
     quiet: bool = False,
+    in_tensorflow: bool = False,
 ) -> list[np.ndarray]:
     """Features of every utterance, in order.
 
@@ -51,6 +53,8 @@ def extract_all(
             the list.
         workers: threads; default one a core.
         quiet: no progress on standard error.
+        in_tensorflow: compute them in a `tf.data` pipeline where tensorflow-io is installed
+            (`apps.speech.tf_features`): for a process that has TensorFlow loaded already.
 
     Returns:
         One float32 (frames, width) array an utterance; with a cache they are read-only views of
@@ -65,16 +69,22 @@ def extract_all(
     """
     if not utterances:
         return []
+
+    def compute(path: Path) -> None:
+        threads = workers or min(4, os.cpu_count() or 1)
+        reader = _Reader(utterances, front_end, speed_factor, room)
+        _compute(path, reader, threads, quiet, in_tensorflow)
+
     if cache_dir is None:
         with tempfile.TemporaryDirectory(prefix="features-") as folder:
             path = Path(folder) / "features.bin"
-            _compute(path, utterances, front_end, speed_factor, room, workers, quiet)
+            compute(path)
             return [np.array(view) for view in _views(path, front_end.width)]
     path = Path(cache_dir) / f"features-{_key(utterances, front_end, speed_factor, room)}.bin"
     try:
         return _views(path, front_end.width)
     except (OSError, ValueError):  # not there, or damaged
-        _compute(path, utterances, front_end, speed_factor, room, workers, quiet)
+        compute(path)
     return _views(path, front_end.width)
 
 
@@ -89,39 +99,52 @@ def _key(utterances: Sequence[Utterance], front_end: FrontEnd, factor: float, ro
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _compute(
-    path: Path,
-    utterances: Sequence[Utterance],
-    front_end: FrontEnd,
-    factor: float,
-    room: int,
-    workers: int | None,
-    quiet: bool,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Samples of utterances by their places, as fast as wanted and where wanted."""
+
+    utterances: Sequence[Utterance]
+    front_end: FrontEnd
+    factor: float
+    room: int
+
+    def __call__(self, place: int) -> np.ndarray:
+        rate = self.front_end.sample_rate
+        samples = speed(load_audio(self.utterances[place].audio, rate), self.factor)
+        if self.room and samples.any():
+            rng = np.random.default_rng([self.room, place])
+            samples = Channel.elsewhere(rng).apply(samples, rate, rng)
+        return samples
+
+
+def _compute(path: Path, reader: _Reader, threads: int, quiet: bool, in_tensorflow: bool) -> None:
     """Writes all features to one file: the frames of each utterance, then 32-bit integers: the
     utterances' frame counts, how many those are, and the format."""
-
-    def one(place: int, utterance: Utterance) -> np.ndarray:
-        samples = speed(load_audio(utterance.audio, front_end.sample_rate), factor)
-        if room and samples.any():
-            rng = np.random.default_rng([room, place])
-            samples = Channel.elsewhere(rng).apply(samples, front_end.sample_rate, rng)
-        return front_end(samples)
-
+    number = len(reader.utterances)
     counts: list[int] = []
-    threads = workers or min(4, os.cpu_count() or 1)
     with (
         written_beside(path) as temporary,
         temporary.open("wb") as file,
-        concurrent.futures.ThreadPoolExecutor(threads) as pool,
-        Progress(len(utterances), "extract features", quiet=quiet) as progress,
+        Progress(number, "extract features", quiet=quiet) as progress,
     ):
-        # An error cancels what is left.
-        for features in pool.map(one, range(len(utterances)), utterances):
+        for features in _features(reader, threads, in_tensorflow):
             file.write(features.tobytes())
             counts.append(len(features))
             progress.step()
         file.write(np.array([*counts, len(counts), FORMAT], np.int32).tobytes())
+
+
+def _features(reader: _Reader, threads: int, in_tensorflow: bool) -> Iterator[np.ndarray]:
+    front_end, number = reader.front_end, len(reader.utterances)
+    if in_tensorflow:
+        from apps.speech import tf_features
+
+        if tf_features.can_compute(front_end):
+            yield from tf_features.features_of(number, reader, front_end, threads)
+            return
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        # An error cancels what is left.
+        yield from pool.map(lambda place: front_end(reader(place)), range(number))
 
 
 def _views(path: Path, width: int) -> list[np.ndarray]:

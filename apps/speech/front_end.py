@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.speech.feature_stream import FeatureStream, Frames
 from apps.speech.normalise import FLOOR, RunningNormalisation, by_utterance
 from apps.speech.spectrum import cepstrum, delta, mel_basis, mel_frequencies, power_spectrum
 
@@ -106,6 +107,18 @@ class LogMel:
         return tuple(float(edge) for edge in edges[1:-1])
 
     @property
+    def window_samples(self) -> int:
+        """Samples of the window."""
+        return round(self.window * self.sample_rate)
+
+    @property
+    def mel_basis(self) -> np.ndarray:
+        """float32 (bands, 1 + fourier_size // 2): what each band has of each frequency's power."""
+        return mel_basis(
+            self.sample_rate, self.fourier_size, self.bands, self.low, self._highest
+        )
+
+    @property
     def hop_samples(self) -> int:
         """Samples from one frame to the next."""
         return round(self.hop * self.sample_rate)
@@ -128,12 +141,35 @@ class LogMel:
         """
         audio = self.checked(audio)
         if self.running:
-            from apps.speech.feature_stream import FeatureStream
-
-            stream = FeatureStream(self)
+            stream = self.stream()
             return np.concatenate([stream.feed(audio), stream.finish()])
         features = self._static(audio)
         return by_utterance(features) if self.normalise else features
+
+    def stream(self) -> FeatureStream:
+        """Start an utterance whose samples come little by little.
+
+        Raises:
+            InputError: A frame needs the whole utterance.
+
+        Example:
+            >>> stream = LogMel(normalise=False).stream()
+            >>> [len(stream.feed(np.zeros(400, np.float32))) for _ in range(4)]
+            [0, 4, 0, 4]
+            >>> len(stream.finish())
+            3
+        """
+        if not self.streams:
+            raise InputError(
+                f"front end {self.kind}: needs the whole recording ({self.why_not_streaming});"
+                " streaming needs log-mel features with a running normalisation, as those of"
+                " saved_models/an4-streaming"
+            )
+        frames = Frames(
+            self.log_mel, self.width, self.fourier_size, self.window_samples, self.hop_samples
+        )
+        running = self.running.start(self.width, self.hop) if self.running else None
+        return FeatureStream(frames, running)
 
     def checked(self, audio: np.ndarray) -> np.ndarray:
         """The samples of an utterance as float32.
@@ -154,18 +190,13 @@ class LogMel:
     @property
     def fourier_size(self) -> int:
         """Samples of a transform, in whose middle the window is."""
-        window = round(self.window * self.sample_rate)
-        return max(512, 1 << (window - 1).bit_length())
-
-    def samples_of(self, frames: int) -> int:
-        """Samples under so many frames, from the first transform's begin to the last one's end."""
-        return self.fourier_size + (frames - 1) * self.hop_samples
+        return max(512, 1 << (self.window_samples - 1).bit_length())
 
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Log-mel energies, not normalised, of all transforms that fit into `samples`.
 
         Args:
-            samples: float32 (samples,), such as `samples_of(frames)`.
+            samples: float32 (samples,).
 
         Returns:
             float32 (frames, bands).
@@ -179,9 +210,8 @@ class LogMel:
         return np.pad(audio, self.fourier_size // 2)
 
     def _band_energies(self, samples: np.ndarray) -> np.ndarray:
-        window, size = round(self.window * self.sample_rate), self.fourier_size
-        basis = mel_basis(self.sample_rate, size, self.bands, self.low, self._highest)
-        energies = basis @ power_spectrum(samples, size, self.hop_samples, window)
+        size, hop, window = self.fourier_size, self.hop_samples, self.window_samples
+        energies = self.mel_basis @ power_spectrum(samples, size, hop, window)
         return np.log(np.maximum(energies, np.float32(FLOOR)))
 
     def config(self) -> dict[str, Any]:

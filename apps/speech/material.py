@@ -99,8 +99,9 @@ def prepare(
     copies += [(speeds[k % len(speeds)], k + 1) for k in range(rooms)]
     for speed, room in copies:
         features += extract_all(
-            utterances, front_end, cache, speed_factor=speed, room=room, quiet=quiet
-        )
+            utterances, front_end, cache, speed_factor=speed, room=room, quiet=quiet,
+            in_tensorflow=True,
+        )  # fmt: skip
     return Material(utterances * len(copies), features, labels * len(copies))
 
 

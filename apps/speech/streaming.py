@@ -9,7 +9,6 @@ import numpy as np
 from apps.speech.alphabet import Alphabet
 from apps.speech.audio import MIN_SECONDS
 from apps.speech.feature_stream import BLOCK as FEATURE_BLOCK
-from apps.speech.feature_stream import FeatureStream
 from apps.speech.recognizer import BLOCK, Recognizer, load_recognizer
 
 
@@ -119,7 +118,7 @@ class StreamingRecognizer:
     def _begin(self) -> None:
         card = self.recognizer.card
         self._network = self.recognizer.stream()
-        self._features = FeatureStream(card.front_end)
+        self._features = card.front_end.stream()
         self._decode = GreedyStream(card.alphabet)
 
     def _text(self, features: np.ndarray) -> str:

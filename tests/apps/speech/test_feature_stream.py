@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.common.errors import InputError
-from apps.speech.feature_stream import BLOCK, FeatureStream
+from apps.speech.feature_stream import BLOCK
 from apps.speech.front_end import MFCC, LogMel
 from apps.speech.normalise import RunningNormalisation
 
@@ -20,7 +20,7 @@ def noise(samples, seed=0):
 @given(samples=st.integers(1, 5000), sizes=st.lists(st.integers(0, 2000), max_size=6))
 def test_however_samples_are_cut_the_frames_are_the_same(front_end, samples, sizes):
     audio = noise(samples)
-    whole, cut = FeatureStream(front_end), FeatureStream(front_end)
+    whole, cut = front_end.stream(), front_end.stream()
     expected = np.concatenate([whole.feed(audio), whole.finish()])
     parts = [cut.feed(part) for part in np.split(audio, np.cumsum(sizes))]
     found = np.concatenate([*parts, cut.finish()])
@@ -32,7 +32,7 @@ def test_however_samples_are_cut_the_frames_are_the_same(front_end, samples, siz
 def test_blocks_give_what_the_whole_spectrum_gives():
     audio = noise(8000)
     plain = LogMel(normalise=False)
-    stream = FeatureStream(plain)
+    stream = plain.stream()
     found = np.concatenate([stream.feed(audio), stream.finish()])
     np.testing.assert_allclose(found, plain(audio), atol=1e-5)
     running = LogMel(running=RunningNormalisation())
@@ -42,7 +42,7 @@ def test_blocks_give_what_the_whole_spectrum_gives():
 
 
 def test_a_block_comes_as_soon_as_its_last_window_is_there():
-    stream = FeatureStream(RUNNING)
+    stream = RUNNING.stream()
     # The last frame of a block stands at BLOCK - 1 hops; half of a window of 20 ms is behind it.
     needed = (BLOCK - 1) * 160 + 160
     assert len(stream.feed(noise(needed - 1))) == 0
@@ -51,7 +51,7 @@ def test_a_block_comes_as_soon_as_its_last_window_is_there():
 
 
 def test_nothing_heard_has_no_frames():
-    stream = FeatureStream(RUNNING)
+    stream = RUNNING.stream()
     assert stream.feed(noise(0)).shape == (0, 8)
     assert stream.finish().shape == (0, 8)
 
@@ -62,4 +62,4 @@ def test_nothing_heard_has_no_frames():
 )
 def test_a_front_end_that_needs_the_whole_recording_says_so(front_end, reason):
     with pytest.raises(InputError, match=reason):
-        FeatureStream(front_end)
+        front_end.stream()
