@@ -15,6 +15,7 @@ from apps.digits.card import card as digits_card
 from apps.digits.classifier import load
 from apps.digits.export import Exported
 from apps.digits.image import normalize
+from apps.digits.model import lenet_5
 from apps.digits.pixels import scaled
 from apps.speech import espeak
 from apps.speech.audio import resample
@@ -179,7 +180,7 @@ def test_the_card_of_a_network_for_digits_is_what_its_command_writes(name: str) 
     counts = (np.arange(784) < int(read[1])).astype(int) if read else None
     size = _bytes(folder / "1")
     file = folder / "model.tflite"
-    exported = Exported(file, file.stat().st_size, lite, folder / "1", size, saved)
+    exported = Exported(file, file.stat().st_size, lite, folder / "1", size, saved, lenet_5())
     assert digits_card(record, exported, name, counts, mnist=True) == kept
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +16,24 @@ from apps.an4_study.plots import plot_fronts
 from apps.an4_study.presets import AN4_EXTRA
 from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
-from apps.common.files import written_beside
+from apps.common.model_card import finished_record, scored_once, size_of, write_card
 from apps.common.rate import Rate
-from apps.common.record import NAME, read_record, record_errors
+from apps.common.record import record_errors
+from apps.common.run import save_model
 from apps.common.tables import markdown
 from apps.speech.cost import Cost, cost_of
 from apps.speech.evaluate import recognize_all
-from apps.speech.export import TFLITE, compact, export_recognizer
+from apps.speech.export import TFLITE, export_recognizer
 from apps.speech.features import extract_all
 from apps.speech.latency import middle, milliseconds
 from apps.speech.metrics import score
 from apps.speech.model import ModelConfig, build
-from apps.speech.recognizer import load_keras, load_recognizer
+from apps.speech.recognizer import load_recognizer
 from apps.speech.report import CURVES, plot_training
 from apps.speech.train import product
 from apps.speech.utterance import Corpus
 
-CARD, KERAS, FRONT = "README.md", "model.keras", "front.png"
+KERAS, FRONT = "model.keras", "front.png"
 EXPORTED = (KERAS, TFLITE, "1")
 STACKED = (800, 128)
 """Units of the stacks of five bidirectional LSTM layers that latency is compared with: the paper's
@@ -86,9 +86,7 @@ def write_model(
         VerificationError: An exported file computes something else; it is not kept.
     """
     run, folder = Path(run), Path(folder)
-    record = read_record(run)
-    if "result" not in record:
-        raise InputError(f"{run}: its training is not finished; train on")
+    record = finished_record(run)
     if record.get("corpus") != corpus.summary():
         raise InputError(
             f"{run}: was trained on {record.get('corpus')}, got {corpus.summary()}; give the"
@@ -99,21 +97,16 @@ def write_model(
         front = front_of(record)
     if model is None:
         model = product(run, recipe).name
-    export_recognizer(run / model, folder)
-    network = compact(load_keras(run / model))
-    with written_beside(folder / KERAS) as temporary:
-        network.save(temporary)
+    network = export_recognizer(run / model, folder).network
+    save_model(network, folder / KERAS)
     measured = _measure(network, folder, corpus, cache)
-    shutil.copyfile(run / NAME, folder / NAME)
     with record_errors(run):
         plot_training({folder.name: record}, folder / CURVES)
     if front:
         plot_fronts({f"{run.name}, from grown to its last iteration": [front]}, folder / FRONT)
-    with written_beside(folder / CARD) as temporary:
-        temporary.write_text(
-            card(record, measured, folder.name, f"{run.name}/{model}"), encoding="utf-8"
-        )
-    return [folder / n for n in (CARD, NAME, *EXPORTED, CURVES, *([FRONT] if front else []))]
+    text = card(record, measured, folder.name, f"{run.name}/{model}")
+    more = [*EXPORTED, CURVES, *([FRONT] if front else [])]
+    return [*write_card(run, folder, text), *(folder / name for name in more)]
 
 
 def _measure(
@@ -134,15 +127,10 @@ def _measure(
     return Measured(
         cost_of(network),
         rates,
-        {name: _bytes(path) for name, path in files.items()},
+        {name: size_of(path) for name, path in files.items()},
         len(sample),
         _latencies(network, folder / TFLITE, sample),
     )
-
-
-def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _latencies(network: Any, tflite: Path, features: np.ndarray) -> dict[int | str, float]:
@@ -187,14 +175,12 @@ def _test_result(name: str, connections: int) -> str:
     """What a card says of the test split; nothing where it was not scored."""
     if connections not in TEST_WER:
         return ""
-    return f"""
-
-On AN4's test split, scored once, after every choice: **WER {TEST_WER[connections]}**,
-`{TFLITE}`, greedy. Who has the split runs
-
-```
-python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4 --split test
-```"""
+    return scored_once(
+        "AN4's test split",
+        f"**WER {TEST_WER[connections]}**,\n`{TFLITE}`, greedy. Who has the split",
+        f"python -m apps.speech evaluate --model saved_models/{name}/{TFLITE} --data-dir AN4"
+        " --split test",
+    )
 
 
 def card(record: dict[str, Any], measured: Measured, name: str, model: str) -> str:

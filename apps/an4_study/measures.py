@@ -13,9 +13,10 @@ import hlstm_tf as hl
 from apps.an4_study.iterations import iteration_file
 from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
-from apps.speech.evaluate import Recognition
+from apps.common.run import MODEL
+from apps.speech.recognition import Recognition
 from apps.speech.recognizer import load_keras
-from apps.speech.train import GROWN, MODEL, build_from
+from apps.speech.train import GROWN, build_from
 
 
 def stages(folder: Path, recipe: StudyRecipe, iterations: int) -> dict[str, Path]:

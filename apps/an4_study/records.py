@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from apps.common import experiment
 from apps.common.errors import InputError
-from apps.common.files import write_json
-from apps.common.record import NAME, read_record, record_errors
-from apps.common.text import parse_json, read_text
 
 DIGITS = 4
 """Digits of the floats that are kept."""
@@ -25,7 +23,7 @@ RESULT = ("connections", "sparsity", "words", "characters", "substitutions", "de
 
 
 def add_records(runs: Sequence[str | os.PathLike[str]], results: Path) -> list[Path]:
-    """Keep the records of finished trainings where the tables are made from.
+    """Keep the small records of finished trainings where the tables are made from.
 
     Args:
         runs: Folders of trainings that `run_all` made, or folders of such.
@@ -34,30 +32,7 @@ def add_records(runs: Sequence[str | os.PathLike[str]], results: Path) -> list[P
     Raises:
         InputError: A folder has neither a finished training of an ablation nor holds one.
     """
-    added = []
-    for given in map(Path, runs):
-        found = list(_finished(given))
-        if not found:
-            raise InputError(
-                f"{given}: no finished training of an ablation; expected the --out of `ablate`, or"
-                " a folder in it"
-            )
-        for folder, record in found:
-            name = folder.resolve().name
-            with record_errors(folder):
-                kept = small(name, record)
-            target = results / f"{name}.json"
-            write_json(target, kept)
-            added.append(target)
-    return added
-
-
-def _finished(given: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    folders = [given] if (given / NAME).exists() else sorted(given.glob(f"*/{NAME}"))
-    for path in folders:
-        record = read_record(path)
-        if "result" in record and "measures" in record:
-            yield (path.parent if path.name == NAME else path), record
+    return experiment.add_records(runs, results, small, ("result", "measures"))
 
 
 def small(name: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -106,17 +81,17 @@ def read_results(results: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: One is damaged or something else, or they are of different corpora.
     """
-    records: list[dict[str, Any]] = []
-    for path in sorted(results.glob("*.json")):
-        try:
-            record = parse_json(read_text(path, "a record"))
-            record["row"], record["seed"], record["result"]["words"]["errors"], record["epochs"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: no record of a training of an ablation") from error
-        if records and record["corpus"] != records[0]["corpus"]:
+
+    def check(record: dict[str, Any]) -> None:
+        record["row"], record["seed"], record["result"]["words"]["errors"], record["epochs"]
+        record["corpus"]
+
+    records = experiment.read_results(results, check, "a training of an ablation")
+    for name, record in records.items():
+        first = next(iter(records.values()))
+        if record["corpus"] != first["corpus"]:
             raise InputError(
-                f"{path}: of another corpus than the records before it ({record['corpus']});"
-                " keep those of one corpus in a folder"
+                f"{results / name}.json: of another corpus than the records before it"
+                f" ({record['corpus']}); keep those of one corpus in a folder"
             )
-        records.append(record)
-    return records
+    return list(records.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from apps.an4_study.plots import plot_fronts
 from apps.an4_study.records import read_results
 from apps.an4_study.rows import GP, HLSTM, PRUNING, TABLES, Row
 from apps.common.errors import InputError
+from apps.common.experiment import each, pooled
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
 from apps.common.record import read_record, record_errors
@@ -88,28 +89,15 @@ def of_row(records: Records, row: Row) -> Records:
 def cells(records: Records) -> tuple[str, ...]:
     """Return the cells of a row after its name: `COLUMNS`, means over its seeds."""
     results = [record["result"] for record in records]
+    rates = [Rate(**result["words"]) for result in results]
     return (
         str(len(records)),
-        pooled([result["words"] for result in results]),
-        ", ".join(str(result["words"]["errors"]) for result in results),
+        pooled(rates),
+        each(rates),
         f"{statistics.mean(result['connections'] for result in results):,.0f}",
         f"{statistics.mean(result['sparsity'] for result in results):.1%}",
         f"{statistics.mean(record['cpu_seconds'] for record in records) / 60:.1f}",
     )
-
-
-def pooled(words: Sequence[dict[str, int]]) -> str:
-    """Return the mean error rate of several seeds, with the interval of one such result.
-
-    The seeds are scored on the same words: together they are no larger sample of speech.
-
-    >>> pooled([{"errors": 70, "total": 774}, {"errors": 84, "total": 774}])
-    '9.9 % [8.0, 12.3]'
-    """
-    mean = statistics.mean(each["errors"] for each in words)
-    total = words[0]["total"]
-    low, high = Rate(round(mean), total).interval
-    return f"{100 * mean / total:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def equal_error(records: Records) -> str:
@@ -120,7 +108,7 @@ def equal_error(records: Records) -> str:
         return NONE.format("growth")
     start = min(error for _, error in fronts.mean(pruned))
     columns = ("connections at a WER of", *(f"{100 * (start + gap):.1f} %" for gap in GAPS))
-    rows = [(label, *(_cost(each, start + gap) for gap in GAPS)) for label, each in found.items()]
+    rows = [(label, *(_cost(seeds, start + gap) for gap in GAPS)) for label, seeds in found.items()]
     return markdown(columns, rows)
 
 
@@ -200,7 +188,7 @@ def zeros(records: Records) -> str:
     for label, row, stage in looked:
         seeds = [run["measures"]["hidden"][stage][1] for run in of_row(records, row)]
         for layers in zip(*seeds, strict=True):
-            share, flops, saved = (statistics.mean(each[k] for each in layers) for k in (1, 2, 3))
+            share, flops, saved = (statistics.mean(seed[k] for seed in layers) for k in (1, 2, 3))
             rows.append(
                 (
                     label,

@@ -9,8 +9,9 @@ from pathlib import Path
 from apps.an4_study.iterations import iteration_file
 from apps.an4_study.presets import AN4_EXTRA, preset, unpruned
 from apps.an4_study.train import train
+from apps.common.run import Trained
 from apps.speech.corpus import synthesise
-from apps.speech.train import GROWN, Trained
+from apps.speech.train import GROWN
 from apps.speech.utterance import Corpus
 
 EXTRA = "synthesised"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,20 @@ import numpy as np
 
 from apps.common.errors import InputError
 from apps.common.files import written_beside
+from apps.common.model_card import finished_record, scored_once, write_card
 from apps.common.plots import new_figure
 from apps.common.rate import Rate
-from apps.common.record import NAME, read_record
+from apps.common.record import NAME
+from apps.common.run import COMPACT
 from apps.digits.batches import scoring_data
-from apps.digits.classifier import load, load_keras
+from apps.digits.classifier import load
 from apps.digits.evaluate import errors
 from apps.digits.export import TFLITE, Exported, export_network
 from apps.digits.gathered import pixel_weights
 from apps.digits.mnist import Splits
 from apps.digits.table import DENSE, WHAT
-from apps.digits.train import COMPACT
 
-CARD, PIXELS = "README.md", "pixels.png"
+PIXELS = "pixels.png"
 
 
 def write_model(
@@ -46,9 +46,7 @@ def write_model(
         InputError: The training is not finished.
     """
     run, folder = Path(run), Path(folder)
-    record = read_record(run)
-    if "result" not in record:
-        raise InputError(f"{run}: its training is not finished; train on")
+    record = finished_record(run)
     exported = export_network(run / COMPACT, folder, images=scoring_data(splits.valid)[0][:500])
     rate = errors(load(exported.tflite), splits.valid)
     if (rate.errors, rate.total) != (
@@ -59,15 +57,12 @@ def write_model(
             f"{exported.tflite}: {rate.errors} errors of {rate.total} validation digits, the record"
             f" has {record['result']['valid']}; give the --data-dir of the training"
         )
-    shutil.copyfile(run / NAME, folder / NAME)
     counts = None
     if record["recipe"]["arch"] == "lenet-300-100":
-        counts = pixel_weights(load_keras(run / COMPACT))
+        counts = pixel_weights(exported.network)
         plot_pixels(counts, folder / PIXELS)
-    with written_beside(folder / CARD) as temporary:
-        text = card(record, exported, folder.name, counts, is_mnist(splits))
-        temporary.write_text(text, encoding="utf-8")
-    files = [folder / CARD, folder / NAME, exported.tflite, exported.saved_model]
+    text = card(record, exported, folder.name, counts, is_mnist(splits))
+    files = [*write_card(run, folder, text), exported.tflite, exported.saved_model]
     return files + ([] if counts is None else [folder / PIXELS])
 
 
@@ -84,14 +79,12 @@ def _test_result(arch: str, seed: int, errors: int, name: str) -> str:
     if (arch, seed, errors) not in TEST_ERROR:
         return ""
     error = TEST_ERROR[arch, seed, errors]
-    return f"""
-
-On MNIST's test digits, scored once, after every choice: **error {error}**. Who has
-them runs
-
-```
-python -m apps.digits evaluate --model saved_models/{name}/{TFLITE} --data-dir MNIST --split test
-```"""
+    return scored_once(
+        "MNIST's test digits",
+        f"**error {error}**. Who has\nthem",
+        f"python -m apps.digits evaluate --model saved_models/{name}/{TFLITE} --data-dir MNIST"
+        " --split test",
+    )
 
 
 MNIST_LABELS = 3_121_080_559

@@ -127,7 +127,8 @@ def compare(args: argparse.Namespace) -> None:
 
 def table(args: argparse.Namespace) -> None:
     """Write tables and plots."""
-    from apps.digits.table import add_records, write_tables
+    from apps.common.experiment import add_records
+    from apps.digits.table import write_tables
 
     add_records(args.runs, args.results)
     for path in write_tables(args.results, args.readme):

@@ -27,6 +27,7 @@ class Exported:
         tflite_error: Largest difference of the TFLite file's logits from Keras's on the images it
             was compared on, as a share of their range.
         saved_model_error: The same of the SavedModel.
+        network: The Keras model that was loaded, masks folded in and dead neurons removed.
     """
 
     tflite: Path
@@ -35,11 +36,12 @@ class Exported:
     saved_model: Path
     saved_model_bytes: int
     saved_model_error: float
+    network: keras.Model
 
 
 def compact(model: keras.Model) -> keras.Model:
-    """Return the same function without dead neurons, sparse dense layers as `GatheredDense`."""
-    return gathered(hl.shrink(hl.strip(model) if hl.masked_kernels(model) else model))
+    """Return the same function in plain layers, without dead neurons."""
+    return hl.shrink(hl.strip(model) if hl.masked_kernels(model) else model)
 
 
 def export_network(
@@ -63,10 +65,11 @@ def export_network(
     folder = Path(folder)
     if folder.is_file():
         raise InputError(f"{folder}: is a file; expected a folder for the exported files")
-    network = compact(load_keras(model))
+    small = compact(load_keras(model))
+    network = gathered(small)
     folder.mkdir(parents=True, exist_ok=True)
     lite = hl.export_tflite(network, folder / TFLITE, quantization=quantization, verify_with=images)
     saved = hl.export_saved_model(
         network, folder / "1", warmup=False, verify_with=images, overwrite=True
     )
-    return Exported(lite.path, lite.bytes, lite.error, saved.path, saved.bytes, saved.error)
+    return Exported(lite.path, lite.bytes, lite.error, saved.path, saved.bytes, saved.error, small)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from apps.common.errors import InputError
-from apps.common.files import write_json, written_beside
+from apps.common.experiment import each, pooled, read_results
+from apps.common.files import written_beside
 from apps.common.plots import new_figure
 from apps.common.rate import Rate
 from apps.common.readme import write_parts
-from apps.common.record import NAME, read_record, record_errors
+from apps.common.record import record_errors
 from apps.common.tables import markdown
-from apps.common.text import parse_json, read_text
 
 PLOT = "seeds.png"
 DENSE = {"lenet-300-100": (266_610, 532_400), "lenet-5": (431_080, 4_586_000)}
@@ -26,27 +25,6 @@ WHAT = {"lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5"}
 
 PAPER = {"lenet-300-100": ("70.2 x", "79.4 x", "1.29 %"), "lenet-5": ("74.3 x", "43.7 x", "0.77 %")}
 """What the paper (arXiv 1711.02017) has: fewer parameters, fewer FLOPs, test error."""
-
-
-def add_records(runs: Sequence[str | os.PathLike[str]], results: Path) -> list[Path]:
-    """Copy the records of finished trainings to where the tables are made from.
-
-    Args:
-        runs: Folders of trainings.
-        results: Gets a JSON file for each, named after its folder.
-
-    Raises:
-        InputError: A folder has no record, or its training is not finished.
-    """
-    added = []
-    for run in map(Path, runs):
-        record = read_record(run)
-        if "result" not in record:
-            raise InputError(f"{run}: its training is not finished; train on")
-        target = results / f"{run.resolve().name}.json"
-        write_json(target, record)
-        added.append(target)
-    return added
 
 
 def write_tables(results: Path, readme: Path) -> list[Path]:
@@ -62,7 +40,7 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
     Raises:
         InputError: There are no records, or the README lacks a mark.
     """
-    records = read_results(results)
+    records = read_results(results, _check, "a finished training")
     if not records:
         raise InputError(f"{results}: no records; give the folders of trainings")
     parts = {
@@ -75,19 +53,6 @@ def write_tables(results: Path, readme: Path) -> list[Path]:
         plot = plot_seeds(records, results / PLOT)
     write_parts(readme, made)
     return [readme, *([plot] if plot else [])]
-
-
-def read_results(results: Path) -> dict[str, dict[str, Any]]:
-    """Return the records in a folder, by name."""
-    records = {}
-    for path in sorted(results.glob("*.json")):
-        try:
-            record = parse_json(read_text(path, "a record"))
-            record["result"]["valid"]["errors"], record["recipe"]["arch"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: no record of a finished training of {NAME}") from error
-        records[path.stem] = record
-    return records
 
 
 def targets(records: dict[str, dict[str, Any]]) -> str:
@@ -103,18 +68,18 @@ def targets(records: dict[str, dict[str, Any]]) -> str:
             continue
         sizes = [run["result"]["parameters"] for run in runs]
         costs = [run["result"]["flops"] for run in runs]
-        dense = [run["dense"] for run in runs if "dense" in run]
+        dense = [Rate(**run["dense"]["valid"]) for run in runs if "dense" in run]
         rows.append(
             (
                 arch,
                 str(len(runs)),
-                _pooled(run["result"] for run in runs),
-                _each(runs),
+                pooled(_rates(runs), 2),
+                each(_rates(runs)),
                 f"{statistics.mean(sizes):,.0f}",
                 f"{parameters / statistics.mean(sizes):.1f} x",
                 f"{statistics.mean(costs):,.0f}",
                 f"{flops / statistics.mean(costs):.1f} x",
-                _pooled(dense) if dense else "",
+                pooled(dense, 2) if dense else "",
                 ", ".join(PAPER[arch]),
             )
         )
@@ -141,23 +106,19 @@ def _by_kind(records: dict[str, dict[str, Any]], table: str, kinds: str) -> str:
     rows = []
     for kind, runs in sorted(groups.items(), key=lambda item: item[1][0]["order"]):
         size = statistics.mean(run["result"]["parameters"] for run in runs)
-        error = _pooled(run["result"] for run in runs)
-        rows.append((kind, str(len(runs)), error, _each(runs), f"{size:,.0f}"))
+        rates = _rates(runs)
+        rows.append((kind, str(len(runs)), pooled(rates, 2), each(rates), f"{size:,.0f}"))
     columns = (kinds, "seeds", "validation error", "each seed, errors", "parameters")
     return markdown(columns, rows)
 
 
-def _each(runs: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(str(run["result"]["valid"]["errors"]) for run in runs)
+def _rates(runs: Sequence[dict[str, Any]]) -> list[Rate]:
+    """The validation error of each run's result."""
+    return [Rate(**run["result"]["valid"]) for run in runs]
 
 
-def _pooled(figures: Any) -> str:
-    """The error rate over several seeds, with the interval of one set of digits of that rate."""
-    rates = [Rate(**each["valid"]) for each in figures]
-    total = rates[0].total
-    mean = statistics.mean(rate.errors for rate in rates)
-    low, high = Rate(round(mean), total).interval
-    return f"{100 * mean / total:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
+def _check(record: dict[str, Any]) -> None:
+    record["result"]["valid"]["errors"], record["recipe"]["arch"]
 
 
 def plot_seeds(records: dict[str, dict[str, Any]], path: Path) -> Path | None:

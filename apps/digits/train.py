@@ -8,23 +8,19 @@ and `state/` while the run is not finished.
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 import hlstm_tf as hl
 from apps.common.backup import Backup
-from apps.common.files import write_json, written_beside
+from apps.common.epoch_log import EpochLog
+from apps.common.files import write_json
 from apps.common.learning_rate import FiniteLoss, LearningRate
-from apps.common.progress import clock, say
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record, versions
-from apps.common.run_folder import check_run, finished, only_training
+from apps.common.run import COMPACT, ENDLESS, MODEL, STATE, Trained, carry_out, save_model
 from apps.digits.batches import scoring_data, training_data
 from apps.digits.cost import cost_of
 from apps.digits.evaluate import errors
@@ -32,30 +28,12 @@ from apps.digits.mnist import Splits
 from apps.digits.model import network
 from apps.digits.recipe import Recipe, Stage
 
-DENSE, MODEL, COMPACT, STATE = "dense.keras", "model.keras", "compact.keras", "state"
+DENSE = "dense.keras"
 # Growth and pruning score by these: a tenth of the digits tells as much as all of them, and trials
 # of feature maps pass over them dozens of times.
 SCORED = 5000
-# An upper limit: a stage ends where its iterations are complete.
-ENDLESS = 100_000
 # No stage is rolled back: how far a run prunes is the recipe's choice, made on validation digits.
 ANY_ERROR = 1.0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left.
-
-    Attributes:
-        folder: Of the run.
-        model: `compact.keras`.
-        result: Parameters, FLOPs and validation errors of the compact network, and of the dense
-            one where there is one.
-    """
-
-    folder: Path
-    model: Path
-    result: dict[str, Any]
 
 
 def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Trained:
@@ -77,16 +55,14 @@ def train(recipe: Recipe, splits: Splits, folder: str | os.PathLike[str]) -> Tra
         "recipe": recipe.to_json(),
         "data": {name: sizes[name] for name in ("train", "valid")},
     }
-    check_run(folder, facts)
-    if not finished(folder):
-        with only_training(folder / STATE):
-            keras.utils.set_random_seed(recipe.seed)
-            if not (folder / NAME).exists():
-                write_json(folder / NAME, {**facts, "versions": versions(), "epochs": []})
-            teacher = _teacher(recipe, splits, folder) if recipe.teacher_epochs else None
-            model = _staged(recipe, splits, folder, teacher)
-            _finish(model, splits, folder)
-    return Trained(folder, folder / COMPACT, read_record(folder)["result"])
+
+    def work() -> None:
+        if not (folder / NAME).exists():
+            write_json(folder / NAME, {**facts, "versions": versions(), "epochs": []})
+        teacher = _teacher(recipe, splits, folder) if recipe.teacher_epochs else None
+        _finish(_staged(recipe, splits, folder, teacher), splits, folder)
+
+    return Trained(folder, folder / COMPACT, carry_out(folder, facts, recipe.seed, work))
 
 
 def seed_architecture(recipe: Recipe) -> keras.Model:
@@ -109,17 +85,16 @@ def _teacher(recipe: Recipe, splits: Splits, folder: Path) -> keras.Model:
         data = training_data(splits.train, recipe.batch_size, recipe.seed, recipe.augment)
         stage = Stage("dense", train_epochs=recipe.teacher_epochs, rate=2e-3)
         _compile(model, recipe, stage.rate)
-        lines = _Lines(recipe, stage)
-        callbacks = [data.follow(), LearningRate(stage.rate, stage.epochs), FiniteLoss(), lines]
+        callbacks = [data.follow(), LearningRate(stage.rate, stage.epochs), FiniteLoss()]
         model.fit(
             data,
             validation_data=scoring_data(splits.valid),
             epochs=stage.epochs,
             shuffle=False,
             verbose=0,
-            callbacks=[*callbacks, Backup(folder / STATE / "dense")],
+            callbacks=[*callbacks, _log(recipe, stage), Backup(folder / STATE / "dense")],
         )
-        _save(model, path)
+        save_model(model, path)
     return keras.models.load_model(path, compile=False)
 
 
@@ -146,7 +121,7 @@ def _staged(
         _run_stage(recipe, stage, model, data, splits, folder)
         if stage.shrink:
             model = compacted(model)
-        _save(model, done)
+        save_model(model, done)
         # A later stage goes on from the file, as a resumed run does.
         model = None
     return _before(recipe, folder, len(recipe.stages))
@@ -154,10 +129,7 @@ def _staged(
 
 def compacted(model: keras.Model) -> keras.Model:
     """Return the same function and connections with the dead neurons gone, to train on."""
-    small = hl.sparsify(hl.shrink(hl.strip(model)), 0.0)
-    kernels = hl.masked_kernels(small)
-    hl.edit_masks({kernel: np.asarray(kernel.variable) != 0 for kernel in kernels})
-    return small
+    return hl.sparsify(hl.shrink(hl.strip(model)), seed_architecture="zeros")
 
 
 def _before(recipe: Recipe, folder: Path, number: int) -> keras.Model:
@@ -193,7 +165,7 @@ def _run_stage(
         epochs=ENDLESS,
         shuffle=False,
         verbose=0,
-        callbacks=[data.follow(), rate, gp, _Lines(recipe, stage, gp)],
+        callbacks=[data.follow(), rate, gp, _log(recipe, stage, gp)],
     )
     record = read_record(folder)
     earlier = [entry for entry in record["epochs"] if entry["stage"] != stage.name]
@@ -279,16 +251,15 @@ def _compile(model: keras.Model, recipe: Recipe, rate: float) -> None:
 
 
 def _finish(model: keras.Model, splits: Splits, folder: Path) -> None:
-    _save(model, folder / MODEL)
+    save_model(model, folder / MODEL)
     compact = hl.shrink(hl.strip(model))
-    _save(compact, folder / COMPACT)
+    save_model(compact, folder / COMPACT)
     record = read_record(folder)
     record["result"] = figures(compact, splits)
     if (folder / DENSE).exists():
         dense = keras.models.load_model(folder / DENSE, compile=False)
         record["dense"] = figures(dense, splits)
     write_json(folder / NAME, record)
-    shutil.rmtree(folder / STATE, ignore_errors=True)
 
 
 def figures(model: keras.Model, splits: Splits) -> dict[str, Any]:
@@ -296,48 +267,19 @@ def figures(model: keras.Model, splits: Splits) -> dict[str, Any]:
     return {**cost_of(model).as_dict(), "valid": vars(errors(model, splits.valid))}
 
 
-def _save(model: keras.Model, path: Path) -> None:
-    with written_beside(path) as temporary:
-        model.save(temporary, include_optimizer=False)
-
-
-class _Lines(keras.callbacks.Callback):
-    """Prints a line each time something has been pruned or grown, every tenth epoch, and as a stage
-    ends, with the time left of all stages at the pace of this one."""
-
-    def __init__(self, recipe: Recipe, stage: Stage, gp: hl.GrowAndPrune | None = None) -> None:
-        super().__init__()
-        self.recipe = recipe
-        self.stage = stage
-        self.gp = gp
-        self._began: tuple[float, int] | None = None
-        names = [*(["dense"] if recipe.teacher_epochs else []), *(s.name for s in recipe.stages)]
-        number = names.index(stage.name)
-        later = recipe.stages[len(recipe.stages) - len(names) + number + 1 :]
-        self.later = sum(stage.epochs for stage in later)
-        self.title = f"{recipe.arch}: stage {number + 1}/{len(names)}, {stage.name}"
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._began is None:
-            self._began = time.monotonic(), epoch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        state = self.gp.history[-1] if self.gp else {"events": []}
-        if not state["events"] and (epoch + 1) % 10 and epoch + 1 != self.stage.epochs:
-            return
-        assert self._began is not None
-        began, first = self._began
-        left = max(0, self.stage.epochs - epoch - 1) + self.later
-        seconds = (time.monotonic() - began) / (epoch + 1 - first) * left
-        sizes = f", {state['connections_after']:,} connections" if self.gp else ""
-        say(
-            f"{self.title}: epoch {epoch + 1}/{self.stage.epochs}, validation error"
-            f" {100 * (logs or {})['val_error']:.2f} %{sizes}, at most {clock(seconds)} left of all"
-        )
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        reason = self.gp.progress.reason if self.gp else ""
-        say(f"{self.title}: ended{f': {reason}' if reason else ''}")
+def _log(recipe: Recipe, stage: Stage, gp: hl.GrowAndPrune | None = None) -> EpochLog:
+    """The progress lines of a stage, with the time left of all stages at the pace of this one."""
+    names = [*(["dense"] if recipe.teacher_epochs else []), *(s.name for s in recipe.stages)]
+    number = names.index(stage.name)
+    later = recipe.stages[len(recipe.stages) - len(names) + number + 1 :]
+    return EpochLog(
+        f"{recipe.arch}: stage {number + 1}/{len(names)}, {stage.name}",
+        {"val_error": lambda share: f"validation error {100 * share:.2f} %"},
+        lambda iterations: stage.epochs,
+        later=sum(each.epochs for each in later),
+        every=10,
+        grow_and_prune=gp,
+    )
 
 
 def error_rate(result: dict[str, Any], split: str = "valid") -> Rate:

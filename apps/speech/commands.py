@@ -23,8 +23,8 @@ from apps.speech.train_options import changed
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
 if TYPE_CHECKING:
+    from apps.common.run import Trained
     from apps.speech.recipe import Recipe
-    from apps.speech.train import Trained
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -27,11 +27,13 @@ class Exported:
         saved_model: The SavedModel's numbered folder; None where none was asked for.
         tflite: The TFLite file.
         tflite_bytes: Its size, front end and alphabet included.
+        network: The Keras model that was exported: plain layers, without dead neurons.
     """
 
     saved_model: Path | None
     tflite: Path
     tflite_bytes: int
+    network: keras.Model
 
 
 def compact(model: keras.Model) -> keras.Model:
@@ -77,7 +79,7 @@ def export_recognizer(
         hl.export_tflite(network, tflite, form=form, quantization=quantization)
         write_to_tflite(tflite, card)
     version = _write_saved_model(network, card, folder / "1") if saved_model else None
-    return Exported(version, tflite, tflite.stat().st_size)
+    return Exported(version, tflite, tflite.stat().st_size, network)
 
 
 def _write_saved_model(network: keras.Model, card: Card, path: Path) -> Path:

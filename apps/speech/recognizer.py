@@ -138,7 +138,7 @@ class Recognizer(abc.ABC):
 class _KerasRecognizer(Recognizer):
     def __init__(self, path: Path) -> None:
         model = load_keras(path)
-        from apps.speech.evaluate import Recognition
+        from apps.speech.recognition import Recognition
 
         super().__init__(path, cards.of_model(model, path))
         self._recognition = Recognition(model)

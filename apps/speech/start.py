@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import keras
-
 import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.speech.model import SpeechRecognizer
@@ -27,7 +25,7 @@ def started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRec
     """
     other = load_keras(start)
     if not hl.masked_kernels(other):
-        other = _masked(other)
+        other = hl.sparsify(other, seed_architecture="zeros")
     if len(hl.masked_kernels(model)) < len(hl.masked_kernels(other)):
         model = hl.sparsify(model, 0.0)  # what was pruned stays so in a training without pruning
     shapes, found = ([w.shape for w in network.weights] for network in (model, other))
@@ -37,12 +35,4 @@ def started(model: SpeechRecognizer, start: str | os.PathLike[str]) -> SpeechRec
             " none; give a model that was trained with the same layers and widths"
         )
     model.set_weights(other.get_weights())
-    return model
-
-
-def _masked(compact: keras.Model) -> keras.Model:
-    """Return a model of plain layers with masks: what is zero in it was pruned."""
-    model = hl.sparsify(compact, 0.0)
-    for kernel in hl.masked_kernels(model):
-        kernel.mask.assign(keras.ops.not_equal(kernel.variable, 0))
     return model

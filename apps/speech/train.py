@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,40 +19,27 @@ import keras
 
 import hlstm_tf as hl
 from apps.common.backup import Backup
+from apps.common.epoch_log import EpochLog
 from apps.common.errors import InputError
-from apps.common.files import written_beside
 from apps.common.learning_rate import FiniteLoss, LearningRate
 from apps.common.progress import say
-from apps.common.record import read_record
-from apps.common.run_folder import check_run, finished, only_training
-from apps.speech.evaluate import Recognition, error_rates
+from apps.common.run import COMPACT, ENDLESS, MODEL, STATE, Trained, carry_out, save_model
+from apps.common.run_record import BestModel, RunRecord
+from apps.speech.evaluate import WordErrorRate, error_rates
 from apps.speech.material import Material, prepare, scoring_data, training_data
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recognition import Recognition
 from apps.speech.recognizer import load_keras
 from apps.speech.start import started
-from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
 from apps.speech.utterance import Corpus
 
-MODEL, COMPACT, GROWN, STATE = "model.keras", "compact.keras", "grown.keras", "state"
-# An upper limit: a grow-and-prune run ends where its threshold or its iterations say.
-ENDLESS = 100_000
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left.
-
-    Attributes:
-        folder: Of the run.
-        model: The file to use: `compact.keras` of a grow-and-prune run, else `model.keras`.
-        result: Connections, sparsity, and the validation split's greedy error rates, computed
-            with that file.
-    """
-
-    folder: Path
-    model: Path
-    result: dict[str, Any]
+GROWN = "grown.keras"
+FIGURES: dict[str, Callable[[float], str]] = {
+    "loss": "loss {:.2f}".format,
+    "val_wer": lambda share: f"WER {100 * share:.1f} %",
+}
+"""What the progress lines tell of an epoch."""
 
 
 def build_from(recipe: Recipe) -> SpeechRecognizer:
@@ -116,12 +103,10 @@ class Training:
                 kept.
         """
         folder, facts = self.folder, self.facts()
-        check_run(folder, facts, self._as_today)
-        if not finished(folder):
-            with only_training(folder / STATE):
-                keras.utils.set_random_seed(self.recipe.seed)
-                self._fit(facts)
-        return Trained(folder, product(folder, self.recipe), read_record(folder)["result"])
+        result = carry_out(
+            folder, facts, self.recipe.seed, lambda: self._fit(facts), self._as_today
+        )
+        return Trained(folder, product(folder, self.recipe), result)
 
     def facts(self) -> dict[str, Any]:
         """Return what the record says of the training from its beginning."""
@@ -170,7 +155,7 @@ class Training:
             record: Of the run.
             gp: Its `GrowAndPrune` callback; None for a plain training.
         """
-        best = BestModel(self.folder / (GROWN if gp else MODEL), record, grow_and_prune=gp)
+        best = BestModel(self.folder / (GROWN if gp else MODEL), record, "val_wer", gp)
         return [rates, best]
 
     def material(self) -> Material:
@@ -209,10 +194,10 @@ class Training:
         plan = recipe.grow_and_prune
         state = folder / STATE
         gp = _grow_and_prune(plan, recipe, data, state) if plan else None
-        record = RunRecord(folder, facts, gp)
+        record = RunRecord(folder, facts, gp, ["librosa"])
         rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
         scoring = self.scoring(rates, record, gp)
-        lines = EpochLines(recipe.expected_epochs, self.label, gp)
+        lines = EpochLog(self.label, FIGURES, recipe.expected_epochs, grow_and_prune=gp)
         rate = _learning_rate(recipe, gp)
         if gp is not None:
             callbacks = [rate, *scoring, gp, record, lines]
@@ -226,7 +211,6 @@ class Training:
             model = load_keras(folder / GROWN)
         _write_models(model, folder, gp)
         record.finish(_result(folder, recipe, valid))
-        shutil.rmtree(state, ignore_errors=True)
 
     def _as_today(self, recipe: Any) -> dict[str, Any] | None:
         try:
@@ -299,19 +283,14 @@ def _learning_rate(recipe: Recipe, gp: Any) -> LearningRate:
 def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
     """Write the final files, without the optimizer's share (two thirds of the bytes)."""
     if gp is None:
-        _save(load_keras(folder / MODEL), folder / MODEL)
+        save_model(load_keras(folder / MODEL), folder / MODEL)
         return
-    _save(model, folder / MODEL)
+    save_model(model, folder / MODEL)
     masked = load_keras(folder / MODEL)
-    _save(masked, folder / MODEL)
+    save_model(masked, folder / MODEL)
     for path in sorted(set(folder.glob("*.keras")) - {folder / MODEL, folder / COMPACT}):
-        _save(load_keras(path), path)
-    _save(hl.shrink(hl.strip(masked)), folder / COMPACT)
-
-
-def _save(model: keras.Model, path: Path) -> None:
-    with written_beside(path) as temporary:
-        model.save(temporary)
+        save_model(load_keras(path), path)
+    save_model(hl.shrink(hl.strip(masked)), folder / COMPACT)
 
 
 def _result(folder: Path, recipe: Recipe, valid: Material) -> dict[str, Any]:

@@ -72,10 +72,11 @@ def gp_run(toy_corpus, cache, shared):
 @pytest.fixture(scope="session")
 def exported(gp_run, shared):
     from apps.speech.export import TFLITE, Exported, export_recognizer
+    from apps.speech.recognizer import load_keras
 
     with _alone(shared) as folder:
         target = folder / "exported" / "toy"
         if (target / "1").exists():
             file = target / TFLITE
-            return Exported(target / "1", file, file.stat().st_size)
+            return Exported(target / "1", file, file.stat().st_size, load_keras(gp_run.model))
         return export_recognizer(gp_run.model, target)

@@ -11,9 +11,9 @@ from apps.an4_study.recipe import StudyRecipe
 from apps.an4_study.train import SwapBack, train
 from apps.common.errors import InputError
 from apps.common.record import read_record
+from apps.common.run_record import RunRecord
 from apps.speech.recognizer import load_keras
 from apps.speech.train import build_from
-from apps.speech.training import RunRecord
 from tests.apps.an4_study.conftest import TINY
 
 

@@ -30,7 +30,7 @@ def pruned():
 
 def test_dead_neurons_and_connections_are_gone_and_the_function_is_kept(pruned, splits):
     images, _ = scoring_data(splits.valid)
-    small = compact(pruned)
+    small = gathered(compact(pruned))
     assert [tuple(w.shape) for w in small.weights if w.ndim == 2] == [
         (12, 96), (12, 96), (12, 7), (7, 10),
     ]  # fmt: skip

@@ -3,8 +3,9 @@ import json
 import pytest
 
 from apps.common.errors import InputError
+from apps.common.experiment import add_records
 from apps.common.files import write_json
-from apps.digits.table import PLOT, add_records, write_tables
+from apps.digits.table import PLOT, write_tables
 
 README = "# Digits\n<!-- targets -->\nold\n<!-- /targets -->\n<!-- comparison -->\n"
 README += "<!-- /comparison -->\n<!-- seeds -->\n<!-- /seeds -->\nend\n"
@@ -61,7 +62,7 @@ def test_the_records_of_runs_are_kept_under_their_names(results, tmp_path):
     assert added == results / "run-7.json"
     assert json.loads(added.read_text())["recipe"]["seed"] == 7
     write_json(tmp_path / "half" / "record.json", {"recipe": {}, "epochs": []})
-    with pytest.raises(InputError, match="half: its training is not finished"):
+    with pytest.raises(InputError, match="half: no finished training"):
         add_records([tmp_path / "half"], results)
 
 

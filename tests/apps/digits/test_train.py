@@ -17,6 +17,7 @@ import pytest
 
 import hlstm_tf as hl
 from apps.common.alone import alone
+from apps.common.epoch_log import EpochLog
 from apps.common.errors import InputError
 from apps.common.record import read_record
 from apps.digits.cost import cost_of
@@ -25,7 +26,6 @@ from apps.digits.model import lenet_300_100
 from apps.digits.recipe import Recipe, Stage
 from apps.digits.train import (
     Trained,
-    _Lines,
     compacted,
     grow_and_prune,
     seed_architecture,
@@ -67,16 +67,15 @@ def trained(told):
 def test_progress_names_the_stages_why_each_ended_and_the_time_left_of_all(told):
     line = re.compile(
         r"lenet-300-100: stage (\d)/3, (\w+): (epoch \d+/\d+, validation error \d+\.\d\d %"
-        r"(?:, [\d,]+ connections)?, at most (?:\d+ min )?\d+ s left of all|ended(?:: .+)?)"
+        r"(?:, \w+, [\d,]+ connections)?, \d+:\d\d left|(?!epoch).+)"
     )
     found = [line.fullmatch(text) for text in told[1]]
     assert all(found), told[1]
     stages = list(dict.fromkeys((match[1], match[2]) for match in found))
     assert stages == [("1", "dense"), ("2", "grow"), ("3", "prune")]
-    ends = [match[3] for match in found if match[3].startswith("ended")]
-    assert ends[0] == "ended"
-    assert [len(end) > len("ended: ") for end in ends] == [False, True, True]
-    assert "2 iterations" in ends[2] or "max_iterations" in ends[2], ends
+    ends = [(match[1], match[3]) for match in found if "epoch" not in match[3]]
+    assert [stage for stage, _ in ends] == ["2", "3"]
+    assert "2 iterations" in ends[1][1], ends
 
 
 def test_a_training_leaves_a_compact_model_and_a_record(trained, splits):
@@ -139,15 +138,15 @@ def test_a_training_that_was_stopped_ends_as_an_uninterrupted_one(
     folder = tmp_path / "stopped"
     folder.mkdir()
     shutil.copy(trained.folder / "dense.keras", folder)
-    original = _Lines.on_epoch_end
+    original = EpochLog.on_epoch_end
 
     def stop(self, epoch, logs=None):
         original(self, epoch, logs)
-        if self.stage.name == "prune" and epoch == 0:
+        if self.label.endswith("prune") and epoch == 0:
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Lines, "on_epoch_end", stop)
+        patch.setattr(EpochLog, "on_epoch_end", stop)
         with pytest.raises(Stopped):
             train(TINY, splits, folder)
     assert (folder / "state" / "prune").is_dir()

@@ -10,13 +10,13 @@ from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
+from apps.common.run_record import RunRecord
 from apps.speech.cost import cost_of
 from apps.speech.presets import PRESETS, preset
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
 from apps.speech.recognizer import load_keras
 from apps.speech.start import started
 from apps.speech.train import Training, build_from, train
-from apps.speech.training import RunRecord
 from tests.apps.conftest import TINY
 
 

@@ -1,22 +1,17 @@
 import dataclasses
-import io
-import math
 from functools import partial
 from types import SimpleNamespace
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from apps.common.learning_rate import FiniteLoss, LearningRate, warmup_cosine
-from apps.common.record import read_record
 from apps.speech.alphabet import Alphabet
 from apps.speech.decode import beam
-from apps.speech.evaluate import Recognition, error_rates
+from apps.speech.evaluate import WordErrorRate, error_rates
 from apps.speech.material import Material, scoring_data, training_data
 from apps.speech.model import ModelConfig, build
-from apps.speech.training import BestModel, EpochLines, RunRecord, WordErrorRate
+from apps.speech.recognition import Recognition
 
 ALPHABET = Alphabet(" AB")
 CONFIG = ModelConfig(
@@ -156,89 +151,3 @@ def test_the_word_error_rate_goes_into_the_logs():
     rates.on_epoch_end(0, logs)
     words = sum(len(text.split()) for text in made.texts)
     assert logs == {"loss": 1.0, "val_wer": 1.0, "val_cer": 1.0, "val_word_errors": words}
-
-
-def test_the_rate_rises_then_falls_along_a_cosine():
-    assert [warmup_cosine(x, 0.25) for x in (0.0, 0.125, 0.25)] == [0.0, 0.5, 1.0]
-    assert warmup_cosine(0.625, 0.25) == pytest.approx(0.5)
-    assert warmup_cosine(1.0, 0.25) == warmup_cosine(7.0, 0.25) == pytest.approx(0.0)
-    assert warmup_cosine(0.0) == 1.0
-
-
-def test_the_rate_depends_on_where_the_run_is_alone():
-    gp = SimpleNamespace(progress=SimpleNamespace(phase="training", phase_epoch=0))
-    rate = LearningRate(1.0, 4, 1.0, retraining=0.5, retrain_epochs=2, grow_and_prune=gp)
-    rate.on_epoch_begin(0)
-    assert rate.rate(0.5) == pytest.approx(0.5)
-    rate.on_epoch_begin(9)
-    assert rate.rate(0.0) == pytest.approx(0.01)
-    gp.progress.phase = "retraining"
-    assert rate.rate(0.0) == pytest.approx(0.5)
-    gp.progress.phase_epoch = 1
-    assert rate.rate(0.0) == pytest.approx(0.25)
-    assert rate.rate(1.0) == pytest.approx(0.005)
-
-
-def test_each_step_has_its_rate():
-    model = build(CONFIG)
-    model.compile(keras.optimizers.SGD(9.0))
-    callback = LearningRate(1.0, 2)
-    callback.set_model(model)
-    callback.set_params({"steps": 2})
-    rates = []
-    for epoch in range(2):
-        callback.on_epoch_begin(epoch)
-        for batch in range(2):
-            callback.on_train_batch_begin(batch)
-            rates.append(float(model.optimizer.learning_rate))
-    np.testing.assert_allclose(
-        rates, [0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)], rtol=1e-6
-    )
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_an_error(loss):
-    callback = FiniteLoss()
-    callback.on_epoch_begin(3)
-    callback.on_train_batch_end(0, {"loss": 5.0})
-    with pytest.raises(FloatingPointError, match="after batch 7 of epoch 3: lower the learning"):
-        callback.on_train_batch_end(7, {"loss": loss})
-
-
-def test_lines_tell_figures_and_time_left():
-    stream = io.StringIO()
-    lines = EpochLines(lambda iterations: 3, "lstm", stream=stream)
-    lines.on_epoch_begin(0)
-    lines.on_epoch_end(0, {"loss": 2.0, "val_wer": 0.25})
-    assert stream.getvalue() == "lstm: epoch 1/3, loss 2.00, WER 25.0 %, 0:00 left\n"
-
-
-def test_a_resumed_record_replaces_the_epochs_done_again(tmp_path):
-    first = RunRecord(tmp_path, {"recipe": {"seed": 1}})
-    for epoch in range(3):
-        first.on_epoch_begin(epoch)
-        first.on_epoch_end(epoch, {"val_wer": 0.5 - 0.1 * epoch})
-    second = RunRecord(tmp_path, {"recipe": {"seed": 1}})
-    second.on_epoch_begin(2)
-    second.on_epoch_end(2, {"val_wer": 0.9})
-    second.finish({"wer": 0.4})
-    record = read_record(tmp_path)
-    assert [(e["epoch"], e["val_wer"]) for e in record["epochs"]] == [(0, 0.5), (1, 0.4), (2, 0.9)]
-    assert record["recipe"] == {"seed": 1}
-    assert record["result"] == {"wer": 0.4}
-    assert record["versions"]["keras"] == keras.__version__
-
-
-def test_the_best_epochs_model_is_kept(tmp_path):
-    model = build(CONFIG)
-    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
-    record = RunRecord(tmp_path, {})
-    best = BestModel(tmp_path / "model.keras", record)
-    best.set_model(model)
-    for epoch, wer in enumerate([0.5, 0.3, 0.4, 0.3]):
-        always(model, epoch)
-        record.on_epoch_begin(epoch)
-        best.on_epoch_end(epoch, {"val_wer": wer})
-        record.on_epoch_end(epoch, {"val_wer": wer})
-        kept = keras.models.load_model(tmp_path / "model.keras").get_layer("logits").bias
-        assert int(np.argmax(kept)) == [0, 1, 1, 3][epoch]
