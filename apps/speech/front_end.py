@@ -114,9 +114,7 @@ class LogMel:
     @property
     def mel_basis(self) -> np.ndarray:
         """float32 (bands, 1 + fourier_size // 2): what each band has of each frequency's power."""
-        return mel_basis(
-            self.sample_rate, self.fourier_size, self.bands, self.low, self._highest
-        )
+        return mel_basis(self.sample_rate, self.fourier_size, self.bands, self.low, self._highest)
 
     @property
     def hop_samples(self) -> int:
