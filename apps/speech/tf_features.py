@@ -1,6 +1,6 @@
 """Log-mel features in a `tf.data` pipeline, by tensorflow-io's spectrogram.
 
-A third of the processor time of the front end itself, with which the numbers agree but for
+Two fifths of the processor time of the front end itself, with which the numbers agree but for
 rounding. Of tensorflow-io 0.37.1, its last release, only what is written in TensorFlow's own
 operations runs beside TensorFlow 2.17 or later, the spectrogram among it; nothing here needs it.
 """

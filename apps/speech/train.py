@@ -194,7 +194,7 @@ class Training:
         plan = recipe.grow_and_prune
         state = folder / STATE
         gp = _grow_and_prune(plan, recipe, data, state) if plan else None
-        record = RunRecord(folder, facts, gp, ["librosa"])
+        record = RunRecord(folder, facts, gp, ["soxr", "tensorflow-io"])
         rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
         scoring = self.scoring(rates, record, gp)
         lines = EpochLog(self.label, FIGURES, recipe.expected_epochs, grow_and_prune=gp)
