@@ -33,16 +33,14 @@ def add_records(
         The files.
 
     Raises:
-        InputError: A folder has neither a finished training nor holds one.
+        InputError: A folder neither is of a finished training nor holds one.
     """
     added = []
     for given in map(Path, runs):
         found = list(_finished(given, needed))
         if not found:
-            raise InputError(
-                f"{given}: no finished training; expected the folder of one, or a folder of such"
-                " folders"
-            )
+            read_record(given)
+            raise InputError(f"{given}: its training is not finished; train on")
         for folder, record in found:
             name = folder.resolve().name
             with record_errors(folder):

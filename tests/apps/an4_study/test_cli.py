@@ -18,7 +18,7 @@ def test_every_command_explains_itself(command, capsys):
     [
         (["an4", "--data-dir", ".", "--out", "o"], ".: has no etc/an4_train.fileids"),
         (["ablate", "--tables", "speed"], "tables: got 'speed'; expected some of cells, growth"),
-        (["table", "nowhere"], "nowhere: no finished training; expected"),
+        (["table", "nowhere"], "nowhere: no such run record; expected"),
         (["table", "--results", "nowhere"], "nowhere: no records; give the folder"),
         (["robustness", "--model", "none.keras"], "none.keras: no such model"),
         (

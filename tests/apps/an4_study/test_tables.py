@@ -227,7 +227,7 @@ def test_a_training_that_did_not_prune_has_no_front_but_a_point(tmp_path):
 
 
 def test_records_that_cannot_be_used_are_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no finished training; expected"):
+    with pytest.raises(InputError, match="nowhere: no such run record; expected"):
         add_records([tmp_path / "nowhere"], tmp_path)
     with pytest.raises(InputError, match="no records; give the folder"):
         write_tables(tmp_path, tmp_path / "README.md")

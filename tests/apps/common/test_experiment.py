@@ -22,8 +22,10 @@ def test_a_folder_of_runs_gives_the_records_of_those_that_are_finished(tmp_path)
     assert found == {"a": {"name": "a", "result": 1}, "c": {"name": "c", "result": 3}}
     added = add_records([runs / "c"], results, needed=("result", "extra"))
     assert [path.name for path in added] == ["c.json"]
-    for nothing in (runs / "b", runs / "none", tmp_path):
-        with pytest.raises(InputError, match="no finished training; expected the folder of one"):
+    with pytest.raises(InputError, match="b: its training is not finished; train on"):
+        add_records([runs / "b"], results)
+    for nothing in (runs / "none", tmp_path):
+        with pytest.raises(InputError, match="no such run record; expected the folder of a"):
             add_records([nothing], results)
 
 

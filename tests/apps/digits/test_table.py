@@ -62,7 +62,7 @@ def test_the_records_of_runs_are_kept_under_their_names(results, tmp_path):
     assert added == results / "run-7.json"
     assert json.loads(added.read_text())["recipe"]["seed"] == 7
     write_json(tmp_path / "half" / "record.json", {"recipe": {}, "epochs": []})
-    with pytest.raises(InputError, match="half: no finished training"):
+    with pytest.raises(InputError, match="half: its training is not finished"):
         add_records([tmp_path / "half"], results)
 
 
