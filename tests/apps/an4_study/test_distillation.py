@@ -73,6 +73,7 @@ def test_a_share_out_of_range_is_refused():
         Teacher(network(0), 1.5)
 
 
+@pytest.mark.training
 def test_a_training_learns_from_a_teacher_and_says_so(gp_run, toy_corpus, cache, tmp_path):
     recipe = dataclasses.replace(TINY, teacher_share=0.9, epochs=1, warmup_epochs=0.5)
     run = train(recipe, toy_corpus, tmp_path / "run", cache, teacher=gp_run.model)

@@ -124,6 +124,7 @@ def test_an_aligner_that_hears_nothing_is_named():
         spliced(material(("ann", "AB", [10])), Scripted({10.0: [A]}), copies=1)
 
 
+@pytest.mark.training
 def test_a_training_takes_spliced_words_and_an_extra_corpus(gp_run, toy_corpus, cache, tmp_path):
     recipe = dataclasses.replace(TINY, spliced=1, epochs=1, warmup_epochs=0.5)
     extra = dataclasses.replace(toy_corpus, name="extra", train=toy_corpus.test, valid=(), test=())
