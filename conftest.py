@@ -1,6 +1,7 @@
 """What every test and doctest runs in: a quiet TensorFlow, two logical CPUs, fixed seeds."""
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 
@@ -41,6 +42,16 @@ def pytest_configure(config: pytest.Config) -> None:
     device = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(cpu, [device, device])
     tf.get_logger().setLevel("ERROR")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what lives as long as the process out of every later garbage collection.
+
+    TensorFlow, Keras and the tests are half a million objects, and each full collection visited
+    all of them.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.contextmanager
