@@ -49,18 +49,25 @@ class Structure:
         """The least sparsity that a mask of this structure has: 0 but where a pattern caps it."""
         return 0.0
 
-    def check_sparsity(self, sparsity: float, name: str) -> float:
-        """Returns `sparsity`, or raise `ValueError` where no mask of this structure is that dense.
+    def check_sparsity(self, sparsity: float | None, name: str) -> None:
+        """Raises a `ValueError` where no mask of this structure is as dense as a sparsity says.
 
-        >>> NM(2, 4).check_sparsity(0.5, "sparsity")
-        0.5
+        Args:
+            sparsity: What was asked for; `None` keeps every connection.
+            name: The argument's name, for the error.
+
+        >>> NM(2, 4).check_sparsity(0.4, "sparsity")
+        Traceback (most recent call last):
+        ...
+        ValueError: `sparsity` must be at least 0.5 with structure='2:4', whose masks are never \
+denser; got 0.4
         """
-        if sparsity < self.least_sparsity - 1e-9:
+        # To the digits that the message prints: a user may give back the least that it names.
+        if (sparsity or 0.0) < self.least_sparsity - 1e-6:
             raise ValueError(
                 f"`{name}` must be at least {self.least_sparsity:g} with structure='{self}', "
-                f"whose masks are never denser; got {sparsity:g}"
+                f"whose masks are never denser; got {sparsity}"
             )
-        return sparsity
 
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
         """Returns the (inputs, outputs) extent of a group in a matrix of `shape`."""

@@ -137,7 +137,9 @@ def sparsify(
     """
     check_model(model)
     structure, distribution = get_structure(structure), get_distribution(distribution)
-    structure.check_sparsity(check_fraction(sparsity or 0, "sparsity"), "sparsity")
+    if sparsity is not None:
+        check_fraction(sparsity, "sparsity")
+    structure.check_sparsity(sparsity, "sparsity")
     kind = _kind(seed_architecture, seed)
     if kind == "zeros" and (sparsity is not None or neurons is not None):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Sparsify: which layers become masked, which masks they get, and what is kept."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -200,7 +201,7 @@ def test_a_sparse_model_trains_and_its_dormant_weights_stay_zero() -> None:
         assert not kernel.variable.numpy()[~kernel.mask.numpy()].any()
 
 
-@pytest.mark.parametrize("sparsity", [-0.1, 1.5, "half", True, float("nan")])
+@pytest.mark.parametrize("sparsity", [-0.1, 1.5, "half", "", True, False, float("nan")])
 def test_a_sparsity_outside_0_to_1_is_refused(sparsity: object) -> None:
     with pytest.raises(ValueError, match="`sparsity` must be a number between 0 and 1"):
         sparsify(dense_net(), sparsity)  # type: ignore[arg-type]
@@ -214,8 +215,18 @@ def test_a_sparsity_outside_0_to_1_is_refused(sparsity: object) -> None:
 def test_a_sparsity_that_a_pattern_cannot_have_is_refused(
     structure: object, sparsity: float | None, least: str, seed: int | None
 ) -> None:
-    with pytest.raises(ValueError, match=f"`sparsity` must be at least {least} with structure="):
+    said = f"`sparsity` must be at least {least} with structure=.*; got {sparsity}$"
+    with pytest.raises(ValueError, match=said):
         sparsify(dense_net(), sparsity, seed, structure=structure)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("structure", ["6:7", "4:7", "1:3"])
+def test_the_least_sparsity_that_a_message_names_is_accepted(structure: str) -> None:
+    with pytest.raises(ValueError, match="must be at least") as refused:
+        sparsify(dense_net(), 0, structure=structure)
+    least = re.search(r"at least (\S+)", str(refused.value))
+    assert least is not None
+    sparsify(dense_net(), float(least[1]), structure=structure)
 
 
 @pytest.mark.parametrize("structure", ["4:4", "connection", "1x16", "4x4", "row", "column"])
