@@ -157,6 +157,34 @@ def test_a_damaged_savedmodel_is_one_line_or_a_rate(file, ends_well, tmp_path):
         ends_well(digits, "evaluate", "--model", folder, "--data-dir", tmp_path / "digits")
 
 
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def as_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def as_link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nothing")
+
+
+SAVED = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
+
+
+@pytest.mark.parametrize("file", SAVED)
+@pytest.mark.parametrize("change", [Path.unlink, as_folder, as_link_to_nothing, truncate])
+def test_a_savedmodel_without_one_of_its_files_is_one_line(file, change, ends_well, tmp_path):
+    write_digits(tmp_path / "digits")
+    folder = tmp_path / "1"
+    shutil.copytree(LENET / "1", folder)
+    change(folder / file)
+    command = ("evaluate", "--model", folder, "--data-dir", tmp_path / "digits")
+    assert ends_well(digits, *command) == 2
+
+
 ROWS = "path,text,speaker,split\n" + "".join(
     f"{place}.wav,YES NO,s{place},{split}\n"
     for place, split in enumerate(("train", "train", "valid", "test"))
