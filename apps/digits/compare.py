@@ -7,6 +7,7 @@ connections, each from several seeds.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -103,13 +104,15 @@ def to_target(recipe: Recipe) -> Recipe:
     growth activates what exceeds the 90th percentile, a tenth of the dormant ones at most.
     """
     first, last = recipe.stages
-    full = _connections(dataclasses.replace(recipe, seed_sparsity=0.0))
+    dense = dataclasses.replace(recipe, stages=(), augment=None, seed_sparsity=0.0, seed=0)
+    full = _connections(dense)
     begin = full * (1 - recipe.seed_sparsity * 0.9**first.growth_epochs)
     left = TARGET / begin / (1 - last.step)
     step = 1 - left ** (1 / first.iterations)
     return dataclasses.replace(recipe, stages=(dataclasses.replace(first, step=step), last))
 
 
+@functools.cache
 def _connections(recipe: Recipe) -> int:
     return hl.summary(seed_architecture(recipe), print_fn=None).connections
 
