@@ -122,7 +122,11 @@ def export(args: argparse.Namespace) -> None:
         model = hl.shrink(model)
     if args.saved_model:
         hl.export_saved_model(
-            model, args.saved_model, lengths=args.lengths or (), overwrite=args.overwrite
+            model,
+            args.saved_model,
+            lengths=args.lengths or (),
+            overwrite=args.overwrite,
+            top_k=args.top_k,
         )
         print(f"{args.saved_model}: SavedModel written")
     if args.tflite:
@@ -134,6 +138,7 @@ def export(args: argparse.Namespace) -> None:
             for_=args.for_,
             representative=representative,
             verify_with=verify_with,
+            top_k=args.top_k,
         )
         for candidate in written.candidates:
             kept = (candidate.form, candidate.quantization) == (written.form, written.quantization)

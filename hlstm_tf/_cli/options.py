@@ -207,5 +207,12 @@ def _add_export(
         "Default: random inputs",
     )
     export.add_argument(
+        "--top-k",
+        metavar="K",
+        type=int,
+        help="of every output give the K largest entries of its last axis alone, NAME_values and "
+        "NAME_ids in place of NAME: for large vocabularies. Default: all entries",
+    )
+    export.add_argument(
         "--shrink", action="store_true", help="remove dead neurons first, as `hlstm shrink` does"
     )

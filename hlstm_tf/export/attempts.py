@@ -16,6 +16,7 @@ from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.preparation import HALF_DTYPES, full_precision, plain_model
 from hlstm_tf.export.recurrences import NotSteppableError
 from hlstm_tf.export.step_form import step_form
+from hlstm_tf.export.top_k import TopK, check_top_k, with_top_k, without_outputs
 from hlstm_tf.export.verification import (
     CONVERSION_SHARE,
     TOLERANCES,
@@ -69,6 +70,8 @@ class Source:
         exact: What it gives where its layers compute in float32, as the files do.
         compute_tolerance: Error allowed for the precision that the model's layers compute in.
         tolerance: Error allowed whatever the quantization; `None`: by the quantization.
+        top_k: The outputs that a file is to give the largest entries of. The graphs give the whole
+            outputs, too, for the comparison; the finished file does not.
     """
 
     model: str
@@ -82,6 +85,7 @@ class Source:
     exact: dict[str, np.ndarray]
     compute_tolerance: float
     tolerance: float | None
+    top_k: TopK
     _dense: dict[str | None, bytes] = field(default_factory=dict, init=False)
     _converted_outputs: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
@@ -96,7 +100,8 @@ class Source:
             VerificationError: The file computes something else.
         """
         self._check_conversion(quantization, path)
-        path.write_bytes(with_checksum(self._content(quantization)))
+        content = self._content(quantization)
+        path.write_bytes(with_checksum(content))
         actual = self._converted_outputs
         if quantization is not None:
             actual = load_tflite(path, threads=1).run(self.inputs)
@@ -109,6 +114,10 @@ class Source:
                 f"{difference(self.expected, actual, limit)} with quantization={quantization!r}; "
                 f"no file was written.{' ' + advice if error < np.inf else ''}"
             )
+        if self.top_k:
+            path.write_bytes(with_checksum(without_outputs(content, self.top_k)))
+            cut = load_tflite(path, threads=1).run(self.inputs)
+            check_top_k(actual, cut, self.top_k, f"the TFLite file of model {self.model!r}")
         size, signatures = file_size(path), tuple(self.signatures)
         return Attempt(quantization, path, size, error, limit, self.form, signatures)
 
@@ -161,6 +170,7 @@ def source_of(
     representative: Pieces,
     inputs: dict[str, np.ndarray],
     tolerance: float | None,
+    top_k: TopK,
     folder: Path,
 ) -> Source:
     """Writes a model's graphs, and computes what their files are compared with.
@@ -173,6 +183,7 @@ def source_of(
         representative: Samples to calibrate with, batch by batch; may be empty.
         inputs: What the files are compared on.
         tolerance: Error allowed; `None`: by the quantization.
+        top_k: The outputs to give the largest entries of.
         folder: An empty folder for the SavedModel.
 
     Raises:
@@ -188,11 +199,11 @@ def source_of(
         exact = reference_outputs(full_precision(model), layout, inputs)
     samples = [piece for batch in representative for piece in pieces_of(batch, batch_size)]
     if form == "step":
-        traced = step_form(plain, layout, batch_size)
+        traced = with_top_k(step_form(plain, layout, batch_size), top_k, keep=True)
         calls = recorded_calls(traced, samples) if samples else []
         trial = list({signature: (signature, inputs) for signature, inputs in calls}.values())
     else:
-        traced = _serving(plain, layout, batch_size)
+        traced = with_top_k(_serving(plain, layout, batch_size), top_k, keep=True)
         calls = [("serve", layout.with_some_states(sample)) for sample in samples]
         trial = [("serve", piece) for piece in pieces_of(inputs, batch_size)]
     write_archive(plain, traced, folder)
@@ -208,6 +219,7 @@ def source_of(
         exact=exact,
         compute_tolerance=compute_tolerance(model),
         tolerance=tolerance,
+        top_k=top_k,
     )
 
 

@@ -143,7 +143,7 @@ def verified_bucket(
     whole = resized(layout, inputs, bucket.length)
     fixed = of_length(layout, bucket.length)
     expected = reference_outputs(model, fixed, whole)
-    actual = _run(signatures[bucket.signature], whole)
+    actual = run(signatures[bucket.signature], whole)
     error, _ = largest_error(expected, actual)
     if not error <= tolerance:
         raise VerificationError(
@@ -152,8 +152,8 @@ def verified_bucket(
         )
     samples = len(next(iter(inputs.values())))
     part = layout.random(samples, max(1, 2 * bucket.length // 3))
-    padded = _run(signatures[bucket.signature], _padded(layout, part, bucket.length))
-    alone = _run(signatures["serve"], part)
+    padded = run(signatures[bucket.signature], _padded(layout, part, bucket.length))
+    alone = run(signatures["serve"], part)
     begin = {name: _begin(padded[name], alone[name]) for name in alone}
     pads = bool(largest_error(alone, begin)[0] <= tolerance)
     if not pads:
@@ -208,7 +208,8 @@ def _begin(longer: np.ndarray, alone: np.ndarray) -> np.ndarray:
     return longer[:, : alone.shape[1]] if alone.ndim > 1 and longer.ndim > 1 else longer
 
 
-def _run(signature: Callable[..., Any], inputs: Arrays) -> Arrays:
+def run(signature: Callable[..., Any], inputs: Arrays) -> Arrays:
+    """Calls a signature of a loaded SavedModel."""
     outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     return {name: value.numpy() for name, value in outputs.items()}
 

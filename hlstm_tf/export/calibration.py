@@ -27,6 +27,29 @@ Pieces = list[dict[str, np.ndarray]]
 _MOST_BATCHES = 10_000
 
 
+def calibration_samples(layout: InputLayout, representative: Any, quantization: Any) -> Pieces:
+    """What a file is calibrated with: none where its quantization needs none."""
+    if quantization == "int8" or (quantization == "best" and representative is not None):
+        return representative_batches(layout, representative)
+    return []
+
+
+def verification_inputs(
+    layout: InputLayout, verify_with: Any, representative: Pieces, batch_size: int
+) -> dict[str, np.ndarray]:
+    """What a file is compared on: what the user gave, else what it is calibrated with, else random
+    inputs; whole batches of it."""
+    if verify_with is None and not representative:
+        return layout.random(batch_size)
+    named = (
+        layout.named(verify_with, "verify_with")
+        if verify_with is not None
+        else {name: array[: 8 * batch_size] for name, array in representative[0].items()}
+    )
+    pieces = pieces_of(named, batch_size)
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in named}
+
+
 def representative_batches(layout: InputLayout, representative: Any) -> Pieces:
     """The calibration samples by input name, batch by batch.
 

@@ -1,6 +1,6 @@
 """A recurrent model that runs forward in time as one step, whatever its first states come from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,6 +187,8 @@ class OneStep:
         states: Spec of each state that a step changes.
         context: Spec of what else it needs by name: inputs of the model, results of the encoders.
         sequences: Names of the outputs that have one entry for each frame.
+        leads: Whether the context makes frames by itself, before the first that is given: a step
+            then looks at the last frame of those that it comes to.
     """
 
     def __init__(self, cut: Cut, parts: Parts, frames: Specs) -> None:
@@ -195,6 +197,7 @@ class OneStep:
         states = {k: v for r in parts.stepped for k, v in r.states_of(cut.batch_size).items()}
         self.states = states | held_outputs(parts.stepped, parts.trial)
         self.sequences: set[str] = set()
+        self.leads = False
         self.context = self._needed()
 
     def endpoint(self) -> Endpoint:
@@ -214,11 +217,15 @@ class OneStep:
         graph = traced.get_concrete_function().graph
         placeholders = dict(zip(sorted(specs), graph.inputs, strict=False))
         used = needed(ends.values(), placeholders, specs)
-        return {k: v for k, v in used.items() if k not in self._frames and k not in self.states}
+        context = {k: v for k, v in used.items() if k not in self._frames and k not in self.states}
+        if self.leads:  # frames that a step does not look at are made of some of it
+            context = {k: v for k, v in context.items() if _shows(traced, specs, k)}
+        return context
 
     def run(self, inputs: Mapping[str, Any]) -> Tensors:
         """One step: the outputs, and the new states under the names they came in with."""
-        inputs = {**absent(self._parts.trial.known), **inputs}
+        samples = self._cut.samples(inputs[next(iter(self.states))])
+        inputs = {**absent(self._parts.trial.known, samples), **inputs}
         new_states: Tensors = {}
         masks: list[tuple[Any, Any]] = []
 
@@ -227,7 +234,8 @@ class OneStep:
                 return after(each, inputs, mask)
             frame = inputs.get(f"frame_{each.name}")
             if frame is None:
-                frame = each.cell.project(sequence)[:, 0]
+                self.leads |= (sequence.shape[1] or 1) > 1
+                frame = each.cell.project(sequence)[:, -1]
             old = each.pack(inputs)
             output, states = each.cell.step(frame, old)
             if mask is not None:
@@ -236,9 +244,9 @@ class OneStep:
                 output, states = keras.tree.map_structure(
                     lambda new, kept: tf.where(valid[:, None], new, kept),
                     (output, states),
-                    (inputs[_held(each)], old),
+                    (inputs[held_name(each)], old),
                 )
-                new_states[_held(each)] = output
+                new_states[held_name(each)] = output
                 if each.layer.zero_output_for_mask:
                     output = tf.where(valid[:, None], output, tf.zeros_like(output))
             new_states.update(each.named(states))
@@ -254,14 +262,14 @@ class OneStep:
         self, each: Recurrence, inputs: Mapping[str, Any], mask: Any, masks: list[tuple[Any, Any]]
     ) -> Any:
         """A recurrence's mask for the frame."""
-        if _held(each) in inputs:
+        if held_name(each) in inputs:
             if f"mask_{each.name}" in inputs:
                 return inputs[f"mask_{each.name}"]
             for other, kept in masks:
                 if other is mask:
                     return kept
             if self._frames.keys() <= self._cut.layout.specs.keys():
-                return mask[:, 0]
+                return mask[:, -1]
         raise NotSteppableError(
             f"its layer {each.layer.name!r} has a mask that is made behind the first recurrent "
             "layer"
@@ -276,18 +284,29 @@ class OneStep:
         return {k: v[:, 0] if k in self.sequences else v for k, v in named.items()}
 
 
+def _shows(function: Callable[..., list[Any]], specs: Specs, name: str) -> bool:
+    """Whether an input can be told from what a function gives: NaN in it then comes out of it."""
+    if not specs[name].dtype.is_floating:
+        return True
+    values = {key: tf.zeros([size or 1 for size in s.shape], s.dtype) for key, s in specs.items()}
+    values[name] *= float("nan")
+    results = [each for each in function(values) if each.dtype.is_floating]
+    return bool(tf.reduce_any([tf.reduce_any(tf.math.is_nan(each)) for each in results]))
+
+
 def held_outputs(stepped: list[Recurrence], trial: Trial) -> Specs:
     """The further state of each recurrence with a mask: its last output, for masked frames."""
     specs: Specs = {}
     for each in stepped:
         if f"mask_{each.name}" in trial.reached:
-            output, name = trial.pending[each.name][0], _held(each)
+            output, name = trial.pending[each.name][0], held_name(each)
             shape = (output.shape[0], *output.shape[2:])
             specs[name] = tf.TensorSpec(shape, output.dtype, name)
     return specs
 
 
-def _held(each: Recurrence) -> str:
+def held_name(each: Recurrence) -> str:
+    """The name of a recurrence's last output among the states."""
     return f"held_{each.name}"
 
 

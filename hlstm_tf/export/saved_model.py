@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from hlstm_tf.export.assets import checked_assets, write_assets
 from hlstm_tf.export.buckets import (
     Bucket,
     check_lengths,
+    run,
     trace_bucket,
     verified_bucket,
 )
-from hlstm_tf.export.calibration import batches
 from hlstm_tf.export.carried_states import from_zero_states, with_states
 from hlstm_tf.export.files import check_free, replaced_folder
 from hlstm_tf.export.hoisting import trace_serving
@@ -27,6 +28,7 @@ from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.preparation import plain_model
 from hlstm_tf.export.recurrences import NotSteppableError
 from hlstm_tf.export.step import StepModel, check_step, is_recurrent, step_model
+from hlstm_tf.export.top_k import TopK, check_top_k, checked_top_k, with_top_k
 from hlstm_tf.export.verification import (
     VerificationError,
     check_tolerance,
@@ -35,7 +37,9 @@ from hlstm_tf.export.verification import (
     largest_error,
     reference_outputs,
 )
-from hlstm_tf.export.warmup import can_write_warmup, warmup_requests, write_warmup
+from hlstm_tf.export.warmup import Request, warmup_inputs, warmup_requests, write_warmup
+
+Signatures = Mapping[str, Callable[..., Any]]
 
 _log = logging.getLogger("hlstm_tf.export")
 
@@ -76,6 +80,7 @@ def export_saved_model(
     verify_with: Any = None,
     extra_assets: Mapping[str, bytes | str | os.PathLike[str]] | None = None,
     overwrite: bool = False,
+    top_k: int | Mapping[str, int] | None = None,
     tolerance: float | None = None,
 ) -> SavedModelExport:
     """Writes a model as a SavedModel that runs without Keras and without hlstm_tf.
@@ -94,7 +99,9 @@ def export_saved_model(
     * `initial_state`, with it: takes `batch_size`, an int32, and the inputs that are needed whole,
       such as an image or the sentence to translate; returns the states before the first frame. What
       a step needs besides, such as an encoder's outputs to attend to, is among these states and
-      comes out of `step` as it went in.
+      comes out of `step` as it went in. Where such an input makes frames of its own before the
+      first that is given (an image in front of the words), `initial_state` runs them, and returns
+      their outputs beside the states, `(batch, frames, ...)`.
 
     A file keeps nothing between calls. Of a model with `stateful=True` layers `serve` and
     `serve_LENGTH` take their states beside the inputs and return those they end in under the same
@@ -152,6 +159,11 @@ def export_saved_model(
         extra_assets: Further files for `assets.extra` by name: their content as bytes, or the path
             of a file to copy. For what a client must know, such as the alphabet.
         overwrite: Whether an existing folder is replaced.
+        top_k: The number of largest entries to give of each output along its last axis, in place of
+            the whole: `NAME_values` and `NAME_ids` (int32), largest first, instead of the output
+            NAME, in every signature. A row of 20,000 probabilities is 224 kB of JSON; five are
+            less than one. A number for every output, or a dictionary with one for some of them by
+            name. Default `None`: all entries.
         tolerance: Largest error allowed, as a fraction of the output's range. Default: 1e-4, or
             0.02 where layers compute in half precision.
 
@@ -162,7 +174,8 @@ def export_saved_model(
         TypeError: `model` is no Keras model.
         ValueError: Samples do not fit the model's inputs; `step=True` and it cannot step; a length
             is not a positive integer, or the model takes one length only; `jit_compile=True` and
-            XLA cannot compile the model.
+            XLA cannot compile the model; `top_k` is more than an output has entries, names no
+            output or one of integers.
         VerificationError: The SavedModel does not compute what the model does. Nothing is left.
         FileExistsError: `path` exists and `overwrite` is false.
         ImportError: `warmup` is given and tensorflow-serving-api is not installed.
@@ -170,7 +183,7 @@ def export_saved_model(
 
     Example:
 
-    >>> import os, tempfile, keras, hlstm_tf as hl
+    >>> import os, tempfile, keras, tensorflow as tf, hlstm_tf as hl
     >>> model = keras.Sequential([
     ...     keras.Input((None, 3), name="features"),
     ...     hl.HLSTM(4, return_sequences=True, name="memory"), keras.layers.Dense(2)])
@@ -180,11 +193,16 @@ def export_saved_model(
     (('serve', 'serve_8', 'step', 'initial_state'), ('memory_h', 'memory_c'))
     >>> result.buckets[0].pads
     True
+    >>> _ = hl.export_saved_model(model, path, overwrite=True, top_k=1)
+    >>> best = tf.saved_model.load(path).signatures["serve"](features=tf.zeros((1, 7, 3)))
+    >>> best["outputs_values"].shape, best["outputs_ids"].dtype
+    (TensorShape([1, 7, 1]), tf.int32)
     """
     path = Path(path)
     check_free(path, overwrite=overwrite)
     check_tolerance(tolerance)
     layout = input_layout(model)
+    cuts = checked_top_k(top_k, model)
     lengths = check_lengths(lengths, layout, model.name)
     if jit_compile not in (True, False, None) or (jit_compile and not lengths):
         raise ValueError(
@@ -196,7 +214,7 @@ def export_saved_model(
         if verify_with is None
         else layout.named(verify_with, "verify_with")
     )
-    warmups = _warmup_inputs(layout, warmup, inputs)
+    warmups = warmup_inputs(layout, warmup, inputs)
     assets = checked_assets(extra_assets or {})
     limit = compute_tolerance(model) if tolerance is None else tolerance
 
@@ -210,13 +228,19 @@ def export_saved_model(
     buckets, fixed = _traced_buckets(plain, layout, lengths, jit_compile)
     traced = {**served, **fixed, **stepping}
     _warn_of_version(path)
-    with replaced_folder(path, overwrite=overwrite) as folder:
-        write_archive(plain, traced, folder)
-        signatures = tf.saved_model.load(str(folder)).signatures
+    with (
+        replaced_folder(path, overwrite=overwrite) as folder,
+        tempfile.TemporaryDirectory(prefix="hlstm_tf_") as scratch,
+    ):
+        signatures = _written(plain, traced, Path(scratch, "whole") if cuts else folder)
         error = _verified(signatures["serve"], inputs, expected, limit, model.name)
         buckets = [
             verified_bucket(each, model, layout, inputs, signatures, limit) for each in buckets
         ]
+        if cuts:
+            cut = _written(plain, with_top_k(traced, cuts), folder)
+            calls = warmup_requests([inputs], form, stepping.get("initial_state"), buckets, layout)
+            _check_cuts(signatures, cut, calls, cuts, model.name)
         write_assets(folder, assets)
         if warmups:
             begin = stepping.get("initial_state")
@@ -248,6 +272,21 @@ def _traced_step(
     return stepping, form
 
 
+def _written(model: keras.Model, traced: Traced, folder: Path) -> Signatures:
+    """Writes a SavedModel, and loads its signatures as a server does."""
+    write_archive(model, traced, folder)
+    return tf.saved_model.load(str(folder)).signatures
+
+
+def _check_cuts(
+    whole: Signatures, cut: Signatures, calls: Iterable[Request], top_k: TopK, model: str
+) -> None:
+    """Compares each signature that is cut with what it gives uncut."""
+    for name, inputs in calls:
+        here = f"signature {name!r} of the SavedModel of model {model!r}"
+        check_top_k(run(whole[name], inputs), run(cut[name], inputs), top_k, here)
+
+
 def _traced_buckets(
     model: keras.Model, layout: InputLayout, lengths: Iterable[int], jit_compile: bool | None
 ) -> tuple[list[Bucket], Traced]:
@@ -268,8 +307,7 @@ def _verified(
     model: str,
 ) -> float:
     """Runs the loaded SavedModel; returns the largest error."""
-    outputs = serve(**{name: tf.constant(array) for name, array in inputs.items()})
-    actual = {name: value.numpy() for name, value in outputs.items()}
+    actual = run(serve, inputs)
     error, _ = largest_error(expected, actual)
     if not error <= limit:
         raise VerificationError(
@@ -277,22 +315,6 @@ def _verified(
             "written."
         )
     return error
-
-
-def _warmup_inputs(
-    layout: InputLayout, warmup: Any, inputs: dict[str, np.ndarray]
-) -> list[dict[str, np.ndarray]]:
-    if warmup is False:
-        return []
-    if warmup is None:
-        if can_write_warmup():
-            return [inputs]
-        _log.info(
-            "no warm-up records for TF Serving: tensorflow-serving-api is not installed (pip "
-            'install "hlstm_tf[serving]").'
-        )
-        return []
-    return [layout.named(batch, "warmup") for batch in batches(warmup, "warmup")]
 
 
 def _warn_of_version(path: Path) -> None:

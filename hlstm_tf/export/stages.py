@@ -344,12 +344,14 @@ def _sources(ends: Iterable[tf.Tensor], among: Iterable[tf.Tensor]) -> list[tf.T
     return [tensor for name, tensor in looked_for.items() if name in seen]
 
 
-def absent(specs: Any) -> Tensors:
-    """Something of the right shape for inputs on which nothing depends; never computed."""
-    return {
-        spec.name: _unknown(tf.zeros([size or 1 for size in spec.shape], spec.dtype), spec.shape)
-        for spec in keras.tree.flatten(specs)
-    }
+def absent(specs: Any, samples: Any = 1) -> Tensors:
+    """Something of the right shape for inputs on which nothing depends."""
+    made = {}
+    for spec in keras.tree.flatten(specs):
+        first, *others = spec.shape
+        zeros = tf.zeros([first or samples, *(size or 1 for size in others)], spec.dtype)
+        made[spec.name] = _unknown(zeros, spec.shape)
+    return made
 
 
 def _unknown(value: Any, shape: Any) -> tf.Tensor:

@@ -15,10 +15,17 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint
-from hlstm_tf.export.forward import OneStep, Parts, initial_state, split
-from hlstm_tf.export.layout import InputLayout, output_names
-from hlstm_tf.export.recurrences import NotSteppableError, refusing_a_frame
-from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors
+from hlstm_tf.export.forward import OneStep, Parts, held_name, initial_state, split
+from hlstm_tf.export.hoisting import hoisted_loop
+from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
+from hlstm_tf.export.recurrences import (
+    NotSteppableError,
+    Recurrence,
+    any_length,
+    refusing_a_frame,
+    replaced_loops,
+)
+from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors, absent, after
 from hlstm_tf.export.verification import largest_error
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.passes import scan
@@ -37,7 +44,8 @@ class StepModel:
         step: The signature: the frames and the states to the outputs and the new states, these
             under the names they came in with.
         initial_state: The signature: `batch_size` and the inputs that are needed whole to the
-            states before the first frame.
+            states before the first frame that is given. Where these inputs make frames of their
+            own before it, their outputs come with the states, under the outputs' names.
     """
 
     frames: Specs
@@ -87,10 +95,17 @@ def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
         return {**step.run(inputs), **{name: tf.identity(inputs[name]) for name in context}}
 
     first = initial_state(cut, parts)
+    begun_from = {*first.signature, *context}
+    if step.leads:
+        begun_from |= _sources(parts).keys() - frames.keys()
 
     def begin(inputs: Mapping[str, Any]) -> Tensors:
         known = dict(_encoded(parts, inputs))
         made = first.function({name: known[name] for name in first.signature})
+        if step.leads:
+            size = inputs[BATCH_SIZE.name]
+            given = {**absent(cut.inputs, size), **known, **_no_frames(frames, size)}
+            made = _led(cut, parts, given, made)
         return {**made, **{name: tf.identity(known[name]) for name in context}}
 
     states = {**changed, **context}
@@ -99,15 +114,13 @@ def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
         length,
         states,
         Endpoint("step", keeping, {**frames, **states}),
-        Endpoint("initial_state", begin, _begun_from(cut, parts, {*first.signature, *context})),
+        Endpoint("initial_state", begin, _begun_from(cut, parts, begun_from)),
     )
 
 
 def _frames(cut: Cut, parts: Parts, length: int | None) -> Specs:
     """One frame of each input that has an entry for each frame of the first stepped layers."""
-    trial = parts.trial
-    ends = [tensor for each in parts.ready for tensor in trial.frames(each)]
-    found = trial.needed(ends)
+    found = _sources(parts)
     frames: Specs = {}
     for name, spec in cut.inputs.items():
         if name in found and spec.shape.rank > 1 and spec.shape[1] == length:
@@ -115,6 +128,20 @@ def _frames(cut: Cut, parts: Parts, length: int | None) -> Specs:
     if not frames and length is None:
         raise NotSteppableError("none of its inputs has an entry for each frame")
     return frames
+
+
+def _sources(parts: Parts) -> Specs:
+    """What the frames of the first stepped layers are made of."""
+    trial = parts.trial
+    return trial.needed(tensor for each in parts.ready for tensor in trial.frames(each))
+
+
+def _no_frames(frames: Specs, batch_size: Any) -> Tensors:
+    """The inputs that come frame by frame, before the first of them."""
+    return {
+        name: tf.zeros([batch_size, 0, *spec.shape[1:]], spec.dtype)
+        for name, spec in frames.items()
+    }
 
 
 def _begun_from(cut: Cut, parts: Parts, wanted: set[str]) -> Specs:
@@ -146,6 +173,31 @@ def _encoded(parts: Parts, inputs: Mapping[str, Any]) -> Tensors:
     return known
 
 
+def _led(cut: Cut, parts: Parts, inputs: Mapping[str, Any], states: Tensors) -> Tensors:
+    """The states behind the frames that the context makes by itself, and the model's outputs.
+
+    Args:
+        cut: The model.
+        parts: Its encoders and its step.
+        inputs: All that is known, and no frame of the inputs that come frame by frame.
+        states: The states before those frames.
+    """
+    behind: Tensors = {}
+
+    def loop(each: Recurrence, sequence: Any, mask: Any, given: Any) -> tuple[Any, Any, Any]:
+        if each.name in parts.resolved:
+            return after(each, inputs, mask)
+        last, outputs, new = hoisted_loop(each, sequence, mask, each.pack(states))
+        behind.update(each.named(new))
+        if held_name(each) in states:
+            behind[held_name(each)] = last
+        return last, outputs, new
+
+    with replaced_loops(cut.recurrences, loop), any_length(cut.model):
+        outputs = cut.model(cut.layout.pack(inputs), training=False)
+    return {**states, **named_outputs(outputs), **behind}
+
+
 def check_step(
     serve: Callable[..., Any],
     step: Callable[..., Any],
@@ -174,7 +226,8 @@ def check_step(
     whole = serve(layout.pack({name: tf.constant(value) for name, value in inputs.items()}))
     expected = {name: value.numpy() for name, value in whole.items()}
     start = form.start(inputs)
-    states = initial_state({name: tf.constant(value) for name, value in start.items()})
+    begun = initial_state({name: tf.constant(value) for name, value in start.items()})
+    states = {name: begun[name] for name in form.states}
     frames = [
         {key: results[key].numpy() for key in expected}
         for results in _steps(step, form, inputs, states)
@@ -185,8 +238,15 @@ def check_step(
         else frames[-1][key]
         for key, value in expected.items()
     }
+    for key in expected.keys() & begun.keys():
+        actual[key] = np.concatenate([begun[key].numpy(), actual[key]], axis=1)
     error, _ = largest_error(expected, actual)
     if not error <= tolerance:
+        if form.length is not None and not form.frames:
+            raise NotSteppableError(
+                f"none of its inputs has the {form.length} frames that its recurrent layers run "
+                "over; leave the length of the one that comes frame by frame open, (None, ...)"
+            )
         raise NotSteppableError(
             "a layer between the recurrent ones looks at more than one frame (a convolution over "
             "time, pooling, attention)"

@@ -4,20 +4,21 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.attempts import Source, source_of
-from hlstm_tf.export.calibration import Pieces, pieces_of, representative_batches
+from hlstm_tf.export.calibration import calibration_samples, verification_inputs
 from hlstm_tf.export.choice import CRITERIA, Candidate, best_attempt
 from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.files import replaced_file
 from hlstm_tf.export.layout import InputLayout, input_layout
+from hlstm_tf.export.top_k import checked_top_k
 from hlstm_tf.export.verification import check_tolerance
 from hlstm_tf.keras_internals import all_layers
 
@@ -68,6 +69,7 @@ def export_tflite(
     representative: Any = None,
     verify_with: Any = None,
     batch_size: int = 1,
+    top_k: int | Mapping[str, int] | None = None,
     tolerance: float | None = None,
 ) -> TFLiteExport:
     """Writes a model as a TFLite file, and checks that LiteRT computes with it what Keras does.
@@ -173,6 +175,11 @@ def export_tflite(
             fixed number, and `TFLiteModel` runs larger batches piece by piece. In the form
             `step` it is the number of samples, such as the beams of a search, whose states the host
             carries.
+        top_k: The number of largest entries to give of each output along its last axis, in place of
+            the whole: `NAME_values` and `NAME_ids` (int32), largest first, instead of the output
+            NAME. For large vocabularies. A number for every output, or a dictionary with one for
+            some of them by name. The whole outputs are verified, and then the cut. Default `None`:
+            all entries.
         tolerance: Largest error allowed, as a fraction of the output's range. Default: by the
             quantization, see `TOLERANCES`.
 
@@ -183,7 +190,8 @@ def export_tflite(
         TypeError: `model` is no Keras model.
         ValueError: The form or the quantization does not exist, or not together; the model has no
             step form; `representative` is missing for int8; samples do not fit the model's inputs;
-            an operation has no builtin form; no matrix is made of blocks for a sparse one; or
+            `top_k` is more than an output has entries, names no output or one of integers; an
+            operation has no builtin form; no matrix is made of blocks for a sparse one; or
             calibration crashed (in a process of its own).
         VerificationError: The file does not compute what the model does. No file is left.
         OSError: The file cannot be written.
@@ -196,6 +204,16 @@ def export_tflite(
     >>> result = hl.export_tflite(model, path, quantization="dynamic")
     >>> result.error <= result.tolerance, result.bytes == os.path.getsize(path)
     (True, True)
+
+    The two words that are most likely, of 500:
+
+    >>> inputs = keras.Input((None,), dtype="int32", name="words")
+    >>> y = hl.HLSTM(6, return_sequences=True)(keras.layers.Embedding(500, 4)(inputs))
+    >>> words = keras.Model(inputs, keras.layers.Dense(500, activation="softmax")(y))
+    >>> _ = hl.export_tflite(words, path, top_k=2)
+    >>> found = hl.TFLiteModel(path)([[3, 1, 4]])
+    >>> found["outputs_values"].shape, found["outputs_ids"].dtype
+    ((1, 3, 2), dtype('int32'))
     """
     _check_quantization(quantization, form, for_)
     _check_batch_size(batch_size)
@@ -203,8 +221,9 @@ def export_tflite(
     check_tolerance(tolerance)
     layout = input_layout(model)
     _check_inputs(layout)
-    samples = _calibration_samples(layout, representative, quantization)
-    inputs = _verification_inputs(layout, verify_with, samples, batch_size)
+    cuts = checked_top_k(top_k, model)
+    samples = calibration_samples(layout, representative, quantization)
+    inputs = verification_inputs(layout, verify_with, samples, batch_size)
     _warn_of_unrolled(model)
     with (
         replaced_file(path) as unfinished,
@@ -213,7 +232,9 @@ def export_tflite(
 
         def source_in(form: str) -> Source:
             folder = Path(scratch, form)
-            return source_of(model, layout, form, batch_size, samples, inputs, tolerance, folder)
+            return source_of(
+                model, layout, form, batch_size, samples, inputs, tolerance, cuts, folder
+            )
 
         candidates: tuple[Candidate, ...] = ()
         if "best" in (form, quantization):
@@ -252,26 +273,6 @@ def _check_inputs(layout: InputLayout) -> None:
                 f"input {name!r} is of type {spec.dtype.name}, which a TFLite file of builtin "
                 "operations does not take. Give the real and the imaginary part as float32."
             )
-
-
-def _calibration_samples(layout: InputLayout, representative: Any, quantization: Any) -> Pieces:
-    if quantization == "int8" or (quantization == "best" and representative is not None):
-        return representative_batches(layout, representative)
-    return []
-
-
-def _verification_inputs(
-    layout: InputLayout, verify_with: Any, representative: Pieces, batch_size: int
-) -> dict[str, np.ndarray]:
-    if verify_with is None and not representative:
-        return layout.random(batch_size)
-    named = (
-        layout.named(verify_with, "verify_with")
-        if verify_with is not None
-        else {name: array[: 8 * batch_size] for name, array in representative[0].items()}
-    )
-    pieces = pieces_of(named, batch_size)
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in named}
 
 
 def _check_quantization(quantization: str | None, form: str, for_: str | None) -> None:

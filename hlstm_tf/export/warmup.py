@@ -1,5 +1,6 @@
 """Warm-up records: requests that TF Serving plays before it lets the first client in."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.buckets import Bucket, resized
+from hlstm_tf.export.calibration import batches
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.step import StepModel
+
+_log = logging.getLogger("hlstm_tf.export")
+
+Request = tuple[str, dict[str, np.ndarray]]
+"""A signature, and what it is called with by name."""
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 
@@ -21,6 +28,29 @@ def can_write_warmup() -> bool:
     except ImportError:
         return False
     return True
+
+
+def warmup_inputs(
+    layout: InputLayout, warmup: Any, inputs: dict[str, np.ndarray]
+) -> list[dict[str, np.ndarray]]:
+    """The batches that a server is to be warmed up with.
+
+    Args:
+        layout: The model's inputs.
+        warmup: What the user gave; `None`: `inputs`, where records can be written; `False`: none.
+        inputs: What the export is compared on.
+    """
+    if warmup is False:
+        return []
+    if warmup is None:
+        if can_write_warmup():
+            return [inputs]
+        _log.info(
+            "no warm-up records for TF Serving: tensorflow-serving-api is not installed (pip "
+            'install "hlstm_tf[serving]").'
+        )
+        return []
+    return [layout.named(batch, "warmup") for batch in batches(warmup, "warmup")]
 
 
 def write_warmup(
@@ -64,7 +94,7 @@ def warmup_requests(
     begin: Callable[..., Any] | None,
     buckets: Sequence[Bucket],
     layout: InputLayout,
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+) -> Iterator[Request]:
     """The requests of each signature, by inputs of the whole model.
 
     Args:
@@ -84,9 +114,9 @@ def warmup_requests(
             yield bucket.signature, whole
         if form is not None and begin is not None:
             start = form.start(inputs)
-            states = begin({name: tf.constant(value) for name, value in start.items()})
+            begun = begin({name: tf.constant(value) for name, value in start.items()})
             yield "initial_state", start
-            yield "step", {**form.frame(inputs, 0), **{k: v.numpy() for k, v in states.items()}}
+            yield "step", {**form.frame(inputs, 0), **{k: begun[k].numpy() for k in form.states}}
 
 
 def _proto(value: Any) -> Any:
