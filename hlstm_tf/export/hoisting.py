@@ -5,7 +5,7 @@ there. Here the input's share of all frames is one product before the loop, and 
 ready before it, as `HLSTM` does by itself: two to three times as fast for `keras.layers.LSTM`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -62,18 +62,51 @@ def hoisted_loop(
     recurrence: Recurrence, frames: Any, mask: Any, given: Any
 ) -> tuple[Any, Any, Any]:
     """A recurrent layer's loop with its input's share computed before it; see `Loop`."""
-    layer, cell = recurrence.layer, recurrence.cell
+    layer = recurrence.layer
     zeros = recurrence.zeros(tf.shape(frames)[0])
     first = zeros if given is None else recurrence.named(given)
-    return scan(
-        cell.prepare(),
-        cell.project(frames),
-        list(first.values()),
+    return scanned(
+        recurrence,
+        recurrence.cell.project(frames),
         mask,
+        first,
         go_backwards=layer.go_backwards,
         return_sequences=layer.return_sequences,
         zero_output_for_mask=layer.zero_output_for_mask,
     )
+
+
+def scanned(
+    recurrence: Recurrence, frames: Any, mask: Any, first: Mapping[str, Any], **options: bool
+) -> tuple[Any, Any, Any]:
+    """A cell of any structure over frames that it has projected.
+
+    Args:
+        recurrence: The cell's.
+        frames: `(batch, time, ...)`.
+        mask: `(batch, time)`, or `None`.
+        first: The states before the first frame, by name.
+        options: As `layers.scan.scan` takes them.
+
+    Returns:
+        The last output, all outputs, and the last states in the cell's structure.
+    """
+    cell = recurrence.cell.prepare()
+
+    def packed(states: list[Any]) -> list[Any]:
+        return recurrence.pack(dict(zip(recurrence.states, states, strict=True)))
+
+    def step(frame: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        output, new = cell(frame, packed(states))
+        return output, keras.tree.flatten(new)
+
+    states = [first[name] for name in recurrence.states]
+    output = None
+    if form_of(recurrence.layer.cell) is None:  # its output may have any shape
+        frame = tf.zeros([tf.shape(frames)[0], *frames.shape[2:]], frames.dtype)
+        output = tf.zeros_like(step(frame, states)[0])
+    last, outputs, states = scan(step, frames, states, mask, output=output, **options)
+    return last, outputs, packed(states)
 
 
 def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:

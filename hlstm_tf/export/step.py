@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from hlstm_tf.export.archive import Endpoint
 from hlstm_tf.export.forward import OneStep, Parts, held_name, initial_state, split
-from hlstm_tf.export.hoisting import hoisted_loop
+from hlstm_tf.export.hoisting import hoisted_loop, scanned
 from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
     NotSteppableError,
@@ -28,7 +28,6 @@ from hlstm_tf.export.recurrences import (
 from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors, absent, after
 from hlstm_tf.export.verification import largest_error
 from hlstm_tf.keras_internals import all_layers
-from hlstm_tf.layers.passes import scan
 
 _CHECKED_STEPS = 6
 
@@ -161,12 +160,7 @@ def _encoded(parts: Parts, inputs: Mapping[str, Any]) -> Tensors:
         reached = endpoint.function({name: known[name] for name in endpoint.signature})
         for each in stage.recurrences:
             mask = reached.get(f"mask_{each.name}")
-            _, outputs, states = scan(
-                each.cell.prepare(),
-                reached[f"frames_{each.name}"],
-                [reached[name] for name in each.states],
-                mask,
-            )
+            _, outputs, states = scanned(each, reached[f"frames_{each.name}"], mask, reached)
             known |= {f"outputs_{each.name}": outputs, **each.named(states)}
             if mask is not None:
                 known[f"mask_{each.name}"] = mask

@@ -114,8 +114,21 @@ def _cut(signature: str, function: Any, top_k: TopK, keep: bool) -> Any:
                 outputs |= dict(zip(_names(name), (values, ids), strict=True))
         return outputs
 
-    (taken,), _ = function.structured_input_signature
-    return trace([Endpoint(signature, compute, taken)])[signature]
+    return trace([Endpoint(signature, compute, _argument(function))])[signature]
+
+
+def _argument(function: Any) -> Any:
+    """What a traced function takes, under the names that it was traced with.
+
+    TensorFlow shows an input called like the function's argument as `inputs_inputs`.
+    """
+    (argument,), _ = function.structured_input_signature
+    flat = tf.nest.flatten(argument)
+    named = [
+        tf.TensorSpec(spec.shape, spec.dtype, given.op.get_attr("_user_specified_name").decode())
+        for spec, given in zip(flat, function.inputs, strict=False)  # then come the weights
+    ]
+    return tf.nest.pack_sequence_as(argument, named)
 
 
 def without_outputs(content: bytes, names: Collection[str]) -> bytes:
@@ -149,9 +162,9 @@ def check_top_k(whole: Arrays, cut: Arrays, top_k: TopK, file: str) -> None:
         VerificationError: It does not.
     """
     for name in top_k.keys() & whole.keys():
-        reason = _difference(whole[name], *(cut.get(each) for each in _names(name)), top_k[name])
+        values, ids = _names(name)
+        reason = _difference(whole[name], cut.get(values), cut.get(ids), top_k[name])
         if reason:
-            values, ids = _names(name)
             raise VerificationError(
                 f"{file} gives in {values!r} and {ids!r} something else than the {top_k[name]} "
                 f"largest of {name!r}: {reason}; nothing was written."

@@ -130,6 +130,7 @@ def scan(
     go_backwards: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    output: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """Runs `step` over the time axis, as `keras.layers.RNN` does.
 
@@ -140,11 +141,12 @@ def scan(
     Args:
         step: `(input, states) -> (output, states)` on tensors of one time step.
         inputs: `(batch, time, ...)`.
-        states: The initial states, each `(batch, units)`; the output has the first one's shape.
+        states: The initial states, each `(batch, units)`.
         mask: `(batch, time)` or `(batch, time, 1)`, `True` at valid steps; `None` for all.
         go_backwards: Whether time runs from the end.
         return_sequences: Whether all outputs are kept, or only the last.
         zero_output_for_mask: Whether outputs at masked steps are zero.
+        output: Zeros in the shape of an output. Default: that of the first state.
 
     Returns:
         The last output `(batch, units)`; all outputs `(batch, time, units)`, or `(batch, 1, units)`
@@ -161,10 +163,11 @@ def scan(
 
     reads = tf.TensorArray(time_major.dtype, size=steps).unstack(time_major)
     masks = None if valid is None else tf.TensorArray(tf.bool, size=steps).unstack(valid)
+    first = tf.zeros_like(states[0]) if output is None else output
     writes = tf.TensorArray(
-        states[0].dtype,
+        first.dtype,
         size=steps if return_sequences else 1,
-        element_shape=states[0].shape,
+        element_shape=first.shape,
     )
 
     def body(time: Any, writes: Any, previous: Any, *states: Any) -> tuple[Any, ...]:
@@ -178,7 +181,6 @@ def scan(
         writes = writes.write(time if return_sequences else 0, output)
         return (time + 1, writes, output, *new_states)
 
-    first = tf.zeros_like(states[0])
     _, writes, last, *states = tf.while_loop(
         lambda time, *_: time < steps,
         body,
@@ -188,8 +190,9 @@ def scan(
         swap_memory=True,
     )
     outputs = writes.stack()
-    outputs.set_shape([length if return_sequences else 1, *states[0].shape])
-    return last, tf.transpose(outputs, [1, 0, 2]), list(states)
+    outputs.set_shape([length if return_sequences else 1, *first.shape])
+    batch_major = tf.transpose(outputs, [1, 0, *range(2, len(outputs.shape))])
+    return last, batch_major, list(states)
 
 
 def time_major_mask(mask: Any) -> tf.Tensor:

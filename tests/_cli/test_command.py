@@ -514,10 +514,22 @@ def test_export_measures_both_forms_and_says_which_it_kept(capfd, tmp_path, mode
     assert ("in step form" in kept) == isinstance(hl.load_tflite(tflite), hl.StepRunner)
 
 
+def test_export_writes_the_largest_entries_alone(capfd, tmp_path, model_file):
+    tflite, saved_model = tmp_path / "model.tflite", tmp_path / "served" / "1"
+    status, _, error = run(
+        capfd, "export", model_file, "--tflite", tflite, "--saved-model", saved_model, "--top-k", 1
+    )
+    assert status == 0, error
+    assert set(hl.TFLiteModel(tflite).outputs) == {"outputs_values", "outputs_ids"}
+    serve = keras.layers.TFSMLayer(saved_model, call_endpoint="serve")
+    assert set(serve(np.zeros((1, 5, 6), "float32"))) == {"outputs_values", "outputs_ids"}
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         ([], "--saved-model DIR, --tflite FILE"),
+        (["--tflite", "x.tflite", "--top-k", "0"], "top_k must be a positive integer"),
         (["--saved-model", "x", "--quantization", "dynamic"], "--tflite FILE"),
         (["--tflite", "x.tflite", "--lengths", "50"], "--saved-model DIR"),
         (["--saved-model", "x", "--form", "step"], "--tflite FILE"),

@@ -58,6 +58,15 @@ def translator(
     return models.scrambled(keras.Model([source, target], layers.Dense(WORDS)(y)))
 
 
+def stacked_encoder() -> keras.Model:
+    source = keras.Input((None,), dtype="int32", name="source")
+    target = keras.Input((None,), dtype="int32", name="target")
+    cells = layers.StackedRNNCells([layers.GRUCell(3), layers.LSTMCell(4)])
+    seen = layers.RNN(cells)(layers.Embedding(WORDS, 5, mask_zero=True)(source))
+    y = layers.GRU(4, return_sequences=True)(layers.Embedding(WORDS, 5)(target), seen)
+    return models.scrambled(keras.Model([source, target], layers.Dense(WORDS)(y)))
+
+
 def states_given() -> keras.Model:
     x, h = keras.Input((None, 4), name="x"), keras.Input((3,), name="h")
     return models.scrambled(keras.Model([x, h], layers.GRU(3, return_sequences=True)(x, h)))
@@ -78,6 +87,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "both_ways_with_masks": lambda: translator(both_ways=True, masks=True),
     "attention": lambda: translator(attention=True),
     "attention_with_masks": lambda: translator(attention=True, masks=True),
+    "stacked_encoder": stacked_encoder,
     "states_given": states_given,
     "repeated": repeated,
 }
@@ -89,6 +99,7 @@ STREAMED = {
     "translator": "target",
     "both_ways_with_masks": "target",
     "attention": "target",
+    "stacked_encoder": "target",
     "states_given": "x",
 }
 
