@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.export.carried_states import forward_pass
 from hlstm_tf.export.layout import InputLayout
+
+LARGEST_CONSTANTS = 2**30
+"""Bytes of weights that a graph holds as constants; more stay variables."""
 
 Traced = dict[str, tf.types.experimental.ConcreteFunction]
 
@@ -43,14 +47,45 @@ def serve_endpoint(
     return Endpoint(name, forward_pass(model, layout), layout.with_batch(batch_size))
 
 
-def trace(endpoints: list[Endpoint]) -> Traced:
-    """Traces each function once, by name."""
+def trace(endpoints: list[Endpoint], frozen: keras.Model | None = None) -> Traced:
+    """Traces each function once, by name.
+
+    Args:
+        endpoints: The functions.
+        frozen: A model whose weights become constants of the graphs. A SavedModel is written, read
+            and converted several times faster without variables; one that is to be more than
+            1 GB keeps them, as a graph's file cannot hold 2 GB. Default: none.
+    """
+    constants = _constants(frozen) if frozen is not None else []
     return {
         endpoint.name: tf.function(
-            endpoint.function, input_signature=[endpoint.signature], autograph=False
+            _with_constants(endpoint.function, constants),
+            input_signature=[endpoint.signature],
+            autograph=False,
         ).get_concrete_function()
         for endpoint in endpoints
     }
+
+
+def _constants(model: keras.Model) -> list[tuple[keras.Variable, tf.Tensor]]:
+    """The variables of a model and their values, shared by all functions that use them."""
+    size = sum(int(np.prod(each.shape)) * each.value.dtype.size for each in model.variables)
+    if size > LARGEST_CONSTANTS:
+        return []
+    return [(each, tf.convert_to_tensor(each.value)) for each in model.variables]
+
+
+def _with_constants(
+    function: Callable[[Any], dict[str, Any]], constants: list[tuple[keras.Variable, tf.Tensor]]
+) -> Callable[[Any], dict[str, Any]]:
+    if not constants:
+        return function
+
+    def call(inputs: Any) -> dict[str, Any]:
+        with keras.StatelessScope(state_mapping=constants):
+            return function(inputs)
+
+    return call
 
 
 def write_archive(model: keras.Model, traced: Traced, folder: Path) -> None:

@@ -225,7 +225,7 @@ def source_of(
 
 def _serving(plain: keras.Model, layout: InputLayout, batch_size: int) -> Traced:
     try:
-        return trace([serve_endpoint(plain, layout, batch_size)])
+        return trace([serve_endpoint(plain, layout, batch_size)], frozen=plain)
     except NotSteppableError as error:
         raise cannot_carry(error, plain.name) from error
     except Exception as error:  # whatever a layer makes of another batch than its own

@@ -22,7 +22,7 @@ _log = logging.getLogger("hlstm_tf.export")
 
 
 def step_form(model: keras.Model, layout: InputLayout, batch_size: int = 1) -> Traced:
-    """Traces the signatures of a model's step form.
+    """Traces the signatures of a model's step form, its weights as constants.
 
     Args:
         model: A Sequential or functional model without masks.
@@ -37,14 +37,14 @@ def step_form(model: keras.Model, layout: InputLayout, batch_size: int = 1) -> T
     except NotSteppableError as reason:
         _log.info("model %r is cut at its recurrent layers: %s.", model.name, reason)
     try:
-        return trace(staged_endpoints(model, layout, batch_size))
+        return trace(staged_endpoints(model, layout, batch_size), frozen=model)
     except NotSteppableError as error:
         raise ValueError(f"model {model.name!r} has no step form: {error}.") from error
 
 
 def _forward_form(model: keras.Model, layout: InputLayout, batch_size: int) -> Traced:
     with refusing_a_frame():
-        traced = trace(forward_endpoints(model, layout, batch_size))
+        traced = trace(forward_endpoints(model, layout, batch_size), frozen=model)
     inputs = layout.random(samples=batch_size, steps=_STEPS)
     expected = reference_outputs(model, layout, inputs)
     engine = Graphs(traced)

@@ -76,7 +76,7 @@ def reference_outputs(
         chosen = np.arange(start, start + size) % samples
         piece = {name: value[chosen] for name, value in inputs.items()}
         batch = keras.tree.map_structure(tf.convert_to_tensor, layout.pack(piece))
-        forward = forward or _traced(model, batch)
+        forward = forward or _callable(model, batch)
         with restored(model):
             for name, variable in variables.items():
                 variable.assign(piece[name])
@@ -98,14 +98,23 @@ def reference_outputs(
     return named
 
 
-def _traced(model: keras.Model, batch: Any) -> Callable[[Any], Any]:
-    """The model for batches of that shape: a loop over time takes seconds where it runs eagerly.
+def _callable(model: keras.Model, batch: Any) -> Callable[[Any], Any]:
+    """The model for batches of that shape, traced where it may hold a loop over time.
 
-    One traced graph, as TensorFlow takes functions that are traced anew at each call for a mistake
-    and warns of them.
+    Such a loop takes seconds where it runs eagerly; without one, tracing a model of many layers
+    takes longer than running it. One traced graph, as TensorFlow takes functions that are traced
+    anew at each call for a mistake and warns of them.
     """
-    function = tf.function(lambda given: model(given, training=False), autograph=False)
-    return function.get_concrete_function(batch)
+
+    def call(given: Any) -> Any:
+        return model(given, training=False)
+
+    may_loop = any(
+        isinstance(layer, keras.layers.RNN)
+        or type(layer).__module__.split(".")[0] not in ("keras", "hlstm_tf")
+        for layer in model._flatten_layers()
+    )
+    return tf.function(call, autograph=False).get_concrete_function(batch) if may_loop else call
 
 
 def compute_tolerance(model: keras.Model) -> float:

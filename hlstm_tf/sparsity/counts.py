@@ -162,18 +162,17 @@ def choose_groups(
     if not scores:
         return []
     flat_scores, flat_counts = join(scores), join(counts)
-    candidates = np.flatnonzero(flat_counts)
+    candidates = flat_counts != 0
+    values, sizes = flat_scores[candidates], flat_counts[candidates]
     chosen = np.zeros(flat_scores.size, dtype=bool)
-    if candidates.size:
-        values, sizes = flat_scores[candidates], flat_counts[candidates]
+    if values.size:
         size = int(sizes[0])
         if (sizes == size).all():
             number = max(2 * target + size, 0) // (2 * size)
         else:
             order = np.argsort(-values, kind="stable")
-            number = _nearest(np.cumsum(sizes[order]), target)
-        number = min(max(number, at_least), candidates.size)
-        chosen[candidates[_best(values, number)]] = True
+            number = _nearest(np.cumsum(sizes[order], dtype=np.intp), target)
+        chosen[candidates] = _best(values, min(max(number, at_least), values.size))
     parts = np.split(chosen, np.cumsum([score.size for score in scores])[:-1])
     return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
 
@@ -190,14 +189,14 @@ def _nearest(totals: np.ndarray, target: int) -> int:
 
 
 def _best(scores: np.ndarray, number: int) -> np.ndarray:
-    """Returns the indices of the `number` highest scores; of equal ones, the earlier."""
+    """Returns which are the `number` highest scores; of equal ones, the earlier."""
     if number <= 0:
-        return np.empty(0, dtype=np.intp)
+        return np.zeros(scores.size, dtype=bool)
     if number >= scores.size:
-        return np.arange(scores.size)
+        return np.ones(scores.size, dtype=bool)
     # A partition, not a sort: linear, and the ties at the edge are then told by position.
     edge = np.partition(scores, scores.size - number)[scores.size - number]
     above = scores > edge
     ties = np.flatnonzero(scores == edge)[: number - int(np.count_nonzero(above))]
     above[ties] = True
-    return np.flatnonzero(above)
+    return above

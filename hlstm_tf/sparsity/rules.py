@@ -243,8 +243,8 @@ def prune_together(
 
 
 def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The values of all arrays in one vector."""
-    return np.concatenate([array.ravel() for array in arrays])
+    """All values in one vector; a view where there is one array."""
+    return arrays[0].ravel() if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
 
 
 def pool_existing(

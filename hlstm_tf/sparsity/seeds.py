@@ -81,7 +81,7 @@ def connect_neurons(
             raise ValueError("`connect_neurons` needs `score` or `rng`, got neither")
         score = check_rng(rng).random(mask.shape)
     _, [score] = check_matrices([mask], [score])
-    groups = structure.count(mask) > 0
+    groups = structure.exists(mask)
     inputs = np.zeros(groups.shape[0], dtype=bool)
     outputs = np.zeros(groups.shape[1], dtype=bool)
     height, width = structure.tile(mask.shape)
@@ -103,16 +103,24 @@ def _connect(
     """Returns the groups to add so that the flagged group rows and columns get one each."""
     current, waiting = groups.copy(), outputs.copy()
     added = np.zeros_like(groups)
-    for row in np.flatnonzero(inputs):
+    rows, left = np.flatnonzero(inputs), int(np.count_nonzero(outputs))
+    # While outputs wait, each input takes one of them; after that inputs do not touch each other,
+    # but where a pattern caps what several may have.
+    caps = rows.size > left and structure.room(current, int(rows[left])) is not None
+    in_turn = rows if caps else rows[:left]
+    for row in in_turn:
         # A group that exists in part can be completed, but brings the other side nothing new
         # unless that side waits for one; so those that wait come first.
         room = structure.room(current, int(row))
-        allowed = room & waiting if waiting.any() else room
-        if not allowed.any():
-            continue
+        allowed = waiting if left else np.ones_like(waiting)
+        allowed = allowed if room is None else allowed & room
         column = int(np.argmax(np.where(allowed, score[row], -np.inf)))
-        current[row, column] = added[row, column] = True
-        waiting[column] = False
+        if allowed[column]:
+            current[row, column] = added[row, column] = True
+            left -= int(waiting[column])
+            waiting[column] = False
+    free = rows[in_turn.size :]
+    added[free, np.argmax(score[free], axis=1)] = True
     columns = np.flatnonzero(waiting)
     # An output without connections has room in every run, so the best place will do.
     added[np.argmax(score[:, columns], axis=0), columns] = True

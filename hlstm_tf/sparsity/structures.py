@@ -116,6 +116,15 @@ denser; got 0.4
         ]
         return np.multiply.outer(*lengths)
 
+    def exists(self, mask: np.ndarray) -> np.ndarray:
+        """Returns whether a group has any connection that exists.
+
+        >>> Row().exists(np.array([[True, False], [False, False]]))
+        array([[ True],
+               [False]])
+        """
+        return _reduce(np.logical_or, mask, self.tile(mask.shape))
+
     def count(self, mask: np.ndarray) -> np.ndarray:
         """Returns the number of existing connections of every group.
 
@@ -125,7 +134,7 @@ denser; got 0.4
         """
         tile = self.tile(mask.shape)
         if tile == (1, 1):
-            return mask.astype(np.intp)
+            return mask.view(np.uint8)  # a group of one: no other memory is needed
         return _reduce(np.add, mask.astype(np.intp), tile)
 
     def expand(self, groups: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -152,9 +161,12 @@ denser; got 0.4
         """
         return mask
 
-    def room(self, mask: np.ndarray, row: int) -> np.ndarray:
-        """Return, for each output, whether input `row` may still be connected to it."""
-        return np.ones(mask.shape[1], dtype=bool)
+    def room(self, mask: np.ndarray, row: int) -> np.ndarray | None:
+        """Return, for each output, whether input `row` may still be connected to it.
+
+        `None`, as here, where it may to all, whatever other inputs are connected to.
+        """
+        return None
 
     def rounded(self, wanted: float, most: int) -> int:
         """Returns how many of `most` groups are to be where `wanted` would do.

@@ -1,5 +1,7 @@
 """Weights and arguments of layers while they are being worked on."""
 
+import functools
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -7,7 +9,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
-from hlstm_tf.layers import MaskedKernel
+from hlstm_tf.layers import MaskedKernel, MaskedLayer
 
 _PROBE = np.array([[-3.0, -1.0, -0.3, 0.0, 0.2, 1.5, 4.0]], dtype=np.float32)
 
@@ -47,9 +49,16 @@ Values = Callable[[keras.Layer, str], np.ndarray | None]
 
 
 def weight(layer: keras.Layer, name: str) -> np.ndarray | None:
-    """A layer's weight by attribute name, in float64; `None` where it has none."""
+    """A layer's weight by attribute name, in float64, under its mask; `None` where it has none."""
     variable = getattr(layer, name, None)
-    return None if variable is None else keras.ops.convert_to_numpy(variable).astype(np.float64)
+    if variable is None:
+        return None
+    array = keras.ops.convert_to_numpy(variable).astype(np.float64)
+    if isinstance(layer, MaskedLayer):
+        for kernel in layer.own_masked_kernels():
+            if kernel.name == name:  # an optimizer's averages may have been written into it
+                array[~keras.ops.convert_to_numpy(kernel.mask)] = 0
+    return array
 
 
 def in_place_of(arrays: Mapping[MaskedKernel, np.ndarray]) -> Values:
@@ -112,12 +121,21 @@ class Workshop:
 
 def is_elementwise(function: Callable[[Any], Any]) -> bool:
     """Whether a function treats each value by itself, as a ReLU does and a softmax does not."""
+    of_keras = isinstance(function, types.FunctionType) and function.__module__.startswith("keras.")
+    return _probed_once(function) if of_keras else _probed(function)
+
+
+def _probed(function: Callable[[Any], Any]) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of a softmax over one value
             return _is_elementwise(function)
     except Exception:  # a user's function; whatever it cannot do with these values, we leave it
         return False
+
+
+_probed_once = functools.cache(_probed)
+"""Of Keras's own activations, which keep nothing between calls."""
 
 
 def _is_elementwise(function: Callable[[Any], Any]) -> bool:
@@ -128,6 +146,8 @@ def _is_elementwise(function: Callable[[Any], Any]) -> bool:
 
 def apply(function: Callable[[Any], Any], values: np.ndarray) -> np.ndarray:
     """Applies an element-wise function to a vector, in float32 as a layer would; NaN stays NaN."""
+    if not np.isfinite(values).any():
+        return np.full(values.shape, np.nan)
     known = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
     result = keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(known[None])))
     return np.where(np.isfinite(values), result[0].astype(np.float64), np.nan)

@@ -6,8 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.transforms.editing import Edited, Workshop, apply, zero
 from hlstm_tf.transforms.groups import Writer, merged
+from hlstm_tf.transforms.twins import uses_all
 
 
 class KernelWriter(Writer):
@@ -132,6 +134,8 @@ class AreaReader(MatrixReader):
     """The input channels of a partial-area convolution."""
 
     def absorb(self, values: np.ndarray) -> bool:
+        if "area" not in self._edited.arrays:
+            return super().absorb(values)
         # A constant that is used in a part of the picture is no constant of the whole.
         whole = (self._edited.arrays["area"] != 0).all(axis=(0, 1))
         unread = (self._edited.arrays["kernel"] == 0).all(axis=(0, 1))
@@ -143,8 +147,10 @@ class AreaReader(MatrixReader):
         super().keep(indices, width)
 
 
-def opened_area(layer: keras.Layer, workshop: Workshop) -> Edited:
-    """Returns the working copy of a partial-area convolution."""
+def opened_area(layer: PartialAreaConv2D, workshop: Workshop) -> Edited:
+    """Returns the working copy of a partial-area convolution, with `area` where it is partial."""
+    if uses_all(layer):
+        return workshop.open(layer, "kernel", "bias")
     edited = workshop.open(layer, "kernel", "bias", "area")
     # A slice of the kernel that is used nowhere might as well be zero.
     unused = (edited.arrays["area"] == 0).all(axis=(0, 1))

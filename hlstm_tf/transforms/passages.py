@@ -47,7 +47,8 @@ def passage_of(layer: keras.Layer, width: int, workshop: Workshop) -> Passage | 
     if name in _CONSTANT_STAYS:
         return Unchanged()
     if name in _ACTIVATIONS:
-        return Elementwise(layer) if is_elementwise(layer.call) else None
+        function = layer.activation if name == "Activation" else layer.call
+        return Elementwise(layer) if is_elementwise(function) else None
     if name in _PADDINGS:
         return Padding()
     if name == "Flatten":

@@ -56,7 +56,7 @@ def magnitude_masks(
     places = _places(kernels, rooms)
     weights = [m for kernel in kernels for m in np.abs(kernel.to_matrices(kernel.variable))]
     scores = [
-        weight[np.ix_(rows, columns)]
+        weight if weight.shape == (rows.size, columns.size) else weight[np.ix_(rows, columns)]
         for weight, (_, (rows, columns)) in zip(weights, places, strict=True)
     ]
     chosen = best_masks(scores, sparsity, structure, distribution, _kernel_shapes(places))
@@ -79,17 +79,24 @@ def sign_of_training(model: keras.Model, fresh: keras.Model) -> str:
     for old, new in paired_layers(model, fresh):
         before, after = _own_variables(old), _own_variables(new)
         for name in before.keys() & after.keys():
-            start = after[name]
-            constant = start.dtype.kind == "f" and bool(np.isin(start, (0, 1)).all())
-            if constant and not np.array_equal(before[name], start):
+            start = np.asarray(after[name])
+            if not _is_zeros_and_ones(start):
+                continue
+            if not np.array_equal(np.asarray(before[name]), start):
                 return f"the biases of its layer '{old.name}' are not those of a fresh one"
     return ""
 
 
-def _own_variables(layer: keras.Layer) -> dict[str, np.ndarray]:
+def _own_variables(layer: keras.Layer) -> dict[str, Any]:
     store: dict[str, Any] = {}
     layer.save_own_variables(store)
-    return {name: np.asarray(value) for name, value in store.items()}
+    return store
+
+
+def _is_zeros_and_ones(start: np.ndarray) -> bool:
+    if start.dtype.kind != "f" or start.size and start.flat[0] not in (0, 1):
+        return False  # of most kernels, one look is enough
+    return bool(((start == 0) | (start == 1)).all())
 
 
 Place = tuple[MaskedKernel, tuple[np.ndarray, np.ndarray]]
@@ -97,7 +104,13 @@ Place = tuple[MaskedKernel, tuple[np.ndarray, np.ndarray]]
 
 
 def _places(kernels: Sequence[MaskedKernel], rooms: Rooms | None) -> list[Place]:
-    rooms = rooms or {kernel: np.ones(kernel.shape, dtype=bool) for kernel in kernels}
+    if rooms is None:
+        return [
+            (kernel, (np.arange(inputs), np.arange(outputs)))
+            for kernel in kernels
+            for gates, inputs, outputs in [kernel.matrices_shape]
+            for _ in range(gates)
+        ]
     return [
         (kernel, (np.flatnonzero(room.any(axis=1)), np.flatnonzero(room.any(axis=0))))
         for kernel in kernels
@@ -109,9 +122,12 @@ def _spread(places: Sequence[Place], masks: Sequence[np.ndarray]) -> Masks:
     """The kernels' masks from those of the room in each matrix."""
     matrices: dict[MaskedKernel, list[np.ndarray]] = {}
     for (kernel, (rows, columns)), mask in zip(places, masks, strict=True):
-        matrix = np.zeros(kernel.to_matrices(kernel.mask).shape[1:], dtype=bool)
-        matrix[np.ix_(rows, columns)] = mask
-        matrices.setdefault(kernel, []).append(matrix)
+        _, *shape = kernel.matrices_shape
+        if mask.shape != tuple(shape):
+            matrix = np.zeros(shape, dtype=bool)
+            matrix[np.ix_(rows, columns)] = mask
+            mask = matrix
+        matrices.setdefault(kernel, []).append(mask)
     return {kernel: kernel.from_matrices(np.stack(found)) for kernel, found in matrices.items()}
 
 

@@ -10,7 +10,7 @@ from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import Workshop
 from hlstm_tf.transforms.groups import settle_all
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
-from hlstm_tf.transforms.stripping import strip
+from hlstm_tf.transforms.twins import plain_entry
 from hlstm_tf.transforms.verification import check_same_function
 
 
@@ -38,7 +38,7 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     entry of four widths where they differ. A constant that padding with zeros would make different
     at a border is left where it is.
 
-    Masks are stripped first. The model given is left as it is; the new one is not compiled. It has
+    Masks are applied and left out. The model given is left as it is; the new one is not compiled. It has
     the same function in inference; trained further it differs where dropout or the statistics of
     batch normalization saw the neurons that are gone.
 
@@ -65,20 +65,20 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     2
     """
     check_model(model)
-    plain = strip(model) if masked_kernels(model) else model
+    masked = bool(masked_kernels(model))
     workshop = Workshop()
-    groups = layer_groups(plain, workshop)
-    for cell in hidden_layers(plain, workshop):
+    groups = layer_groups(model, workshop)
+    for cell in hidden_layers(model, workshop):
         groups += [group for gates in cell.groups for group in gates]
     settle_all(groups)
     for group in groups:
         group.compact()
 
     def narrowed(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
-        return _narrowed(layer, entry, workshop)
+        return _narrowed(layer, plain_entry(layer, entry) if masked else entry, workshop)
 
-    new = rebuild(plain, narrowed)
-    copy_state(plain, new, workshop.arrays())
+    new = rebuild(model, narrowed)
+    copy_state(model, new, workshop.arrays())
     if verify_with is not None:
         check_same_function(model, new, verify_with, "shrink")
     return new

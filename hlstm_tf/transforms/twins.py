@@ -63,7 +63,7 @@ def masked_entry(layer: keras.Layer, entry: Entry) -> Entry | None:
 def plain_entry(layer: keras.Layer, entry: Entry) -> Entry:
     """Returns the entry of the layer that `layer` is the masked form of, or the entry itself."""
     registered = entry.get("registered_name")
-    if isinstance(layer, layers.PartialAreaConv2D) and _uses_all(layer):
+    if isinstance(layer, layers.PartialAreaConv2D) and uses_all(layer):
         return _of_keras(entry, "Conv2D")
     if registered in _WITH_OR_WITHOUT:
         return {**entry, "config": {**entry["config"], "masked": False}}
@@ -90,7 +90,8 @@ def _of_keras(entry: Entry, name: str) -> Entry:
     return {**entry, **keras_own, "config": config}
 
 
-def _uses_all(layer: layers.PartialAreaConv2D) -> bool:
+def uses_all(layer: layers.PartialAreaConv2D) -> bool:
+    """Whether all areas of a partial-area convolution are in use, as in a plain one."""
     return bool(keras.ops.convert_to_numpy(layer.area).all())
 
 
