@@ -25,6 +25,7 @@ EXPECTED = {
     "structures": (120, 300),
     "small_models": (60, 120),
     "light_process": (20, 60),
+    "large_models": (120, 400),
     SWEEP: (50, 240),
 }
 """Seconds that each benchmark takes about, short and full: what the time left is reckoned by."""

@@ -64,7 +64,9 @@ def in_force(layer: keras.Layer) -> dict[str, Any] | None:
 
 def apply_mask(mask: keras.Variable, value: Any) -> Any:
     """`value` where `mask` is `True`, exact zeros elsewhere, whatever stands there."""
-    return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
+    # TensorFlow's own operations: Keras's look at every dtype, which a trace of many layers feels.
+    tensor = tf.convert_to_tensor(value)
+    return tf.where(tf.convert_to_tensor(mask), tensor, tf.zeros((), tensor.dtype))
 
 
 def effective_weight(mask: keras.Variable, value: Any, watch: Watch | None = None) -> Any:

@@ -94,7 +94,7 @@ def _own_variables(layer: keras.Layer) -> dict[str, Any]:
 
 
 def _is_zeros_and_ones(start: np.ndarray) -> bool:
-    if start.dtype.kind != "f" or start.size and start.flat[0] not in (0, 1):
+    if start.dtype.kind != "f" or (start.size and start.flat[0] not in (0, 1)):
         return False  # of most kernels, one look is enough
     return bool(((start == 0) | (start == 1)).all())
 

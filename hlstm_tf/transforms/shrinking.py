@@ -38,9 +38,9 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     entry of four widths where they differ. A constant that padding with zeros would make different
     at a border is left where it is.
 
-    Masks are applied and left out. The model given is left as it is; the new one is not compiled. It has
-    the same function in inference; trained further it differs where dropout or the statistics of
-    batch normalization saw the neurons that are gone.
+    Masks are applied and left out. The model given is left as it is; the new one is not compiled.
+    It has the same function in inference; trained further it differs where dropout or the
+    statistics of batch normalization saw the neurons that are gone.
 
     Args:
         model: A built model, masked or plain.

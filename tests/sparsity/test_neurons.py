@@ -7,6 +7,7 @@ from hlstm_tf.sparsity import (
     NM,
     Block,
     Column,
+    Connection,
     Neuron,
     Row,
     connect_neurons,
@@ -126,3 +127,39 @@ def test_widths_are_rounded_to_the_multiple(
 def test_a_multiple_and_a_minimum_are_counts(argument: str) -> None:
     with pytest.raises(ValueError, match=argument):
         Neuron(**{argument: 0})
+
+
+def one_by_one(mask: np.ndarray, score: np.ndarray, structure: Connection) -> np.ndarray:
+    """`connect_neurons` for single connections, as its docstring says it: an input at a time."""
+    current = mask.copy()
+    waiting = dead_outputs(mask)
+    for row in np.flatnonzero(dead_inputs(mask)):
+        room = np.ones(mask.shape[1], bool)
+        if isinstance(structure, NM):
+            start = row // structure.m * structure.m
+            room = current[start : start + structure.m].sum(axis=0) < structure.n
+        allowed = [c for c in range(mask.shape[1]) if room[c] and (waiting[c] or not waiting.any())]
+        if allowed:
+            best = max(allowed, key=lambda c: (score[row, c], -c))
+            current[row, best], waiting[best] = True, False
+    for column in np.flatnonzero(waiting):
+        current[np.argmax(score[:, column]), column] = True
+    return current
+
+
+@given(
+    inputs=st.integers(1, 9),
+    outputs=st.integers(1, 9),
+    density=st.sampled_from([0.0, 0.2, 0.6]),
+    structure=st.sampled_from([Connection(), NM(1, 2), NM(2, 4)]),
+    seed=st.integers(0, 10_000),
+)
+def test_all_inputs_are_connected_as_if_one_after_another(
+    inputs: int, outputs: int, density: float, structure: Connection, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    mask = structure.limit(rng.random((inputs, outputs)) < density, rng.random((inputs, outputs)))
+    score = np.round(rng.random((inputs, outputs)), 1)  # with ties
+    np.testing.assert_array_equal(
+        connect_neurons(mask, score, structure=structure), one_by_one(mask, score, structure)
+    )

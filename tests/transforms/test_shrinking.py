@@ -106,3 +106,61 @@ def test_what_is_no_built_model_is_refused() -> None:
         shrink(None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="is not built"):
         shrink(keras.Sequential([layers.Dense(2)]))
+
+
+@keras.saving.register_keras_serializable(package="test_shrinking")
+class Counted(keras.layers.Layer):
+    """Passes its input on, and counts how often a layer of it was made."""
+
+    made = 0
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        Counted.made += 1
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+def test_a_masked_model_is_made_again_once() -> None:
+    model = keras.Sequential([keras.Input((4,)), hl.MaskedDense(3), Counted(), hl.MaskedDense(2)])
+    made = Counted.made
+    small = shrink(model)
+    assert Counted.made == made + 1
+    assert [type(layer) for layer in small.layers] == [layers.Dense, Counted, layers.Dense]
+
+
+def test_a_weight_that_an_average_left_at_a_dormant_place_counts_as_zero() -> None:
+    model = keras.Sequential([keras.Input((4,)), hl.MaskedDense(3), hl.MaskedDense(2)])
+    kernel = hl.masked_kernels(model)[0]
+    mask = np.ones(kernel.shape, bool)
+    mask[:, 1] = False
+    hl.edit_masks({kernel: mask})
+    kernel.variable.assign(np.ones(kernel.shape))  # as Keras does with moving averages
+    batch = np.ones((2, 4), "float32")
+    small = shrink(model, verify_with=batch)
+    assert small.layers[0].units == 2
+
+
+def test_a_convolution_whose_areas_are_all_in_use_becomes_a_plain_narrow_one() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            hl.PartialAreaConv2D(5, 3, activation="relu"),
+            hl.PartialAreaConv2D(4, 3, name="partial"),
+            layers.Flatten(),
+            hl.MaskedDense(2),
+        ]
+    )
+    area = np.ones(model.layers[1].area.shape, bool)
+    area[0] = False
+    model.layers[1].area.assign(area)
+    kernel = hl.masked_kernels(model)[0]
+    mask = np.ones(kernel.shape, bool)
+    mask[..., 2:4] = False
+    hl.edit_masks({kernel: mask})
+    batch = np.random.default_rng(0).normal(size=(2, 6, 6, 2)).astype("float32")
+    small = shrink(model, verify_with=batch)
+    assert [type(layer) for layer in small.layers[:2]] == [layers.Conv2D, hl.PartialAreaConv2D]
+    assert small.layers[0].filters == 3
+    assert small.layers[1].area.shape == (2, 2, 3, 4)
