@@ -151,8 +151,7 @@ def export_tflite(
       be left, and its inputs must be a multiple of 16, at most 4,080; others stay dense. Whether it
       is faster depends on the matrices: with 512 inputs twice as fast at 90 %
       (`benchmarks/sparse_step.py`), with 128 about as fast, more or less by the processor
-      (`benchmarks/small_models.py`). The file needs
-      LiteRT, or TensorFlow Lite 2.17 or later.
+      (`benchmarks/small_models.py`). The file needs LiteRT, or TensorFlow Lite 2.17 or later.
     * `"sparse_float32"`: the same with float32 weights and `structure="1x4"`, inputs in a multiple
       of 4: with 512 inputs three times the speed of float32 at 90 % (`benchmarks/sparse_step.py`).
     * `"best"`: makes all of them, measures each, leaves out what is off tolerance, and keeps what

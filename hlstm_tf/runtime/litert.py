@@ -175,10 +175,8 @@ class _Step:
     ) -> tuple[Arrays, Arrays]:
         """Does what `host_loop.loop_by_calls` does, for a mask of one sample."""
         steps = next(iter(frames.values())).shape[1]
-        for name, view in self._states.items():
-            view[...] = states[name]
-        for name, view in self._fixed.items():
-            view[...] = fixed[name]
+        _fill(self._states, states)
+        _fill(self._fixed, fixed)
         if steps == 1 and valid is None:
             return self._once(frames)
         kept = {
@@ -224,6 +222,13 @@ class _Step:
 
 
 _OTHER_SIZE = "a frame has another size than the step takes or gives"
+
+
+def _fill(views: Arrays, values: Arrays) -> None:
+    for name, view in views.items():
+        if np.shape(values[name]) != view.shape:  # NumPy would repeat a value of one entry
+            raise ValueError(f"{name!r} must have the shape {view.shape}")
+        view[...] = values[name]
 
 
 def _bytes(array: np.ndarray) -> memoryview:

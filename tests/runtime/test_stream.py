@@ -1,6 +1,7 @@
 """Streams through convolutions: windows that overlap, put together to what the whole gives."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -39,7 +40,7 @@ def exported(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[An
     return model, StepRunner(path)
 
 
-def test_a_frame_takes_few_calls_of_python(tmp_path: Any) -> None:
+def test_a_frame_takes_few_calls_of_python(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((None, 4)), layers.GRU(8, return_sequences=True)])
     export_tflite(model, tmp_path / "m.tflite", form="step")
     stream, frame = StepRunner(tmp_path / "m.tflite").stream(), np.ones((1, 1, 4), "float32")
@@ -50,6 +51,17 @@ def test_a_frame_takes_few_calls_of_python(tmp_path: Any) -> None:
     sys.setprofile(None)
     # The engine takes a few microseconds for such a step, and Python as long for thirty calls.
     assert sum(event in ("call", "c_call") for event in calls) < 85
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_states_of_another_width_are_refused(width: int, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((None, 4)), layers.GRU(8, return_sequences=True)])
+    export_tflite(model, tmp_path / "m.tflite", form="step")
+    stream, frame = StepRunner(tmp_path / "m.tflite").stream(), np.ones((1, 1, 4), "float32")
+    stream(frame)
+    stream.states = {name: np.zeros((1, width), "float32") for name in stream.states}
+    with pytest.raises(ValueError, match=r"must have the shape \(1, 8\)"):
+        stream(frame)
 
 
 def cut(frames: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
