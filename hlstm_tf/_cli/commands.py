@@ -70,6 +70,8 @@ def _bought_by(structure: Structure) -> str:
             f"files become smaller by `hlstm export --quantization {encoded[0]}`; whether they "
             "become faster, too, --quantization best measures"
         )
+    if structure.removes_inputs or structure.removes_outputs:
+        return "`hlstm shrink` takes out the inputs and outputs that no matrix uses any more"
     return (
         "exported files keep their size and time, but for gzip; --structure unit or neuron makes "
         "them smaller and faster"

@@ -55,8 +55,9 @@ class MagnitudePruning(MaskCallback):
             faster; the sparsity is then the part of them that is gone. "connection" (default, as in
             the papers and in tfmot) leaves the most accuracy for its number, and a file of the same
             size and time: it buys bytes only where the file is gzipped. Blocks of "1x16" and "1x4"
-            buy bytes with `export_tflite(quantization="sparse")` and "sparse_float32". "row",
-            "column", a pattern as "2:4", or a `Structure`. `benchmarks/structures.py` has bytes and
+            buy bytes with `export_tflite(quantization="sparse")` and "sparse_float32". "row" and
+            "column", inputs and outputs of a matrix, go where no other matrix needs them. Or a
+            pattern as "2:4", or a `Structure`. `benchmarks/structures.py` has bytes and
             times of each.
         distribution: "per_matrix", "global", "erk", or a `Distribution`.
         data: The training set, where the score needs a gradient. Of data without an end a pass

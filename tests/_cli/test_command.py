@@ -386,14 +386,22 @@ def test_prune_of_units_and_neurons_makes_the_shrunk_model_smaller(capfd, tmp_pa
     assert widths[name] == width, widths
 
 
-def test_prune_of_blocks_names_the_export_that_makes_use_of_them(capfd, tmp_path):
+@pytest.mark.parametrize(
+    ("structure", "said"),
+    [
+        ("1x16", "--quantization sparse`;"),
+        ("column", "takes out the inputs and outputs"),
+        ("2:4", "keep their size and time"),
+    ],
+)
+def test_prune_says_what_the_structure_makes_of_a_file(capfd, tmp_path, structure, said):
     two_inputs().save(tmp_path / "plain.keras")
     status, printed, error = run(
         capfd, "prune", tmp_path / "plain.keras", tmp_path / "pruned.keras", "--sparsity", "0.9",
-        "--structure", "1x16",
+        "--structure", structure,
     )  # fmt: skip
     assert status == 0, error
-    assert "--quantization sparse`;" in printed
+    assert said in printed
 
 
 def test_prune_by_data_removes_what_the_inputs_never_use(capfd, tmp_path):
