@@ -1,7 +1,10 @@
-"""Settings of the property-based tests."""
+"""Settings of the property-based tests, and what several test modules share."""
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A model is built in most examples, which takes tens of milliseconds and has
@@ -16,3 +19,15 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def tensorflow_lines() -> Iterator[list[str]]:
+    """What TensorFlow logs meanwhile."""
+    lines: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(listener)
+    yield lines
+    logger.removeHandler(listener)
