@@ -92,6 +92,11 @@ class Budget:
         return f"the budget is missed by {over:,.6g} ({share}): {self.says(cost)}"
 
 
+def is_measured(cost: float | None) -> bool:
+    """Whether a cost was measured, so that measuring it again gives another number."""
+    return hasattr(cost, "spread")
+
+
 def _as_cost(cost: Any, of: str) -> float:
     try:
         number = cost if isinstance(cost, float) else float(cost)  # a float may have a spread

@@ -5,7 +5,7 @@ import keras
 from hlstm_tf.layers.masking import require_masked_kernels
 from hlstm_tf.pruning.architecture import count_connections, grow_model, prune_model
 from hlstm_tf.pruning.births import Births, grow_neurons
-from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.pruning.budget import Budget, is_measured
 from hlstm_tf.pruning.layer_sites import living_rooms
 from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.pruning.whole_neurons import has_wholes
@@ -199,6 +199,9 @@ class Stage:
 
     def _candidates(self, pruning: Pruning) -> list[Rule]:
         rules = pruning.rules(self.progress.iteration, self.progress.turn)
+        if is_measured(self.progress.cost):
+            # Zeros that stay in the arrays cost as much time as other weights.
+            rules = sorted(rules, key=lambda rule: not isinstance(rule.structure, Whole))
         if pruning.structure is not None:
             return rules
         return [
@@ -220,10 +223,23 @@ class Stage:
             return True
         before, after = self.progress.cost, budget.measure(self.model)
         assert before is not None
+        if is_measured(before):
+            # Other work on the machine comes and goes: what was measured an iteration ago says
+            # little of now.
+            before = self._measured_before(budget)
         if not budget.moves(before, after):
             return False
         self.progress.cost = after
         return True
+
+    def _measured_before(self, budget: Budget) -> float:
+        """The cost of the last complete iteration, measured now."""
+        assert self.complete is not None
+        pruned = take(self.model, "pruned")
+        put(self.model, self.complete)
+        cost = budget.measure(self.model)
+        put(self.model, pruned)
+        return cost
 
     def _end(self, reason: str) -> None:
         end_before_pruning(self.progress, reason)

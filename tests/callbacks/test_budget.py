@@ -234,10 +234,11 @@ def test_what_missed_the_threshold_is_not_tried_again_with_a_finer_step() -> Non
 class Clock:
     """Microseconds as an engine takes them: by widths, in lanes of 8, and none for a zero less.
 
-    Every call is a little faster than the one before, by less than the spread.
+    Every call is faster than the one before: by default by less than the spread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gain: float = 0.1) -> None:
+        self.gain = gain
         self.measured: list[tuple[int, int]] = []
 
     def __call__(self, model: keras.Model) -> Measurement:
@@ -245,7 +246,7 @@ class Clock:
         self.measured.append((layer.units, layer.hidden_units[0]))
         units, hidden = (-(-width // 8) for width in self.measured[-1])
         work = 10 + 4 * units * hidden
-        return Measurement(work - 0.1 * len(self.measured), 3.0)
+        return Measurement(work - self.gain * len(self.measured), 3.0)
 
     def __str__(self) -> str:
         return "microseconds"
@@ -280,7 +281,6 @@ def assert_halved(run: hl.GrowAndPrune, half: float, net: keras.Model) -> None:
     costs = [record["cost"] for record in complete if record["cost"] is not None]
     assert run.progress.reason.startswith("within the budget: ")
     assert {record["budget"] for record in run.history} == {half}
-    assert costs == sorted(costs, reverse=True)
     assert all(cost > half for cost in costs[:-1])  # it stopped as soon as it was within
     assert run.progress.complete_cost <= half
     # What buys no time was left alone: no zero is left in what is deployed.
@@ -297,11 +297,20 @@ def test_half_of_a_latency_is_reached_by_units_and_neurons_alone(structure: Any)
     assert_halved(run, half, net)
     units, hidden = widths(net)
     assert max(units, hidden) < 64  # both were narrowed
+    costs = [record["cost"] for record in run.history if record["cost"] is not None]
+    assert costs == sorted(costs, reverse=True)
     narrowings = list(dict.fromkeys(clock.measured))
     for before, after in pairwise(narrowings):
         assert after[0] <= before[0]
         assert after[1] <= before[1]
     assert len(narrowings) >= 4
+
+
+def test_a_machine_that_gets_faster_by_itself_does_not_let_connections_count() -> None:
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential([keras.Input((3, 4)), hl.HLSTM(64, hidden_units=64), hl.MaskedDense(2)])
+    structure = ("connection", "unit", "neuron")
+    assert_halved(*halved(net, Clock(gain=5.0), step=0.15, structure=structure), net)
 
 
 def test_what_no_width_brings_within_a_latency_ends_with_the_miss_and_the_accuracy() -> None:
@@ -325,7 +334,7 @@ def test_half_of_the_latency_measured_in_litert_is_reached() -> None:
     net = keras.Sequential([keras.Input((3, 4)), layer, hl.MaskedDense(2)])
     before = hl.shrink(net)
     latency = hl.Latency(form="step")
-    run, half = halved(net, latency, step=0.5, structure=("unit", "neuron"))
+    run, half = halved(net, latency, step=0.5, structure=("unit", "neuron", "connection"))
     assert_halved(run, half, net)
     assert min(widths(net)) < 256
     # Measured anew, one beside the other; a machine at work may blur a half, not three quarters.
