@@ -234,7 +234,8 @@ class OneStep:
                 return after(each, inputs, mask)
             frame = inputs.get(f"frame_{each.name}")
             if frame is None:
-                self.leads |= (sequence.shape[1] or 1) > 1
+                whole = self._parts.trial.reached[f"frames_{each.name}"]
+                self.leads |= 1 < (sequence.shape[1] or 1) != whole.shape[1]
                 frame = each.cell.project(sequence)[:, -1]
             old = each.pack(inputs)
             output, states = each.cell.step(frame, old)
