@@ -13,12 +13,16 @@ Y = X[:, -1, :2]
 MAPS = RNG.normal(size=(32, 4, 4, 1)).astype("float32")
 
 
-def model(gates=False):
+FIRST = {
+    "activation": lambda: hl.HLSTM(4, hidden_units=6, hidden_activation="leaky_relu"),
+    "run": lambda: hl.HLSTM(4, hidden_units=6, hidden_activation="leaky_relu"),
+    "number with units": lambda: hl.MaskedSimpleRNN(4),
+}
+
+
+def model(case):
     keras.utils.set_random_seed(1)
-    first = (
-        hl.HLSTM(4, hidden_units=6, hidden_activation="leaky_relu") if gates else hl.MaskedDense(6)
-    )
-    layers = [first] if gates else [keras.layers.Flatten(), first]
+    layers = [FIRST[case]()] if case in FIRST else [keras.layers.Flatten(), hl.MaskedDense(6)]
     hidden = hl.MaskedDense(6, activation="relu", name="hidden")
     made = keras.Sequential([keras.Input((5, 4)), *layers, hidden, hl.MaskedDense(2)])
     made = hl.sparsify(made, sparsity=0.2, neurons={"hidden": 0.5})
@@ -81,8 +85,7 @@ CASES = {
 
 
 def trained(callback, case):
-    gates = case in ("activation", "number with units", "run")
-    made, x = (map_model(), MAPS) if case == "areas" else (model(gates), X)
+    made, x = (map_model(), MAPS) if case == "areas" else (model(case), X)
     made.fit(x, Y, batch_size=8, epochs=4, shuffle=False, verbose=0, callbacks=[callback])
     return made
 
