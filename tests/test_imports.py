@@ -1,6 +1,7 @@
 """The apps use the public face of hlstm_tf; import-linter cannot see attributes, so this does."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,31 @@ def test_a_private_use_is_found_wherever_it_stands(source, expected):
 def test_every_public_name_exists_and_is_listed_once():
     assert [name for name in hl.__all__ if not hasattr(hl, name)] == []
     assert len(set(hl.__all__)) == len(hl.__all__)
+
+
+def imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of this repository that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from package import name`: the name may be a module of it.
+            submodules = {f"{node.module}.{name.name}" for name in node.names} & modules
+            found |= submodules or {node.module}
+    return found & modules
+
+
+def import_graph(*folders: str) -> dict[str, set[str]]:
+    paths = {}
+    for folder in folders:
+        for path in sorted(ROOT.glob(f"{folder}/**/*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return {name: imported(path, set(paths)) - {name} for name, path in paths.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = import_graph("hlstm_tf", "apps")
+    assert graph["hlstm_tf.layers.hlstm"] >= {"hlstm_tf.layers.hlstm_cell"}
+    graphlib.TopologicalSorter(graph).prepare()  # a CycleError names the circle
