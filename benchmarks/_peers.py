@@ -1,4 +1,4 @@
-"""What the latency benchmarks are measured against: other engines and other layers, if installed.
+"""The peers of the latency benchmarks: other engines and other layers, if installed.
 
 Each function returns something to call that runs once, and takes the sizes of a recurrent layer.
 Missing packages raise `ImportError`; the benchmarks name them and go on.

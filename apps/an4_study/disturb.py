@@ -1,4 +1,4 @@
-"""What other microphones, rooms and hands do to a recording: for measuring, never for training."""
+"""Disturbances of recordings by other microphones, rooms and hands: for measuring only."""
 
 from __future__ import annotations
 

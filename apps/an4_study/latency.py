@@ -1,4 +1,4 @@
-"""How long the models of trainings take in LiteRT, one thread, measured in turns."""
+"""The latency of the models of trainings in LiteRT, one thread, measured in turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at in the models of a training: connections by layer, and zeros after ReLU."""
+"""Measures of the models of a training: connections by layer, and zeros after ReLU."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the applications share: errors, files, progress, records, a training's state on disk."""
+"""The shared parts of the applications: errors, files, progress, records, runs on disk."""

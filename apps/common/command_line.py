@@ -1,4 +1,4 @@
-"""What the command lines of the applications share."""
+"""The shared parts of the applications' command lines."""
 
 from __future__ import annotations
 

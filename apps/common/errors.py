@@ -1,4 +1,4 @@
-"""What a user can put right, in one line."""
+"""Errors that a user can put right, in one line."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""What a command writes into a README: the text between a pair of marks, and nothing else."""
+"""Writes the text between a pair of marks in a README, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each command of `python -m apps.digits` does with its parsed arguments."""
+"""The commands of `python -m apps.digits`, with their parsed arguments."""
 
 from __future__ import annotations
 

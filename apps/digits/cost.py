@@ -1,4 +1,4 @@
-"""What a network costs: the parameters that are left of it, and FLOPs an image."""
+"""The cost of a network: the parameters that are left of it, and FLOPs an image."""
 
 from __future__ import annotations
 

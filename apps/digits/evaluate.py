@@ -1,4 +1,4 @@
-"""How many digits a network gets wrong."""
+"""Counts the digits that a network gets wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training does: seed architecture, treatment of the data and stages, as one value."""
+"""The recipe of a training: seed architecture, treatment of the data and stages, as one value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model file must know to be used on audio, and where each format keeps it.
+"""The metadata by which a model file is used on audio, and where each format keeps it.
 
 A `.keras` file has it in its `SpeechInput` layer. A SavedModel has it in its folder `assets.extra`,
 which TensorFlow copies along and leaves alone. A TFLite file has it in a ZIP archive after the

@@ -1,4 +1,4 @@
-"""What each command of `python -m apps.speech` does with its parsed arguments."""
+"""The commands of `python -m apps.speech`, with their parsed arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the sound of an audio file ends by what its container states.
+"""The length of an audio file by what its container states.
 
 libsndfile lowers its count of frames to what a truncated file holds, without a word. Each container
 states in its own way how many bytes of sound it has; one that ends before them is truncated.

@@ -1,4 +1,4 @@
-"""What a recogniser costs: connections, and FLOPs a second of speech."""
+"""The cost of a recogniser: connections, and FLOPs a second of speech."""
 
 from __future__ import annotations
 

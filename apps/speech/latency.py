@@ -1,4 +1,4 @@
-"""How long TFLite files take from features to logits, measured in turns."""
+"""The latency of TFLite files from features to logits, measured in turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training does: its architecture, its data's treatment and its schedule, as one value."""
+"""The recipe of a training: architecture, treatment of the data and schedule, as one value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where somebody speaks in a recording: its parts between long silences.
+"""Segments of a recording in which somebody speaks: its parts between long silences.
 
 Features are normalised by what they are computed from. Seconds of silence before a word become half
 of the mean, and all of a minute's words share one: so silence is cut off, and long recordings are

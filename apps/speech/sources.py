@@ -1,4 +1,4 @@
-"""Which reader a folder needs."""
+"""Finds the reader that a folder needs."""
 
 import os
 from pathlib import Path

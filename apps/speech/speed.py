@@ -1,4 +1,4 @@
-"""How much of real time `transcribe` takes, and on what."""
+"""The real-time factor of `transcribe`, and the machine it was measured on."""
 
 from __future__ import annotations
 

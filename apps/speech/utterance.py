@@ -1,4 +1,4 @@
-"""What every reader returns: utterances in three named splits."""
+"""Utterances in three named splits, as every reader returns them."""
 
 import dataclasses
 from pathlib import Path

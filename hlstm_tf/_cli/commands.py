@@ -21,7 +21,7 @@ from hlstm_tf.pruning.architecture import count_connections, prune_model
 from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.pruning.widths import sparsity_missed
 from hlstm_tf.scoring.score_source import ScoreSource
-from hlstm_tf.sparsity import Structure, Whole, get_structure
+from hlstm_tf.sparsity import NeuronStructure, Structure, get_structure
 
 
 def summary(args: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ def prune(args: argparse.Namespace) -> None:
 
 def _bought_by(structure: Structure) -> str:
     """What a structure's pruning does to the file that the model is deployed as."""
-    if isinstance(structure, Whole):
+    if isinstance(structure, NeuronStructure):
         return f"`hlstm shrink` takes each {structure} out: files become smaller and faster"
     if encoded := [name for name, (_, kernel) in SPARSE.items() if f"{kernel}" == f"{structure}"]:
         return (
@@ -88,7 +88,7 @@ def _scoring_data(model: keras.Model, inputs: Any) -> tuple[Any, np.ndarray]:
 def _pruning_rule(args: argparse.Namespace) -> Rule:
     if not 0 < args.sparsity < 1:
         raise ValueError(f"--sparsity must be between 0 and 1; got {args.sparsity:g}")
-    whole = isinstance(get_structure(args.structure), Whole)
+    whole = isinstance(get_structure(args.structure), NeuronStructure)
     fitting = "output" if whole else "activation"
     score = args.score or (fitting if args.data else "magnitude")
     if score == "magnitude" and args.data:

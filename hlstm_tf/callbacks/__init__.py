@@ -1,4 +1,4 @@
-"""When masks change: growth, pruning and their sequence, as Keras callbacks."""
+"""Keras callbacks that change masks: growth, pruning and their sequence."""
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.callbacks.activation_shift import ActivationShift
@@ -9,8 +9,8 @@ from hlstm_tf.callbacks.grow_and_prune import GrowAndPrune
 from hlstm_tf.callbacks.growth import GradientGrowth
 from hlstm_tf.callbacks.neuron_growth import NeuronGrowth
 from hlstm_tf.callbacks.pruning import MagnitudePruning
-from hlstm_tf.pruning.births import Births
 from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule
 from hlstm_tf.scoring.gradients import DenseGradients
 from hlstm_tf.training_run.plan import Growth, Pruning
 from hlstm_tf.transforms.activations import set_hidden_activation
@@ -18,7 +18,6 @@ from hlstm_tf.transforms.activations import set_hidden_activation
 __all__ = [
     "ActivationShift",
     "AreaPruning",
-    "Births",
     "Budget",
     "DenseGradients",
     "EpochData",
@@ -27,6 +26,7 @@ __all__ = [
     "Growth",
     "MagnitudePruning",
     "NeuronGrowth",
+    "NeuronGrowthRule",
     "Pruning",
     "SparsityBoard",
     "set_hidden_activation",

@@ -255,7 +255,7 @@ class GrowAndPrune(MaskCallback):
         super().on_train_end(logs)
 
     def _end_early(self) -> None:
-        """Gives the model its last complete iteration where `fit` ended amid retraining."""
+        """Gives the model its last complete iteration where `fit` ended during retraining."""
         self._stage.put_complete()
         missed = self._stage.missed_budget()
         warnings.warn(

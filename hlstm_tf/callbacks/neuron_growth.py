@@ -5,7 +5,7 @@ from typing import Any
 
 from hlstm_tf.callbacks.chosen_epochs import AtEpochEnds
 from hlstm_tf.layers.masking import require_masked_kernels
-from hlstm_tf.pruning.births import Births, grow_neurons, require_sites
+from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule, grow_neurons, require_sites
 from hlstm_tf.scoring.score_source import ScoreSource
 
 
@@ -18,7 +18,7 @@ class NeuronGrowth(AtEpochEnds):
 
     *Dense layers* that dense layers read (through activations, dropout, normalization) grow by the
     bridging gradient (NeST, arXiv 1711.02017, algorithm 2): a new neuron connects the inputs and
-    readers between which a connection would help most, with weights in the direction in which the
+    consumers between which a connection would help most, with weights in the direction in which the
     loss falls. `hlstm_tf.sparsity.neuron_births` says how signs are chosen, what makes several new
     neurons differ, and why none is dead at birth.
 
@@ -44,8 +44,8 @@ class NeuronGrowth(AtEpochEnds):
         neurons: How many are born into each layer at each growth: a number, a share of the layer's
             width, or one of either for each layer named in a mapping; in an H-LSTM layer, into each
             hidden layer of each gate. One by default, as in the algorithm.
-        ratio: Growth ratio in [0, 1]: of the pairs of inputs and readers, those whose bridging
-            gradient exceeds this percentile are bridged; see `Births`.
+        ratio: Growth ratio in [0, 1]: of the pairs of inputs and consumers, those whose bridging
+            gradient exceeds this percentile are bridged; see `NeuronGrowthRule`.
         epochs: Grow at the end of the first so many epochs, or of these epochs (an iterable,
             counted from 0).
         birth_strength: Mean magnitude of a new neuron's weights, in units of the layer's.
@@ -111,7 +111,7 @@ class NeuronGrowth(AtEpochEnds):
         verbose: int | str | None = "auto",
     ) -> None:
         super().__init__(data, epochs, share, batch_size, verbose)
-        self.births = Births(neurons, ratio, birth_strength, candidates)
+        self.births = NeuronGrowthRule(neurons, ratio, birth_strength, candidates)
         self.training = training
         self.seed = seed
 

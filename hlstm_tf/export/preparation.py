@@ -1,4 +1,4 @@
-"""What is done to a model before it is exported: masks applied and gone, nothing that an export
+"""Prepares a model for export: masks applied and gone, nothing that an export
 cannot hold."""
 
 import logging

@@ -1,4 +1,4 @@
-"""Which step form a model gets: one step through all of it where that computes the same."""
+"""Chooses the step form of a model: one step through all of it where that computes the same."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the model does, and how far off it may be."""
+"""Verifies that an exported file computes what the model does, within a tolerance."""
 
 from collections.abc import Callable, Mapping
 from numbers import Real

@@ -1,4 +1,4 @@
-"""What a model costs on the target engine, measured, and dimensions chosen by it."""
+"""The cost of a model on the target engine, measured."""
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.hardware.file_size import FileSize

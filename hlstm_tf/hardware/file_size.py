@@ -1,4 +1,4 @@
-"""What a model's exported file weighs."""
+"""The size of a model's exported file."""
 
 import tempfile
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How long a model takes in the engine and on the machine that it is measured on."""
+"""The latency of a model in the engine and on the machine that it is measured on."""
 
 import tempfile
 from collections.abc import Mapping

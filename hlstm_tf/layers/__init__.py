@@ -1,4 +1,4 @@
-"""What a model is made of: H-LSTM layers, and masked twins of Keras's layers."""
+"""Layers: the H-LSTM, and masked twins of Keras's layers."""
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.layers.cells import CellForm

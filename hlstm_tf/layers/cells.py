@@ -1,4 +1,4 @@
-"""How a recurrent cell describes itself, and the registry of the cells that do.
+"""The description of a recurrent cell, and the registry of the cells that have one.
 
 Whatever works on the inside of a recurrent layer reads a `CellForm`: pruning of hidden neurons and
 of units of the state, `shrink`, counting, growth of neurons, the step form and the hoisted loops of

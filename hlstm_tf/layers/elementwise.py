@@ -1,4 +1,4 @@
-"""Which activations act on each element alone, and their derivatives."""
+"""Elementwise activations and their derivatives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ _ELEMENTWISE: set[Any] = {
 
 
 def declare_elementwise(activation: Any) -> Any:
-    """Lets the fast backward pass take `activation`: each output depends on its own input alone.
+    """Lets the hand-written passes take `activation`: each output depends on its own input alone.
 
     `activation` is a function, or a class whose objects are activations.
 

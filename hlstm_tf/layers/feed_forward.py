@@ -1,4 +1,4 @@
-"""What the masked twins of layers without a state have in common."""
+"""The base of the masked twins of layers without a state."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -8,7 +8,7 @@ from hlstm_tf.layers.gates import FourWidths, HiddenUnits, widths_config
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
 from hlstm_tf.layers.observers import bridges_of
 from hlstm_tf.layers.passes import scan
-from hlstm_tf.layers.recurrent_layer import FastLayer, cell_in_place_of, project, run_lstm
+from hlstm_tf.layers.recurrent_layer import RecurrenceLayer, cell_in_place_of, project, run_lstm
 
 
 class _GateNetworkRNN(keras.layers.RNN):
@@ -30,7 +30,7 @@ class _GateNetworkRNN(keras.layers.RNN):
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
-class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
+class HLSTM(RecurrenceLayer, keras.layers.LSTM, _GateNetworkRNN):
     """LSTM layer whose gates are networks with hidden layers (arXiv 1805.11797).
 
     `HLSTM(units, hidden_units=())` is a drop-in for `keras.layers.LSTM`: the same weights, the same
@@ -134,11 +134,11 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
         # `keras.layers.LSTM` turns XLA off wherever cuDNN could take over; here it never does.
         self.supports_jit = not self.recompute
 
-    def _can_run_fast(self) -> bool:
+    def _fits_recurrence(self) -> bool:
         # A bridge has to see what goes into each step; Keras's loop calls the cell.
         return bool(self.hidden_units) and not self.unroll and bridges_of(self.cell) is None
 
-    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         weights, how = self.cell.gate_weights(), self._how()
         gates = self.cell.with_dropout(weights.networks, sequences, training)
         projected = project(
@@ -147,7 +147,7 @@ class HLSTM(FastLayer, keras.layers.LSTM, _GateNetworkRNN):
         return run_lstm(self.cell, gates, projected, states, mask, *how)
 
     def _run_plain(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
-        if not self._can_run_fast():
+        if not self._fits_recurrence():
             # Keras's own loop; unrolled there is nothing to hoist out of it.
             return super()._run_plain(sequences, initial_state, mask, training)
         weights = self.cell.gate_weights()

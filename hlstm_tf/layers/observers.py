@@ -1,4 +1,4 @@
-"""What layers report while a forward pass runs: inputs, outputs, and gradients of bridges.
+"""Reports of layers while a forward pass runs: inputs, outputs, and gradients of bridges.
 
 Layers are called deep inside Keras, which hands no arguments of ours on to them. So whoever wants
 to know enters a block, and the layers that are called in its thread report to it.

@@ -1,6 +1,6 @@
 """The recurrent layers of this package: how they get their cell, and how they run it.
 
-`CellLayer` applies the masks of the cell once a call. `FastLayer` runs the recurrences whose
+`CellLayer` applies the masks of the cell once a call. `RecurrenceLayer` runs the recurrences whose
 backward pass is written by hand where they fit.
 """
 
@@ -118,7 +118,7 @@ class Flags(NamedTuple):
         return cls(*(getattr(layer, name) for name in cls._fields))
 
 
-def has_fast_gradient(cell: keras.layers.Layer) -> bool:
+def fits_recurrence(cell: keras.layers.Layer) -> bool:
     """Whether a recurrence covers the LSTM, H-LSTM or GRU cell.
 
     It does not cover recurrent dropout, whose masks differ from gate to gate; activations that are
@@ -189,7 +189,7 @@ def run_lstm(
     The states and all sums are float32; outputs and states come back in the compute dtype.
 
     Args:
-        cell: A cell for which `has_fast_gradient` is true; its activations are used.
+        cell: A cell for which `fits_recurrence` is true; its activations are used.
         networks: The cell's gates; without kernels they are a plain LSTM's.
         projected: What `project` gives for the first layer of the gates.
         states: `[h, c]`, each `(batch, units)`.
@@ -275,11 +275,11 @@ TRAINING_ARGUMENTS = ("matmul_dtype", "recompute")
 """Constructor arguments that Keras's own layers do not have."""
 
 
-class FastLayer(CellLayer):
+class RecurrenceLayer(CellLayer):
     """Mixin of the recurrent layers that train through a recurrence written by hand.
 
-    A subclass has `_run_fast(sequences, initial_state, mask, training)`, which is called with the
-    masks applied, and `_can_run_fast`.
+    A subclass has `_run_recurrence(sequences, initial_state, mask, training)`, which is called with
+    the masks applied, and `_fits_recurrence`.
     """
 
     supports_jit: bool
@@ -302,18 +302,20 @@ class FastLayer(CellLayer):
     def _run(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         wants_gradients = training or gradients_are_dense()
-        if wants_gradients and self._can_run_fast() and has_fast_gradient(self.cell):  # type: ignore[attr-defined]
-            return self._run_fast(sequences, keras.tree.flatten(initial_state), mask, training)
+        if wants_gradients and self._fits_recurrence() and fits_recurrence(self.cell):  # type: ignore[attr-defined]
+            return self._run_recurrence(
+                sequences, keras.tree.flatten(initial_state), mask, training
+            )
         return self._run_plain(sequences, initial_state, mask, training)
 
     def _run_plain(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Any:
         return super()._run(sequences, initial_state, mask, training)
 
-    def _can_run_fast(self) -> bool:
+    def _fits_recurrence(self) -> bool:
         # One product for all gates, and no cuDNN, whose own loop is faster.
         return not self.unroll and self.cell.implementation == 2 and not self._left_to_cudnn  # type: ignore[attr-defined]
 
-    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Ran:
+    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Ran:
         raise NotImplementedError
 
     def _how(self) -> tuple[Flags, Settings]:

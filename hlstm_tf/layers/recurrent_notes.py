@@ -1,4 +1,4 @@
-"""How large the inputs of a recurrent layer's kernels are, over all steps of a sequence.
+"""Reports the inputs of a recurrent layer's kernels, over all steps of a sequence.
 
 The loop over time runs first, for its outputs; with them at hand every kernel is applied to all
 steps at once, outside the loop, and what it multiplies can be seen.

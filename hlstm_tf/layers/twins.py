@@ -21,7 +21,7 @@ from hlstm_tf.layers.masking import MaskedLayer
 from hlstm_tf.layers.observers import is_noting, note_ids, note_input
 from hlstm_tf.layers.recurrent_layer import (
     CellLayer,
-    FastLayer,
+    RecurrenceLayer,
     cell_in_place_of,
     project,
     run_gru,
@@ -261,7 +261,7 @@ class MaskedSimpleRNN(CellLayer, keras.layers.SimpleRNN, _MaskedCellRNN):
 
 
 @_register
-class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
+class MaskedLSTM(RecurrenceLayer, keras.layers.LSTM, _MaskedCellRNN):
     """`keras.layers.LSTM` whose cell is a `MaskedLSTMCell`.
 
     On a CPU it trains through the recurrence whose backward pass is written by hand, under the
@@ -278,7 +278,7 @@ class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
 
     _cell_class = MaskedLSTMCell
 
-    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         form, how = LSTMForm(self.cell), self._how()
         kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
         projected = project(self.cell, sequences, kernel, self.cell.bias, training, *how)
@@ -286,7 +286,7 @@ class MaskedLSTM(FastLayer, keras.layers.LSTM, _MaskedCellRNN):
 
 
 @_register
-class MaskedGRU(FastLayer, keras.layers.GRU, _MaskedCellRNN):
+class MaskedGRU(RecurrenceLayer, keras.layers.GRU, _MaskedCellRNN):
     """`keras.layers.GRU` whose cell is a `MaskedGRUCell`.
 
     It trains as `MaskedLSTM` does, and takes the same two arguments more.
@@ -300,7 +300,7 @@ class MaskedGRU(FastLayer, keras.layers.GRU, _MaskedCellRNN):
 
     _cell_class = MaskedGRUCell
 
-    def _run_fast(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
         form, how = GRUForm(self.cell), self._how()
         kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
         bias, _ = form.biases

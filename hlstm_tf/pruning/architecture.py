@@ -8,10 +8,17 @@ import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.pruning.dead_neurons import fold_constants, without_dead_neurons
+from hlstm_tf.pruning.neuron_pruning import prune_neurons
 from hlstm_tf.pruning.rule import Rule
-from hlstm_tf.pruning.whole_neurons import prune_wholes
 from hlstm_tf.scoring.score_source import ScoreSource
-from hlstm_tf.sparsity import Whole, edit_masks, grow_all, held_optimizers, prune_all, prune_all_to
+from hlstm_tf.sparsity import (
+    NeuronStructure,
+    edit_masks,
+    grow_all,
+    held_optimizers,
+    prune_all,
+    prune_all_to,
+)
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 
@@ -139,10 +146,10 @@ def _pruned(
 ) -> tuple[dict[MaskedKernel, np.ndarray], dict[MaskedKernel, np.ndarray]]:
     """Returns the masks after a pruning, and those of gates less the neurons that died of it."""
     kernels = list(scores)
-    if isinstance(rule.structure, Whole):
+    if isinstance(rule.structure, NeuronStructure):
         masks = {k: keras.ops.convert_to_numpy(k.mask) for k in kernels}
         own = rule.score.of_neurons
-        edits = prune_wholes(model, masks, scores, rule.structure, ratio, sparsity, own)
+        edits = prune_neurons(model, masks, scores, rule.structure, ratio, sparsity, own)
     else:
         edits = _pruned_matrices(kernels, scores, rule, ratio, sparsity)
     return edits, without_dead_neurons(edits)

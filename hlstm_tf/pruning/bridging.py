@@ -1,4 +1,4 @@
-"""The bridging gradient: what connections past a layer, from inputs to readers, would do."""
+"""The bridging gradient: what connections past a layer, from inputs to consumers, would do."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ class BridgingGradients(GradientPass):
         """Passes the training set once; arguments and errors as of `averages`.
 
         Returns:
-            For each site G, `(inputs, neurons of all readers)`, and the inputs' mean `(inputs,)`;
+            For each site G, `(inputs, neurons of all consumers)`, and the inputs' mean `(inputs,)`;
             of gates, the mean of their sums over the steps.
         """
         means = self.averages(data, batch_size, where, share)

@@ -1,4 +1,4 @@
-"""What a pruned model may cost where it is deployed."""
+"""Budgets: the cost that a pruned model may have where it is deployed."""
 
 import math
 from collections.abc import Callable

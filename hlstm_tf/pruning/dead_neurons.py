@@ -8,7 +8,7 @@ from keras import ops
 
 from hlstm_tf.layers.cells import CellForm, form_of
 from hlstm_tf.layers.masking import MaskedKernel
-from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 from hlstm_tf.transforms.recurrent import OpenCell, gate_groups, open_cell
 
@@ -59,7 +59,7 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
             {k: each[k].astype(np.float64) for k in kernels} for each in (masks, swept)
         )
         exist, remain = _groups(form.cell, before), _groups(form.cell, after)
-        weights = Workshop()
+        weights = WeightStore()
         opened = open_cell(form.cell, weights)
         assert isinstance(opened, OpenCell)
         for number, gates in enumerate(gate_groups(form.cell, weights)):
@@ -74,11 +74,11 @@ def fold_constants(masks: Masks, swept: Masks) -> None:
 
 def _fold(weights: NeuronGroup, exists: NeuronGroup, remains: NeuronGroup) -> bool:
     """Folds the neurons that were read and have no inputs left; tells whether there were any."""
-    reader = weights.branches[0].reader
-    mute = exists.branches[0].reader.reads() & (remains.writer.incoming() == 0)
+    consumer = weights.branches[0].consumer
+    mute = exists.branches[0].consumer.reads() & (remains.producer.incoming() == 0)
     if not mute.any():
         return False
-    return reader.absorb(np.where(mute, weights.writer.constants(), np.nan))
+    return consumer.fold(np.where(mute, weights.producer.constants(), np.nan))
 
 
 def cells_with_hidden_layers(
@@ -95,7 +95,7 @@ def cells_with_hidden_layers(
 
 
 def _groups(cell: keras.Layer, arrays: Masks) -> list[list[NeuronGroup]]:
-    return gate_groups(cell, Workshop(in_place_of(arrays)))
+    return gate_groups(cell, WeightStore(in_place_of(arrays)))
 
 
 def _can_fold(form: CellForm) -> bool:

@@ -17,7 +17,7 @@ Arrays = dict[MaskedKernel, np.ndarray]
 class Trials:
     """Tries candidates for new neurons and keeps the best (NeST, arXiv 1711.02017, convolutions).
 
-    A candidate is a random set of weights at both ends of a dormant neuron: to inputs and readers
+    A candidate is a random set of weights at both ends of a dormant neuron: to inputs and consumers
     that live, as densely as living neurons are connected, of the mean magnitude that the layers'
     weights have. They come in twos, the second with the outgoing weights negated: to first order,
     one of the two lowers the loss. The one that lowers it most stays; if none does, none.
@@ -43,7 +43,7 @@ class Trials:
         best = self._loss()
         for born, index in enumerate(site.dormant[:count]):
             site.prepare(np.array([index]), held_optimizers(self._source.model))
-            before = {k: np.array(_numpy(k.mask)) for k in (site.writer, *site.readers)}
+            before = {k: np.array(_numpy(k.mask)) for k in (site.producer, *site.consumers)}
             found = self._best(site, int(index), before, best, rng)
             if found is None:
                 return born
@@ -61,7 +61,7 @@ class Trials:
             if number % 2 == 0:
                 values = self._draw(site, index, rng)
             else:
-                values = {k: v if k == site.writer else -v for k, v in values.items()}
+                values = {k: v if k == site.producer else -v for k, v in values.items()}
             loss = self._try(before, values)
             if loss < (least if best is None else best[0]):
                 best = loss, values
@@ -78,18 +78,18 @@ class Trials:
             edit_masks(before)
 
     def _draw(self, site: LayerSite, index: int, rng: np.random.Generator) -> Arrays:
-        kernel = site.writer
+        kernel = site.producer
         alive, _ = living_ends(kernel)
         incoming = np.zeros(kernel.shape)
         incoming[..., index] = self._weights(kernel, kernel.shape[:-1], alive, rng)
         values: Arrays = {kernel: incoming}
-        for reader in site.readers:
-            rows = merged(np.array([index]), site.width, reader.shape[-2])
-            _, alive = living_ends(reader)
-            shape = (*reader.shape[:-2], len(rows), reader.shape[-1])
-            outgoing = np.zeros(reader.shape)
-            outgoing[..., rows, :] = self._weights(reader, shape, alive, rng)
-            values[reader] = outgoing
+        for consumer in site.consumers:
+            rows = merged(np.array([index]), site.width, consumer.shape[-2])
+            _, alive = living_ends(consumer)
+            shape = (*consumer.shape[:-2], len(rows), consumer.shape[-1])
+            outgoing = np.zeros(consumer.shape)
+            outgoing[..., rows, :] = self._weights(consumer, shape, alive, rng)
+            values[consumer] = outgoing
         return values
 
     def _weights(

@@ -15,7 +15,7 @@ from hlstm_tf.layers.observers import zero_bridge
 from hlstm_tf.pruning.sites import Opened, Passed, Site, mean_weight, value_of
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.discovery import HiddenLayers, hidden_layers
-from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
 
 Place = tuple[MaskedKernel, int]
 """A kernel, and which of its matrices is meant."""
@@ -29,17 +29,17 @@ class GateSite(Site):
         form: The form of the cell.
         layer: Which hidden layer, from 0.
         gate: Which gate, in the form's order.
-        writers: The matrices that lead to it: two to the first hidden layer, one to the others.
-        reader: The matrix that reads it.
-        mute: Of what it reads, in the order of the writers' rows, which are dormant neurons.
+        producers: The matrices that lead to it: two to the first hidden layer, one to the others.
+        consumer: The matrix that reads it.
+        mute: Of what it reads, in the order of the producers' rows, which are dormant neurons.
     """
 
     name: str
     form: CellForm
     layer: int
     gate: int
-    writers: tuple[Place, ...]
-    reader: Place
+    producers: tuple[Place, ...]
+    consumer: Place
     width: int
     dormant: np.ndarray
     mute: np.ndarray
@@ -59,7 +59,7 @@ class GateSite(Site):
     @property
     def bridge_shape(self) -> tuple[int, int]:
         """How many values it reads, and how many it is read by."""
-        return self.mute.size, self.reader[0].matrices_shape[2]
+        return self.mute.size, self.consumer[0].matrices_shape[2]
 
     def connect(
         self,
@@ -68,24 +68,24 @@ class GateSite(Site):
         opened: Opened,
         optimizer: Optimizers = None,
     ) -> None:
-        edges = np.cumsum([kernel.matrices_shape[1] for kernel, _ in self.writers])
-        before, after = _mean_weight(self.writers), _mean_weight([self.reader])
+        edges = np.cumsum([kernel.matrices_shape[1] for kernel, _ in self.producers])
+        before, after = _mean_weight(self.producers), _mean_weight([self.consumer])
         chosen = self.dormant[: len(births)]
         for index, birth in zip(chosen, births, strict=True):
             incoming = np.split(scaled(birth.incoming, strength * before), edges[:-1])
-            for (kernel, gate), part in zip(self.writers, incoming, strict=True):
+            for (kernel, gate), part in zip(self.producers, incoming, strict=True):
                 mask, values = (kernel.of_gate(array, gate) for array in opened(kernel))
                 values[:, index], mask[:, index] = part, part != 0
             outgoing = scaled(birth.outgoing, strength * after)
-            kernel, gate = self.reader
+            kernel, gate = self.consumer
             mask, values = (kernel.of_gate(array, gate) for array in opened(kernel))
             values[index], mask[index] = outgoing, outgoing != 0
         self._forget_bias(chosen, optimizer)
 
     def close(self, rooms: Mapping[MaskedKernel, np.ndarray]) -> None:
-        for kernel, gate in self.writers:
+        for kernel, gate in self.producers:
             kernel.of_gate(rooms[kernel], gate)[:, self.dormant] = False
-        kernel, gate = self.reader
+        kernel, gate = self.consumer
         kernel.of_gate(rooms[kernel], gate)[self.dormant] = False
 
     def open_bridge(self, bridges: MutableMapping[int, dict[tuple[int, int], Any]]) -> None:
@@ -125,7 +125,7 @@ def gate_sites(model: keras.Model) -> list[GateSite]:
     masks = {k: keras.ops.convert_to_numpy(k.mask).astype(np.float64) for k in kernels}
     return [
         site
-        for cell in hidden_layers(model, Workshop(in_place_of(masks)))
+        for cell in hidden_layers(model, WeightStore(in_place_of(masks)))
         if (own := [kernel for kernel in kernels if kernel.layer is cell.cell])
         for gate in range(len(cell.form.gates))
         for site in _sites_of(cell, gate, GateKernels(cell.form, own))
@@ -138,15 +138,15 @@ def _sites_of(cell: HiddenLayers, gate: int, kernels: GateKernels) -> Iterator[G
     mute = np.zeros(sum(kernel.matrices_shape[1] for kernel, _ in first), dtype=bool)
     for number, (layer, groups) in enumerate(zip(layers, cell.groups, strict=False)):
         is_dormant = groups[gate].strength() == 0
-        writers = tuple(kernels.place(name, gate) for name, _ in layer.kernels)
+        producers = tuple(kernels.place(name, gate) for name, _ in layer.kernels)
         [after] = layers[number + 1].reading(HIDDEN)
         yield GateSite(
             name=cell.name,
             form=cell.form,
             layer=number,
             gate=gate,
-            writers=writers,
-            reader=kernels.place(after, gate),
+            producers=producers,
+            consumer=kernels.place(after, gate),
             width=is_dormant.size,
             dormant=np.flatnonzero(is_dormant),
             mute=mute,

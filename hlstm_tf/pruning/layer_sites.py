@@ -15,9 +15,9 @@ from hlstm_tf.pruning.gate_sites import gate_sites
 from hlstm_tf.pruning.sites import Opened, Passed, Site, mean_weight, value_of
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.discovery import feed_forward_ends, layer_groups
-from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
-from hlstm_tf.transforms.passages import Normalization
+from hlstm_tf.transforms.pass_through import Normalization
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class LayerSite(Site):
     """A dense layer or convolution whose neurons can be born, and all that reads them.
 
     Attributes:
-        writer: Its kernel.
-        readers: The kernels of the layers that read its neurons.
-        between: Batch normalizations on the way to the readers.
-        is_bridge: Whether a reader's row is the neuron itself, at the writer's own positions, so
-            that the bridging gradient is defined: dense layers all.
+        producer: Its kernel.
+        consumers: The kernels of the layers that read its neurons.
+        between: Batch normalizations on the way to the consumers.
+        is_bridge: Whether a consumer's row is the neuron itself, at the producer's own positions,
+            so that the bridging gradient is defined: dense layers all.
     """
 
     name: str
-    writer: MaskedKernel
-    readers: tuple[MaskedKernel, ...]
+    producer: MaskedKernel
+    consumers: tuple[MaskedKernel, ...]
     width: int
     dormant: np.ndarray
     between: tuple[keras.layers.BatchNormalization, ...]
@@ -48,36 +48,36 @@ class LayerSite(Site):
         optimizer: Optimizers = None,
     ) -> None:
         before, after = (
-            mean_weight([value_of(self.writer)]),
-            mean_weight(map(value_of, self.readers)),
+            mean_weight([value_of(self.producer)]),
+            mean_weight(map(value_of, self.consumers)),
         )
-        edges = np.cumsum([reader.shape[-1] for reader in self.readers])[:-1]
+        edges = np.cumsum([consumer.shape[-1] for consumer in self.consumers])[:-1]
         chosen = self.dormant[: len(births)]
         for index, birth in zip(chosen, births, strict=True):
-            mask, values = opened(self.writer)
+            mask, values = opened(self.producer)
             values[:, index] = scaled(birth.incoming, strength * before)
             mask[:, index] = birth.incoming != 0
             outgoing = scaled(birth.outgoing, strength * after)
-            for reader, part in zip(self.readers, np.split(outgoing, edges), strict=True):
-                mask, values = opened(reader)
+            for consumer, part in zip(self.consumers, np.split(outgoing, edges), strict=True):
+                mask, values = opened(consumer)
                 values[index] = part
                 mask[index] = part != 0
         self.prepare(chosen, optimizer)
 
     def close(self, rooms: Mapping[MaskedKernel, np.ndarray]) -> None:
         dormant = np.isin(np.arange(self.width), self.dormant)
-        rooms[self.writer][..., dormant] = False
-        for reader in self.readers:
-            rooms[reader][..., np.tile(dormant, reader.shape[-2] // self.width), :] = False
+        rooms[self.producer][..., dormant] = False
+        for consumer in self.consumers:
+            rooms[consumer][..., np.tile(dormant, consumer.shape[-2] // self.width), :] = False
 
     def open_bridge(self, bridges: MutableMapping[int, dict[tuple[int, int], Any]]) -> None:
         pass  # the layers at its two ends are tapped
 
     def bridge_ends(self, passed: Passed) -> list[Any]:
-        return [passed.tapped[id(kernel.layer)][1] for kernel in self.readers]
+        return [passed.tapped[id(kernel.layer)][1] for kernel in self.consumers]
 
     def bridging_gradient(self, passed: Passed, gradients: list[Any], scale: Any) -> list[Any]:
-        inputs = _flat(passed.tapped[id(self.writer.layer)][0])
+        inputs = _flat(passed.tapped[id(self.producer.layer)][0])
         later = tf.concat([_flat(gradient) / scale for gradient in gradients], axis=1)
         return [tf.matmul(inputs, later, transpose_a=True), tf.reduce_mean(inputs, axis=0)]
 
@@ -87,7 +87,7 @@ class LayerSite(Site):
         A neuron that died may have left a bias and areas that were narrowed, and one that never
         lived has a variance of nearly 0.
         """
-        layer = self.writer.layer
+        layer = self.producer.layer
         chosen = np.isin(np.arange(self.width), indices)
         if layer.use_bias:
             reset_entries(layer.bias, chosen, optimizer)
@@ -97,9 +97,9 @@ class LayerSite(Site):
             reset_entries(norm.moving_variance, places, value=1.0)
         if isinstance(layer, PartialAreaConv2D):
             reset_entries(layer.area, np.broadcast_to(chosen, layer.area.shape), value=True)
-        for reader in self.readers:
-            if isinstance(reader.layer, PartialAreaConv2D):
-                area = reader.layer.area
+        for consumer in self.consumers:
+            if isinstance(consumer.layer, PartialAreaConv2D):
+                area = consumer.layer.area
                 reset_entries(area, np.broadcast_to(chosen[:, None], area.shape), value=True)
 
 
@@ -126,7 +126,7 @@ def layer_sites(model: keras.Model) -> list[LayerSite]:
         if type(layer) is keras.layers.TimeDistributed
     }
     sites = []
-    for group in layer_groups(model, Workshop(in_place_of(masks))):
+    for group in layer_groups(model, WeightStore(in_place_of(masks))):
         site = _site(group, kernels, wrapped)
         if site is not None:
             sites.append(site)
@@ -167,23 +167,25 @@ def _site(
     connections, ends = group.strength(), feed_forward_ends(group)
     if ends is None or np.isnan(connections).any():
         return None
-    writer, readers = kernels[id(ends[0])], tuple(kernels[id(layer)] for layer in ends[1])
-    passages = [passage for branch in group.branches for passage in branch.passages]
-    norms = {id(p.layer): p.layer for p in passages if isinstance(p, Normalization)}
+    producer, consumers = kernels[id(ends[0])], tuple(kernels[id(layer)] for layer in ends[1])
+    pass_throughs = [
+        pass_through for branch in group.branches for pass_through in branch.pass_throughs
+    ]
+    norms = {id(p.layer): p.layer for p in pass_throughs if isinstance(p, Normalization)}
     is_bridge = (
-        all(isinstance(kernel.layer, keras.layers.Dense) for kernel in (writer, *readers))
-        and not wrapped & {id(kernel.layer) for kernel in (writer, *readers)}
-        and all(_same_positions(writer, reader, bool(passages)) for reader in readers)
+        all(isinstance(kernel.layer, keras.layers.Dense) for kernel in (producer, *consumers))
+        and not wrapped & {id(kernel.layer) for kernel in (producer, *consumers)}
+        and all(_same_positions(producer, consumer, bool(pass_throughs)) for consumer in consumers)
     )
-    width, dormant = group.writer.width, np.flatnonzero(connections == 0)
+    width, dormant = group.producer.width, np.flatnonzero(connections == 0)
     return LayerSite(
-        writer.layer.name, writer, readers, width, dormant, tuple(norms.values()), is_bridge
+        producer.layer.name, producer, consumers, width, dormant, tuple(norms.values()), is_bridge
     )
 
 
-def _same_positions(writer: MaskedKernel, reader: MaskedKernel, passed: bool) -> bool:
-    before, after = (_positions(kernel) for kernel in (writer, reader))
-    if writer.shape[-1] != reader.shape[-2] or before is None or before != after:
+def _same_positions(producer: MaskedKernel, consumer: MaskedKernel, passed: bool) -> bool:
+    before, after = (_positions(kernel) for kernel in (producer, consumer))
+    if producer.shape[-1] != consumer.shape[-2] or before is None or before != after:
         return False
     # A pooling over an axis of any length leaves one of any length.
     return not passed or None not in before

@@ -1,13 +1,13 @@
-"""What growth and pruning choose independently of each other, and of how it is carried out."""
+"""The rule of a growth or pruning: score, structure and distribution, chosen independently."""
 
 from dataclasses import dataclass
 
 from hlstm_tf.sparsity import (
     Distribution,
+    NeuronStructure,
     PerMatrix,
     Score,
     Structure,
-    Whole,
     get_distribution,
     get_score,
     get_structure,
@@ -34,7 +34,7 @@ class Rule:
     ) -> "Rule":
         """Makes a rule from names or objects; raises `ValueError` for a name unknown."""
         rule = cls(get_score(score), get_structure(structure), get_distribution(distribution))
-        if isinstance(rule.structure, Whole) and rule.distribution != PerMatrix():
+        if isinstance(rule.structure, NeuronStructure) and rule.distribution != PerMatrix():
             raise ValueError(
                 f"structure='{rule.structure}' narrows each layer by itself: distribution must be "
                 f"'per_matrix'; got {distribution!r}."
@@ -63,7 +63,7 @@ def check_during(during: str, rule: Rule, training: bool, share: float) -> None:
 
 def check_grows(rule: Rule) -> Rule:
     """Returns a rule that growth can go by; raises a `ValueError` for another."""
-    if isinstance(rule.structure, Whole):
+    if isinstance(rule.structure, NeuronStructure):
         raise ValueError(
             f"growth's structure cannot be '{rule.structure}', which is for pruning; choose "
             "'connection', 'row', 'column' or a block."

@@ -1,4 +1,4 @@
-"""Where neurons can be born: the common face of all sites."""
+"""Sites: layers into which neurons can be born, and their common interface."""
 
 import abc
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence

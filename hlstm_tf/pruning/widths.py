@@ -1,4 +1,4 @@
-"""Which layers no pruning of whole neurons can narrow further, and why."""
+"""Finds the layers that no pruning of neurons can narrow further, and says why."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,16 +6,16 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import layers_within, masked_kernels
-from hlstm_tf.pruning.whole_neurons import is_fixed
-from hlstm_tf.sparsity import Neuron, Structure, Whole
+from hlstm_tf.pruning.neuron_pruning import is_fixed
+from hlstm_tf.sparsity import Neuron, NeuronStructure, Structure
 from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
-from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
 _NAMED = 3  # layers that a line names
 
 
-def widths_that_stay(model: keras.Model, structures: Sequence[Whole]) -> list[str]:
+def widths_that_stay(model: keras.Model, structures: Sequence[NeuronStructure]) -> list[str]:
     """Says of each layer that structures of neurons cannot narrow at which width it stays, and why.
 
     Args:
@@ -33,7 +33,7 @@ def widths_that_stay(model: keras.Model, structures: Sequence[Whole]) -> list[st
     return list(dict.fromkeys(said))
 
 
-def widths_missed(model: keras.Model, structure: Whole, sparsity: float) -> list[str]:
+def widths_missed(model: keras.Model, structure: NeuronStructure, sparsity: float) -> list[str]:
     """Says of each layer that is wider than a sparsity of neurons asks for how wide it is, and why.
 
     What rounding to a multiple explains is not said, unless a layer has lost no neuron by it.
@@ -78,7 +78,7 @@ def sparsity_missed(model: keras.Model, structure: Structure, asked: float, reac
     """
     if not asked:
         return ""
-    if isinstance(structure, Whole):
+    if isinstance(structure, NeuronStructure):
         missed = widths_missed(model, structure, asked)
         rest = [f"{len(missed) - _NAMED} layers more"] if len(missed) > _NAMED else []
         return "; ".join([*missed[:_NAMED], *rest])
@@ -90,7 +90,7 @@ def sparsity_missed(model: keras.Model, structure: Structure, asked: float, reac
     )
 
 
-def _that_stay(model: keras.Model, store: Workshop, structure: Whole) -> Iterator[str]:
+def _that_stay(model: keras.Model, store: WeightStore, structure: NeuronStructure) -> Iterator[str]:
     for what, groups in _layers(model, store, structure):
         if any(map(is_fixed, groups)):
             yield _fixed(what)
@@ -100,21 +100,21 @@ def _that_stay(model: keras.Model, store: Workshop, structure: Whole) -> Iterato
             yield f"{what} stay at {max(widths)} (minimum {structure.minimum})"
 
 
-def _store(model: keras.Model) -> Workshop:
+def _store(model: keras.Model) -> WeightStore:
     masks = {kernel: np.array(kernel.mask, "float64") for kernel in masked_kernels(model)}
-    return Workshop(in_place_of(masks))
+    return WeightStore(in_place_of(masks))
 
 
 def _layers(
-    model: keras.Model, store: Workshop, structure: Whole
+    model: keras.Model, store: WeightStore, structure: NeuronStructure
 ) -> Iterator[tuple[str, Sequence[NeuronGroup]]]:
     """Yields the name of what a structure removes from each layer, and its groups of neurons."""
     if not isinstance(structure, Neuron) or structure.of != "gates":
         names = _names_of_cells(model)
         states = structure.name == "unit"
         for group in layer_groups(model, store):
-            if group.writer.is_state == states:
-                layer = group.writer.layer
+            if group.producer.is_state == states:
+                layer = group.producer.layer
                 yield f"{structure.name}s of '{names.get(id(layer), layer.name)}'", [group]
     if isinstance(structure, Neuron) and structure.of != "layers":
         for cell in hidden_layers(model, store):
@@ -131,7 +131,7 @@ def _living(groups: Sequence[NeuronGroup]) -> list[np.ndarray]:
     return [
         part
         for group in groups
-        for part in np.split(group.strength() > 0, np.cumsum(group.writer.parts)[:-1])
+        for part in np.split(group.strength() > 0, np.cumsum(group.producer.parts)[:-1])
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a model's inputs must look like: their names, shapes and types."""
+"""The names, shapes and types of a model's inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

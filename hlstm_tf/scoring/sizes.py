@@ -1,4 +1,4 @@
-"""How large the inputs and the outputs of a model's kernels are over the training data."""
+"""Sizes of the inputs and outputs of a model's kernels over the training data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -212,8 +212,8 @@ def _outputs_of_cell(
             # The last layer leads to the state, which the first layer's recurrent kernel reads.
             is_last = number + 1 == len(form.layers)
             after = form.layers[0 if is_last else number + 1]
-            [reader] = after.reading(STATE if is_last else HIDDEN)
-            kernel, place = places.place(reader, gate)
+            [consumer] = after.reading(STATE if is_last else HIDDEN)
+            kernel, place = places.place(consumer, gate)
             sizes = inputs[kernel][min(place, len(inputs[kernel]) - 1)]
             parts |= {places.place(name, gate): sizes for name, _ in layer.kernels}
     return {

@@ -1,4 +1,4 @@
-"""Which connections exist: structures, scores, growth and pruning rules, schedules.
+"""Rules on masks: structures, scores, growth, pruning, schedules.
 
 Everything but `edit_masks` is a pure function or a frozen value on NumPy arrays. A matrix is
 (inputs, outputs): one gate of one kernel, a convolution's kernel flattened to
@@ -7,7 +7,6 @@ independent choices.
 """
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
-from hlstm_tf.sparsity.births import Birth, bridged_pairs, neuron_births, scaled
 from hlstm_tf.sparsity.counts import (
     grow_to,
     grow_to_together,
@@ -31,7 +30,8 @@ from hlstm_tf.sparsity.edits import (
     reset_slots,
 )
 from hlstm_tf.sparsity.many import grow_all, grow_all_to, prune_all, prune_all_to
-from hlstm_tf.sparsity.neuron_structures import Neuron, Unit, Whole, get_structure
+from hlstm_tf.sparsity.neuron_growth import Birth, bridged_pairs, neuron_births, scaled
+from hlstm_tf.sparsity.neuron_structures import Neuron, NeuronStructure, Unit, get_structure
 from hlstm_tf.sparsity.rules import grow, grow_together, percentile, prune, prune_together, recover
 from hlstm_tf.sparsity.schedules import (
     Constant,
@@ -67,6 +67,7 @@ __all__ = [
     "Global",
     "Iterative",
     "Neuron",
+    "NeuronStructure",
     "Optimizers",
     "PerMatrix",
     "Polynomial",
@@ -76,7 +77,6 @@ __all__ = [
     "Score",
     "Structure",
     "Unit",
-    "Whole",
     "as_schedule",
     "best_masks",
     "bridged_pairs",

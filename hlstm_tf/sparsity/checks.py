@@ -1,4 +1,4 @@
-"""What every function on masks and scores demands of its arguments."""
+"""Checks of the arguments of functions on masks and scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a sparsity, or a ratio, is shared out among the matrices of a model.
+"""Distributions: how a sparsity, or a ratio, is shared out among the matrices of a model.
 
 A distribution cuts a list of matrices into pools: the matrices of a pool share one count of
 connections (by sparsity) or one percentile (by ratio). Structure, score, schedule and

@@ -18,7 +18,7 @@ _FEW = 4
 
 
 @dataclass(frozen=True)
-class Whole(Structure):
+class NeuronStructure(Structure):
     """What the structures of neurons have in common: widths that engines like.
 
     The rules on one matrix do not take them, and they are for pruning: a neuron without
@@ -99,7 +99,7 @@ class Whole(Structure):
 
 
 @dataclass(frozen=True)
-class Neuron(Whole):
+class Neuron(NeuronStructure):
     """A neuron with all its connections, before it and after it: for pruning.
 
     Neurons are the hidden neurons of H-LSTM gates, the units of dense layers, the filters of
@@ -136,7 +136,7 @@ class Neuron(Whole):
 
 
 @dataclass(frozen=True)
-class Unit(Whole):
+class Unit(NeuronStructure):
     """A unit of a recurrent layer's state: h and c together, wherever it is made or read.
 
     With it go its part of every gate, the recurrent connections that read it and those of the
@@ -166,7 +166,7 @@ def get_structure(name: str | Structure) -> Structure:
         ValueError: If there is no structure of that name.
 
     >>> get_structure("block 1x16"), get_structure("2:4")
-    (Block(rows=1, cols=16, pooling='mean'), NM(n=2, m=4))
+    (Block(outputs=1, inputs=16, pooling='mean'), NM(n=2, m=4))
     """
     if isinstance(name, Structure):
         return name

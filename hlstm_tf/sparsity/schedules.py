@@ -1,4 +1,4 @@
-"""When to prune, and how far: a schedule tells both for a step.
+"""Schedules: when to prune, and how far.
 
 A schedule is any callable `(step) -> (should_prune, sparsity)`. That is the protocol of the
 TensorFlow Model Optimization toolkit (tfmot), so its `PolynomialDecay` and `ConstantSparsity`

@@ -1,4 +1,4 @@
-"""How important a connection is: one number for every place of a matrix.
+"""Scores: how important a connection is, one number for every place of a matrix.
 
 A score is a frozen value that says what it needs, so that a callback gathers no gradient
 where none is asked for. All of them are called alike, with keywords.

@@ -276,7 +276,7 @@ class NM(Connection):
 
 @dataclass(frozen=True)
 class Block(Structure):
-    """Blocks of `rows` outputs x `cols` inputs, as the TFLite kernels count them.
+    """Blocks of `outputs` x `inputs`, as the TFLite kernels count them.
 
     What runs where, by the engines' sources:
 
@@ -292,8 +292,8 @@ class Block(Structure):
     Larger than the matrix is allowed: the whole matrix is then one ragged block.
 
     Args:
-        rows: Extent along the outputs.
-        cols: Extent along the inputs.
+        outputs: Extent along the outputs.
+        inputs: Extent along the inputs.
         pooling: Score of a block from its connections' scores: "mean" (default), "max" or
             "l2" (root of the mean square).
 
@@ -304,20 +304,20 @@ class Block(Structure):
     ('1x4', (4, 1))
     """
 
-    rows: int
-    cols: int
+    outputs: int
+    inputs: int
     pooling: str = "mean"
 
     def __post_init__(self) -> None:
-        check_count(self.rows, "rows")
-        check_count(self.cols, "cols")
+        check_count(self.outputs, "outputs")
+        check_count(self.inputs, "inputs")
         _check_pooling(self.pooling)
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.cols}"
+        return f"{self.outputs}x{self.inputs}"
 
     def tile(self, shape: tuple[int, int]) -> tuple[int, int]:
-        return self.cols, self.rows
+        return self.inputs, self.outputs
 
 
 @dataclass(frozen=True)

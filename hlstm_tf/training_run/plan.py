@@ -1,12 +1,12 @@
-"""What a grow-and-prune run is to do: the choices of its growth and of its pruning."""
+"""The plan of a grow-and-prune run: the choices of its growth and of its pruning."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hlstm_tf.pruning.births import Births
 from hlstm_tf.pruning.budget import Budget
+from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule
 from hlstm_tf.pruning.rule import Rule, check_during, check_grows
 from hlstm_tf.scoring.data import check_share
 from hlstm_tf.sparsity import Connection, Distribution, Score, Structure
@@ -35,11 +35,11 @@ class Growth:
         training: The `training` argument of the scoring pass; see `DenseGradients`.
         share: Share of the training batches that the score is averaged over, evenly spread. All
             of them by default, as in the paper; on a large training set a tenth tells as much.
-        neurons: How neurons grow at each of these growths, after the connections: a `Births`, or
-            a number or share of a layer's width for one (see `NeuronGrowth`), hidden neurons of
-            H-LSTM gates among them. `None` (default) for none. The connections then grow between
-            living neurons, by the percentile over their places. For neurons alone let no connection
-            grow, by `ratio=1.0`.
+        neurons: How neurons grow at each of these growths, after the connections: a
+            `NeuronGrowthRule`, or a number or share of a layer's width for one (see
+            `NeuronGrowth`), hidden neurons of H-LSTM gates among them. `None` (default) for none.
+            The connections then grow between living neurons, by the percentile over their places.
+            For neurons alone let no connection grow, by `ratio=1.0`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -57,7 +57,7 @@ class Growth:
     during: str = "pass"
     training: bool = False
     share: float = 1.0
-    neurons: Births | int | float | None = None
+    neurons: NeuronGrowthRule | int | float | None = None
 
     def __post_init__(self) -> None:
         check_fraction(self.ratio, "ratio")
@@ -66,8 +66,8 @@ class Growth:
         check_during(self.during, check_grows(self.rule()), self.training, self.share)
         if self.activation is not None:
             get_activation(self.activation)
-        if self.neurons is not None and not isinstance(self.neurons, Births):
-            object.__setattr__(self, "neurons", Births(self.neurons))
+        if self.neurons is not None and not isinstance(self.neurons, NeuronGrowthRule):
+            object.__setattr__(self, "neurons", NeuronGrowthRule(self.neurons))
 
     def rule(self) -> Rule:
         """The score, structure and distribution as objects."""
@@ -199,7 +199,7 @@ class Pruning:
             )
         if self.retrain_epochs < 2:
             raise ValueError(
-                "`recover` acts amid retraining, so `retrain_epochs` must be at least 2; got "
+                "`recover` acts during retraining, so `retrain_epochs` must be at least 2; got "
                 f"{self.retrain_epochs}"
             )
 
@@ -230,8 +230,8 @@ class Pruning:
             turn: Prunings before it, those that were rolled back included.
         """
         if self.structure is None:
-            wholes = [] if self.recover else _turned(("unit", "neuron"), turn)
-            rules = [Rule.of(self.score, whole, "per_matrix") for whole in wholes]
+            neuron_structures = [] if self.recover else _turned(("unit", "neuron"), turn)
+            rules = [Rule.of(self.score, whole, "per_matrix") for whole in neuron_structures]
             return [*rules, Rule.of(self.score, "connection", self.distribution)]
         several = self.structure if isinstance(self.structure, tuple) else (self.structure,)
         left = several[min(iteration, len(several) - 1) :]

@@ -1,4 +1,4 @@
-"""What a run must know to go on as if it had never stopped."""
+"""The state of a run: all it must know to go on as if it had never stopped."""
 
 import os
 import random

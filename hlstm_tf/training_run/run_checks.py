@@ -1,4 +1,4 @@
-"""What `GrowAndPrune` asks of `fit`, and what it gives back to it."""
+"""Checks of the `fit` that `GrowAndPrune` runs in, and the logs it returns to it."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.pruning.births import Births, require_sites
-from hlstm_tf.pruning.whole_neurons import check_wholes
+from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule, require_sites
+from hlstm_tf.pruning.neuron_pruning import check_neurons
 from hlstm_tf.scoring.data import check_data, one_epoch
 from hlstm_tf.sparsity import NEED_DATA
 from hlstm_tf.training_run.phases import Plan
@@ -70,7 +70,7 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
         raise ValueError(
             f"model '{model.name}' is compiled without an optimizer; GrowAndPrune needs one."
         )
-    if plan.growth is not None and isinstance(plan.growth.neurons, Births):
+    if plan.growth is not None and isinstance(plan.growth.neurons, NeuronGrowthRule):
         require_sites(model, plan.growth.neurons)
     growing = plan.growth.epochs if plan.growth else 0
     needed = growing + plan.shortest_training + (1 if plan.pruning else 0)
@@ -89,7 +89,7 @@ def check_fit(model: keras.Model, plan: Plan, epochs: int) -> None:
         )
     if plan.pruning is not None and plan.pruning.structure is not None:
         for rule in plan.pruning.rules():
-            check_wholes(model, rule.structure)
+            check_neurons(model, rule.structure)
     if plan.pruning is not None and plan.pruning.budget is not None:
         # What cannot be measured is to say so now, not after hours of training.
         plan.pruning.budget.measure(model)

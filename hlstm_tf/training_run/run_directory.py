@@ -1,4 +1,4 @@
-"""A run's state on disk: whole at every moment, whatever kills the process.
+"""A run's state on disk: whole at every moment, also where the process is killed.
 
     directory/
       state.json          which snapshots are in force, and all that is not an array

@@ -1,4 +1,4 @@
-"""What happened in a run: a record an epoch, for files, plots and the screen."""
+"""The log of a run: a record an epoch, for files, plots and the screen."""
 
 import csv
 import io

@@ -4,14 +4,14 @@ import keras
 
 from hlstm_tf.layers.masking import require_masked_kernels
 from hlstm_tf.pruning.architecture import count_connections, grow_model, prune_model
-from hlstm_tf.pruning.births import Births, grow_neurons
 from hlstm_tf.pruning.budget import Budget, is_measured
 from hlstm_tf.pruning.layer_sites import living_rooms
+from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule, grow_neurons
+from hlstm_tf.pruning.neuron_pruning import has_neurons
 from hlstm_tf.pruning.rule import Rule
-from hlstm_tf.pruning.whole_neurons import has_wholes
 from hlstm_tf.pruning.widths import widths_that_stay
 from hlstm_tf.scoring.score_source import ScoreSource
-from hlstm_tf.sparsity import Whole
+from hlstm_tf.sparsity import NeuronStructure
 from hlstm_tf.training_run.phases import Action, Phase, Plan, Progress, end_before_pruning
 from hlstm_tf.training_run.plan import Pruning
 from hlstm_tf.training_run.recovery import recover_connections
@@ -125,7 +125,7 @@ class Stage:
     def where(self) -> str:
         """Where the run is, in words."""
         if self.progress.phase is Phase.RETRAINING:
-            return f"amid retraining of pruning iteration {self.progress.iteration + 1}"
+            return f"during retraining of pruning iteration {self.progress.iteration + 1}"
         return f"in the {self.progress.phase} phase"
 
     def _grow(self) -> None:
@@ -137,7 +137,7 @@ class Stage:
         grow_model(self.source, growth.rule(), growth.ratio, self.epochs, where, rooms)
         if growth.neurons is not None:
             # After the connections, which start at zero: their gradient is that of the same model.
-            assert isinstance(growth.neurons, Births)
+            assert isinstance(growth.neurons, NeuronGrowthRule)
             grow_neurons(self.source, growth.neurons, self.epochs, where)
         self.current = None
 
@@ -178,7 +178,9 @@ class Stage:
     def _stay(self, rules: list[Rule]) -> list[str]:
         """Which layers no rule of whole neurons can narrow, and why."""
         structures = [rule.structure for rule in rules]
-        return widths_that_stay(self.model, [s for s in structures if isinstance(s, Whole)])
+        return widths_that_stay(
+            self.model, [s for s in structures if isinstance(s, NeuronStructure)]
+        )
 
     def _note_unfit(self, unfit: list[Rule], taken: Rule) -> None:
         """Notes, once for each structure, that another was taken because it removes nothing."""
@@ -201,13 +203,14 @@ class Stage:
         rules = pruning.rules(self.progress.iteration, self.progress.turn)
         if is_measured(self.progress.cost):
             # Zeros that stay in the arrays cost as much time as other weights.
-            rules = sorted(rules, key=lambda rule: not isinstance(rule.structure, Whole))
+            rules = sorted(rules, key=lambda rule: not isinstance(rule.structure, NeuronStructure))
         if pruning.structure is not None:
             return rules
         return [
             rule
             for rule in rules
-            if not isinstance(rule.structure, Whole) or has_wholes(self.model, rule.structure)
+            if not isinstance(rule.structure, NeuronStructure)
+            or has_neurons(self.model, rule.structure)
         ]
 
     def _prune_by(self, rule: Rule, pruning: Pruning) -> int:

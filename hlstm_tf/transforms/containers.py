@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from hlstm_tf.keras_internals import child_layers
-from hlstm_tf.transforms.editing import Workshop
-from hlstm_tf.transforms.ends import reader_of, writer_of
-from hlstm_tf.transforms.groups import Branch, NeuronGroup, Passage
-from hlstm_tf.transforms.passages import passage_of
+from hlstm_tf.transforms.editing import WeightStore
+from hlstm_tf.transforms.ends import consumer_of, producer_of
+from hlstm_tf.transforms.groups import Branch, NeuronGroup, PassThrough
+from hlstm_tf.transforms.pass_through import pass_through_of
 from hlstm_tf.transforms.rewriting import Entry
 
 
@@ -46,30 +46,30 @@ class Graph:
     often: set[str] = field(default_factory=set)
     driven: set[str] = field(default_factory=set)
 
-    def groups(self, workshop: Workshop, shared: set[int]) -> Iterator[NeuronGroup]:
+    def groups(self, store: WeightStore, shared: set[int]) -> Iterator[NeuronGroup]:
         """Yields the neuron groups of the model.
 
         Args:
-            workshop: Where weights and arguments are worked on.
+            store: Where weights and arguments are worked on.
             shared: `id`s of layers that occur in other places too, which are left alone.
         """
         self.fixed |= {name for name, layer in self.layers.items() if id(layer) in shared}
         for name, layer in self.layers.items():
             if name in self.fixed or name in self.driven:
                 continue
-            writer = writer_of(layer, workshop)
-            if writer is None:
+            producer = producer_of(layer, store)
+            if producer is None:
                 continue
-            branches = self._branches(name, writer.width, (), workshop)
+            branches = self._branches(name, producer.width, (), store)
             if branches:
-                group = NeuronGroup(writer, tuple(branches))
+                group = NeuronGroup(producer, tuple(branches))
                 if group.is_sound():
                     yield group
 
     def _branches(
-        self, name: str, width: int, passed: tuple[Passage, ...], workshop: Workshop
+        self, name: str, width: int, passed: tuple[PassThrough, ...], store: WeightStore
     ) -> list[Branch] | None:
-        """Follows a layer's output to all its readers; `None` where it goes anywhere else."""
+        """Follows a layer's output to all its consumers; `None` where it goes anywhere else."""
         if name in self.fixed or not self.uses.get(name):
             return None
         found: list[Branch] = []
@@ -77,14 +77,14 @@ class Graph:
             layer = self.layers.get(use.layer)
             if layer is None or not use.is_data or use.layer in self.often:
                 return None
-            reader = reader_of(layer, workshop)
-            if reader is not None:
-                found.append(Branch(passed, reader))
+            consumer = consumer_of(layer, store)
+            if consumer is not None:
+                found.append(Branch(passed, consumer))
                 continue
-            passage = passage_of(layer, width, workshop)
+            pass_through = pass_through_of(layer, width, store)
             further = None
-            if passage is not None:
-                further = self._branches(use.layer, width, (*passed, passage), workshop)
+            if pass_through is not None:
+                further = self._branches(use.layer, width, (*passed, pass_through), store)
             if further is None:
                 return None
             found.extend(further)

@@ -1,13 +1,13 @@
-"""Depthwise and separable convolutions as passages, readers and writers."""
+"""Depthwise and separable convolutions as pass-through layers, consumers and producers."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
-from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise, zero
+from hlstm_tf.transforms.editing import Edited, WeightStore, apply, is_elementwise, zero
 from hlstm_tf.transforms.groups import merged
-from hlstm_tf.transforms.matrix_ends import KernelWriter, add_to_bias, pads
+from hlstm_tf.transforms.matrix_ends import KernelProducer, add_to_bias, pads
 from hlstm_tf.transforms.twins import is_plain, keras_class
 
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
@@ -26,11 +26,11 @@ def is_convolution(layer: Any, classes: tuple[type[keras.Layer], ...]) -> bool:
     )
 
 
-def channel_filter_of(layer: Any, width: int, workshop: Workshop) -> "ChannelFilter | None":
+def channel_filter_of(layer: Any, width: int, store: WeightStore) -> "ChannelFilter | None":
     """Returns a depthwise convolution that gives one channel for each of `width`, else `None`."""
     if not is_convolution(layer, DEPTHWISE) or not is_elementwise(layer.activation):
         return None
-    edited = workshop.open(layer, "kernel", "bias")
+    edited = store.open(layer, "kernel", "bias")
     fits = edited.arrays["kernel"].shape[-2:] == (width, 1)
     return ChannelFilter(edited) if fits else None
 
@@ -52,7 +52,7 @@ class ChannelFilter:
         bias = self._edited.arrays.get("bias", np.zeros(len(passed)))
         return apply(self._edited.layer.activation, passed + bias)
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         changed = zero(self._edited.arrays["kernel"], (..., dead, slice(None)))
         if "bias" in self._edited.arrays:
             changed |= zero(self._edited.arrays["bias"], dead)
@@ -63,19 +63,19 @@ class ChannelFilter:
         self._edited.select("bias", -1, indices)
 
 
-class SeparableWriter(KernelWriter):
+class SeparableProducer(KernelProducer):
     """The filters of a separable convolution: the last axis of its pointwise kernel."""
 
-    def __init__(self, layer: Any, workshop: Workshop) -> None:
-        edited = _opened(layer, workshop)
+    def __init__(self, layer: Any, store: WeightStore) -> None:
+        edited = _opened(layer, store)
         super().__init__(edited, "filters", layer.activation, kernel="pointwise_kernel")
 
 
-class SeparableReader:
+class SeparableConsumer:
     """The input channels of a separable convolution, each filtered by itself and then mixed."""
 
-    def __init__(self, layer: Any, workshop: Workshop) -> None:
-        self._edited = _opened(layer, workshop)
+    def __init__(self, layer: Any, store: WeightStore) -> None:
+        self._edited = _opened(layer, store)
         self._pads = pads(layer)
 
     @property
@@ -90,7 +90,7 @@ class SeparableReader:
         filtering = self._depthwise().sum(axis=self._window()).sum(axis=1)
         return np.asarray(filtering + self._mixing().sum(axis=(1, 2)))
 
-    def absorb(self, values: np.ndarray) -> bool:
+    def fold(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
         if self._pads:
             constant &= values == 0
@@ -124,8 +124,8 @@ class SeparableReader:
         return np.asarray((channels[:, None] * multiplier + np.arange(multiplier)).ravel())
 
 
-def _opened(layer: Any, workshop: Workshop) -> Edited:
-    edited = workshop.open(layer, "depthwise_kernel", "pointwise_kernel", "bias")
+def _opened(layer: Any, store: WeightStore) -> Edited:
+    edited = store.open(layer, "depthwise_kernel", "pointwise_kernel", "bias")
     depthwise, pointwise = (edited.arrays[f"{name}_kernel"] for name in ("depthwise", "pointwise"))
     # What the depthwise kernel leaves out might as well not be mixed.
     unfiltered = (depthwise == 0).all(axis=tuple(range(depthwise.ndim - 2))).ravel()

@@ -1,4 +1,4 @@
-"""What a model consists of: its kernels, gate by gate, and all its other weights."""
+"""Counts the parts of a model: its kernels, gate by gate, and all its other weights."""
 
 import gzip
 from collections.abc import Iterator

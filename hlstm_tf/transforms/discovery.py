@@ -1,4 +1,4 @@
-"""Finds the neurons of a model: every group of them that can be taken out, with its readers."""
+"""Finds the neurons of a model: every group of them that can be taken out, with its consumers."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from hlstm_tf.layers.cells import CellForm, form_of
 from hlstm_tf.layers.masking import layers_within
 from hlstm_tf.transforms.containers import graph_of
 from hlstm_tf.transforms.convolution_ends import ChannelFilter
-from hlstm_tf.transforms.editing import Workshop
+from hlstm_tf.transforms.editing import WeightStore
 from hlstm_tf.transforms.groups import NeuronGroup
-from hlstm_tf.transforms.matrix_ends import MatrixReader, MatrixWriter
+from hlstm_tf.transforms.matrix_ends import MatrixConsumer, MatrixProducer
 from hlstm_tf.transforms.recurrent import gate_groups
 from hlstm_tf.transforms.rewriting import Entry, rewrite, write_entry
 
 
-def layer_groups(model: keras.Model, workshop: Workshop) -> list[NeuronGroup]:
+def layer_groups(model: keras.Model, store: WeightStore) -> list[NeuronGroup]:
     """Returns the groups between the layers of a model: units, filters, columns, states.
 
     Args:
         model: A built model, masked or plain.
-        workshop: Where its weights, or other arrays of their shapes, are worked on.
+        store: Where its weights, or other arrays of their shapes, are worked on.
     """
     graphs = []
     places: Counter[int] = Counter()
@@ -35,7 +35,7 @@ def layer_groups(model: keras.Model, workshop: Workshop) -> list[NeuronGroup]:
 
     rewrite(write_entry(model), model, look)
     shared = {key for key, count in places.items() if count > 1}
-    return [group for graph in graphs for group in graph.groups(workshop, shared)]
+    return [group for graph in graphs for group in graph.groups(store, shared)]
 
 
 def feed_forward_ends(group: NeuronGroup) -> tuple[keras.Layer, list[keras.Layer]] | None:
@@ -44,14 +44,16 @@ def feed_forward_ends(group: NeuronGroup) -> tuple[keras.Layer, list[keras.Layer
     `None` where any of them is no dense layer or convolution, or a depthwise convolution, which has
     weights of its own for them, lies between.
     """
-    passages = [passage for branch in group.branches for passage in branch.passages]
-    if any(isinstance(passage, ChannelFilter) for passage in passages):
+    pass_throughs = [
+        pass_through for branch in group.branches for pass_through in branch.pass_throughs
+    ]
+    if any(isinstance(pass_through, ChannelFilter) for pass_through in pass_throughs):
         return None
-    readers = [branch.reader for branch in group.branches]
-    if not isinstance(group.writer, MatrixWriter):
+    consumers = [branch.consumer for branch in group.branches]
+    if not isinstance(group.producer, MatrixProducer):
         return None
-    found = [reader.layer for reader in readers if isinstance(reader, MatrixReader)]
-    return (group.writer.layer, found) if len(found) == len(readers) else None
+    found = [consumer.layer for consumer in consumers if isinstance(consumer, MatrixConsumer)]
+    return (group.producer.layer, found) if len(found) == len(consumers) else None
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,12 @@ class HiddenLayers:
     groups: list[list[NeuronGroup]]
 
 
-def hidden_layers(model: keras.Model, workshop: Workshop) -> list[HiddenLayers]:
+def hidden_layers(model: keras.Model, store: WeightStore) -> list[HiddenLayers]:
     """Returns the cells of a model whose gates have hidden layers that can lose neurons.
 
     Args:
         model: A built model, masked or plain.
-        workshop: Where its weights, or other arrays of their shapes, are worked on.
+        store: Where its weights, or other arrays of their shapes, are worked on.
     """
     layers = list(layers_within(model))
     names: dict[int, str] = {}
@@ -86,7 +88,7 @@ def hidden_layers(model: keras.Model, workshop: Workshop) -> list[HiddenLayers]:
     found = []
     for cell in layers:
         form = form_of(cell)
-        groups = gate_groups(cell, workshop) if form is not None else []
+        groups = gate_groups(cell, store) if form is not None else []
         if form is not None and groups:
             found.append(HiddenLayers(names.get(id(cell), cell.name), cell, form, groups))
     return found

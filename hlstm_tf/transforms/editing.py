@@ -62,7 +62,7 @@ def weight(layer: keras.Layer, name: str) -> np.ndarray | None:
 
 
 def in_place_of(arrays: Mapping[MaskedKernel, np.ndarray]) -> Values:
-    """Has a workshop work on arrays in place of the kernels.
+    """Has a store work on arrays in place of the kernels.
 
     A kernel without a mask is all NaN: a sum that it is part of says so. Biases are left out.
     """
@@ -79,7 +79,7 @@ def in_place_of(arrays: Mapping[MaskedKernel, np.ndarray]) -> Values:
     return value
 
 
-class Workshop:
+class WeightStore:
     """The layers being worked on, each once, however many neuron groups it belongs to.
 
     Args:

@@ -1,4 +1,4 @@
-"""Writers and readers: the two ends of the layers that neuron groups connect."""
+"""Producers and consumers: the two ends of the layers that neuron groups connect."""
 
 from typing import Any
 
@@ -9,73 +9,73 @@ from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.transforms.convolution_ends import (
     SEPARABLE,
     TRANSPOSED,
-    SeparableReader,
-    SeparableWriter,
+    SeparableConsumer,
+    SeparableProducer,
     is_convolution,
 )
-from hlstm_tf.transforms.editing import Edited, Workshop, is_elementwise, zero
-from hlstm_tf.transforms.groups import ManyReaders, Reader, Writer
+from hlstm_tf.transforms.editing import Edited, WeightStore, is_elementwise, zero
+from hlstm_tf.transforms.groups import Consumer, ManyConsumers, Producer
 from hlstm_tf.transforms.matrix_ends import (
-    AreaReader,
-    AreaWriter,
-    KernelReader,
-    KernelWriter,
-    MatrixReader,
-    MatrixWriter,
+    AreaConsumer,
+    AreaProducer,
+    KernelConsumer,
+    KernelProducer,
+    MatrixConsumer,
+    MatrixProducer,
     opened_area,
 )
-from hlstm_tf.transforms.recurrent import cell_reader, state_writer_of
+from hlstm_tf.transforms.recurrent import cell_consumer, state_producer_of
 from hlstm_tf.transforms.twins import is_plain, keras_class
 
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
-def writer_of(layer: keras.Layer, workshop: Workshop) -> Writer | None:
+def producer_of(layer: keras.Layer, store: WeightStore) -> Producer | None:
     """Returns the end of a layer whose neurons can be taken out; `None` where there is none."""
     layer = _unwrapped(layer)
     if keras_class(layer) is keras.layers.Embedding and is_plain(layer):
-        return EmbeddingWriter(workshop.open(layer, "embeddings"))
+        return EmbeddingProducer(store.open(layer, "embeddings"))
     if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
-        return state_writer_of(layer, workshop) if _is_known(layer) else None
+        return state_producer_of(layer, store) if _is_known(layer) else None
     if not (is_convolution(layer, (*SEPARABLE, *TRANSPOSED)) or _is_matrix_layer(layer)):
         return None
     if not is_elementwise(layer.activation):
         return None
     if is_convolution(layer, SEPARABLE):
-        return SeparableWriter(layer, workshop)
+        return SeparableProducer(layer, store)
     if is_convolution(layer, TRANSPOSED):
-        edited = workshop.open(layer, "kernel", "bias")
-        return KernelWriter(edited, "filters", layer.activation, axis=-2)
+        edited = store.open(layer, "kernel", "bias")
+        return KernelProducer(edited, "filters", layer.activation, axis=-2)
     if isinstance(layer, PartialAreaConv2D):
-        return AreaWriter(opened_area(layer, workshop), "filters", layer.activation)
+        return AreaProducer(opened_area(layer, store), "filters", layer.activation)
     argument = "units" if isinstance(layer, _DENSE) else "filters"
-    return MatrixWriter(workshop.open(layer, "kernel", "bias"), argument, layer.activation)
+    return MatrixProducer(store.open(layer, "kernel", "bias"), argument, layer.activation)
 
 
-def reader_of(layer: keras.Layer, workshop: Workshop) -> Reader | None:
+def consumer_of(layer: keras.Layer, store: WeightStore) -> Consumer | None:
     """Returns the end of a layer that reads neurons row by row; `None` where there is none."""
     layer = _unwrapped(layer)
     if isinstance(layer, PartialAreaConv2D):
-        return AreaReader(opened_area(layer, workshop))
+        return AreaConsumer(opened_area(layer, store))
     if is_convolution(layer, SEPARABLE):
-        return SeparableReader(layer, workshop)
+        return SeparableConsumer(layer, store)
     if is_convolution(layer, TRANSPOSED):
         # What a constant becomes depends on how many windows reach a position.
-        return KernelReader(workshop.open(layer, "kernel", "bias"), axis=-1, varies=True)
+        return KernelConsumer(store.open(layer, "kernel", "bias"), axis=-1, varies=True)
     if _is_matrix_layer(layer):
-        return MatrixReader(workshop.open(layer, "kernel", "bias"))
+        return MatrixConsumer(store.open(layer, "kernel", "bias"))
     if isinstance(layer, keras.layers.Bidirectional):
-        ends = [reader_of(side, workshop) for side in (layer.forward_layer, layer.backward_layer)]
+        ends = [consumer_of(side, store) for side in (layer.forward_layer, layer.backward_layer)]
         known = [end for end in ends if end is not None]
-        return ManyReaders(known) if len(known) == 2 else None
+        return ManyConsumers(known) if len(known) == 2 else None
     if not isinstance(layer, keras.layers.RNN) or not _is_known(layer):
         return None
-    workshop.touched.add(id(layer))
+    store.touched.add(id(layer))
     cell = layer.cell
     if type(cell) is keras.layers.StackedRNNCells:
         cell = cell.cells[0]  # the others read the one before them
-    return cell_reader(cell, workshop)
+    return cell_consumer(cell, store)
 
 
 def _unwrapped(layer: keras.Layer) -> keras.Layer:
@@ -94,7 +94,7 @@ def _is_matrix_layer(layer: Any) -> bool:
     return is_convolution(layer, _CONVOLUTIONS) and layer.groups == 1
 
 
-class EmbeddingWriter(Writer):
+class EmbeddingProducer(Producer):
     """The columns of an embedding's table; a column is constant if all its entries are equal."""
 
     def __init__(self, edited: Edited) -> None:
@@ -115,7 +115,7 @@ class EmbeddingWriter(Writer):
     def incoming(self) -> np.ndarray:
         return np.asarray(self._edited.arrays["embeddings"].sum(axis=0))
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         return zero(self._edited.arrays["embeddings"], (..., dead))
 
     def keep(self, indices: np.ndarray) -> None:

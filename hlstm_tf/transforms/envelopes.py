@@ -14,7 +14,7 @@ from hlstm_tf.transforms.discovery import (
     hidden_layers,
     layer_groups,
 )
-from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
 Neurons = float | Mapping[str, int | float]
@@ -41,7 +41,7 @@ def living_places(
     room = {kernel: np.ones(kernel.shape) for kernel in kernels}
     groups: dict[str, tuple[keras.Layer, NeuronGroup]] = {}
     gates = _gates(model, room)
-    for group in layer_groups(model, Workshop(in_place_of(room))):
+    for group in layer_groups(model, WeightStore(in_place_of(room))):
         ends = feed_forward_ends(group)
         if ends is not None and not np.isnan(group.strength()).any():
             groups[ends[0].name] = ends[0], group
@@ -70,7 +70,7 @@ def _gates(
 ) -> dict[str, list[HiddenLayers]]:
     """The masked cells by name whose gates have hidden layers."""
     found: dict[str, list[HiddenLayers]] = {}
-    for cell in hidden_layers(model, Workshop(in_place_of(room))):
+    for cell in hidden_layers(model, WeightStore(in_place_of(room))):
         groups = [group for gates in cell.groups for group in gates]
         if not any(np.isnan(group.strength()).any() for group in groups):
             found.setdefault(cell.name, []).append(cell)
@@ -89,7 +89,7 @@ def _leave_out_of_gates(cell: HiddenLayers, amount: int | float, name: str) -> N
 
 def _leave_out(group: NeuronGroup, amount: int | float, name: str) -> np.ndarray:
     """Removes all neurons of a group but the first `amount`; tells which those are."""
-    gone = np.arange(group.writer.width) >= _living(amount, group.writer.width, name)
+    gone = np.arange(group.producer.width) >= _living(amount, group.producer.width, name)
     group.remove(gone)
     return gone
 

@@ -1,4 +1,4 @@
-"""How often a kernel is applied in one step, which is what its FLOPs depend on.
+"""FLOPs: how often each kernel is applied in one step.
 
 The formula: 2 FLOPs (a multiplication and an addition) for each existing connection at each place
 where the kernel is applied. Element-wise work (biases, activations, normalization) is not counted.

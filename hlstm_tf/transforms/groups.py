@@ -1,20 +1,20 @@
 """Neuron groups: the neurons that one layer puts out, and everything that reads them.
 
 The core of `shrink`, and of pruning by neuron, which does the same to the masks. A group is a
-writer (a dense layer's units, a convolution's filters, the hidden layer of a gate, the state of a
-recurrent layer) and a tree of what its output goes through (passages) until it is read
-(readers). Two rules, applied until nothing changes, find every dead neuron of a model, and both
+producer (a dense layer's units, a convolution's filters, the hidden layer of a gate, the state of a
+recurrent layer) and a tree of what its output goes through until it is read
+(consumers). Two rules, applied until nothing changes, find every dead neuron of a model, and both
 keep the function:
 
 * a neuron that puts out the same value whatever the input (all its incoming weights are zero) is
-  read as a constant: the constant's share goes into the readers' biases, and they stop reading it;
+  read as a constant: its share goes into the consumers' biases, and they stop reading it;
 * a neuron that nobody reads needs no incoming weights and no bias: they become zero, which may
   leave neurons before it unread. Units of a state that only dead units read are dead together.
 
 Then the neurons that nobody reads are taken out of every array that has a place for them.
 
-Positions may be merged with channels on the way (a Flatten, a Reshape): a reader then has a
-multiple of the writer's width, and its row r belongs to neuron r modulo that width.
+Positions may be merged with channels on the way (a Flatten, a Reshape): a consumer then has a
+multiple of the producer's width, and its row r belongs to neuron r modulo that width.
 """
 
 import abc
@@ -26,7 +26,7 @@ import keras
 import numpy as np
 
 
-class Writer(abc.ABC):
+class Producer(abc.ABC):
     """The end of a layer that puts out neurons."""
 
     is_state: bool = False
@@ -63,7 +63,7 @@ class Writer(abc.ABC):
         """Sum of all that the arrays hold for what feeds a neuron, biases apart; `(width,)`."""
 
     @abc.abstractmethod
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         """Zeroes what feeds the neurons flagged; tells whether anything was not zero before."""
 
     @abc.abstractmethod
@@ -71,25 +71,25 @@ class Writer(abc.ABC):
         """Takes out all neurons but these."""
 
 
-class Passage(Protocol):
+class PassThrough(Protocol):
     """A layer through which every neuron goes by itself."""
 
     def constants(self, values: np.ndarray) -> np.ndarray:
         """What becomes of constants; NaN where the result depends on input or position."""
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         """Zeroes what the layer has for the neurons flagged; tells whether anything changed."""
 
     def keep(self, indices: np.ndarray, width: int) -> None:
         """Takes out all neurons but these, of `width`."""
 
 
-class Reader(Protocol):
+class Consumer(Protocol):
     """The end of a layer that takes neurons in, each by a row of its weights."""
 
     @property
     def rows(self) -> int:
-        """How many rows it has: a multiple of the writer's width."""
+        """How many rows it has: a multiple of the producer's width."""
 
     def reads(self) -> np.ndarray:
         """Whether a row has a weight that is not zero; `(rows,)`."""
@@ -97,141 +97,143 @@ class Reader(Protocol):
     def outgoing(self) -> np.ndarray:
         """Sum of all that the arrays hold for a row; `(rows,)`."""
 
-    def absorb(self, values: np.ndarray) -> bool:
+    def fold(self, values: np.ndarray) -> bool:
         """Moves the share of constant rows into the bias and zeroes them, where that is exact.
 
         Args:
             values: `(rows,)`, the constant of each row, NaN where it has none.
 
         Returns:
-            Whether any row was absorbed.
+            Whether any row was folded.
         """
 
     def keep(self, indices: np.ndarray, width: int) -> None:
         """Takes out the rows of all neurons but these, of `width`."""
 
 
-class ManyReaders:
-    """Several readers of the same rows: the directions of a bidirectional layer, a cell's gates."""
+class ManyConsumers:
+    """Consumers of the same rows: the directions of a bidirectional layer, a cell's gates."""
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
-        self._readers = readers
+    def __init__(self, consumers: Sequence[Consumer]) -> None:
+        self._consumers = consumers
 
     @property
     def rows(self) -> int:
-        return self._readers[0].rows
+        return self._consumers[0].rows
 
     def reads(self) -> np.ndarray:
-        return np.logical_or.reduce([reader.reads() for reader in self._readers])
+        return np.logical_or.reduce([consumer.reads() for consumer in self._consumers])
 
     def outgoing(self) -> np.ndarray:
-        return np.sum([reader.outgoing() for reader in self._readers], axis=0)
+        return np.sum([consumer.outgoing() for consumer in self._consumers], axis=0)
 
-    def absorb(self, values: np.ndarray) -> bool:
+    def fold(self, values: np.ndarray) -> bool:
         changed = False
-        for reader in self._readers:
-            changed |= reader.absorb(values)
+        for consumer in self._consumers:
+            changed |= consumer.fold(values)
         return changed
 
     def keep(self, indices: np.ndarray, width: int) -> None:
-        for reader in self._readers:
-            reader.keep(indices, width)
+        for consumer in self._consumers:
+            consumer.keep(indices, width)
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The passages from a writer to one reader, and the reader."""
+    """The pass-through layers from a producer to one consumer, and the consumer."""
 
-    passages: tuple[Passage, ...]
-    reader: Reader
+    pass_throughs: tuple[PassThrough, ...]
+    consumer: Consumer
 
 
 @dataclass(frozen=True)
 class NeuronGroup:
-    """A writer and all its readers."""
+    """A producer and all its consumers."""
 
-    writer: Writer
+    producer: Producer
     branches: tuple[Branch, ...]
 
     def is_sound(self) -> bool:
-        """Whether every reader's rows are a multiple of the neurons, as the rules need."""
-        return all(branch.reader.rows % self.writer.width == 0 for branch in self.branches)
+        """Whether every consumer's rows are a multiple of the neurons, as the rules need."""
+        return all(branch.consumer.rows % self.producer.width == 0 for branch in self.branches)
 
-    def settle(self) -> bool:
+    def propagate(self) -> bool:
         """Applies both rules once; tells whether anything changed."""
         changed = False
         for branch in self.branches:
-            values = self.writer.constants()
-            for passage in branch.passages:
-                values = passage.constants(values)
-            changed |= branch.reader.absorb(np.tile(values, branch.reader.rows // len(values)))
-        return self._silence(~self.living()) or changed
+            values = self.producer.constants()
+            for pass_through in branch.pass_throughs:
+                values = pass_through.constants(values)
+            changed |= branch.consumer.fold(np.tile(values, branch.consumer.rows // len(values)))
+        return self._zero(~self.living()) or changed
 
     def living(self) -> np.ndarray:
-        """Whether anybody needs a neuron; `(width,)`."""
-        width = self.writer.width
-        read = [branch.reader.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
-        return self.writer.alive(np.logical_or.reduce(read))
+        """Whether a neuron is needed; `(width,)`."""
+        width = self.producer.width
+        read = [branch.consumer.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
+        return self.producer.alive(np.logical_or.reduce(read))
 
     def strength(self) -> np.ndarray:
         """Sum of all that the arrays hold for a neuron, before and after it; `(width,)`."""
-        width = self.writer.width
+        width = self.producer.width
         after = [
-            branch.reader.outgoing().reshape(-1, width).sum(axis=0) for branch in self.branches
+            branch.consumer.outgoing().reshape(-1, width).sum(axis=0) for branch in self.branches
         ]
-        return self.writer.incoming() + np.sum(after, axis=0)
+        return self.producer.incoming() + np.sum(after, axis=0)
 
     def remove(self, gone: np.ndarray) -> None:
         """Zeroes what feeds the neurons flagged and what reads them; `(width,)`."""
-        self._silence(gone)
+        self._zero(gone)
         nothing = np.where(gone, 0.0, np.nan)
         for branch in self.branches:
-            branch.reader.absorb(np.tile(nothing, branch.reader.rows // len(nothing)))
+            branch.consumer.fold(np.tile(nothing, branch.consumer.rows // len(nothing)))
 
     def sweep(self) -> bool:
         """Removes the neurons that lost one of their ends; tells whether there were any.
 
         Where the arrays are masks, a neuron has an end if any connection of it exists.
         """
-        width = self.writer.width
-        read = [branch.reader.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
-        dead = (self.writer.incoming() != 0) ^ np.logical_or.reduce(read)
+        width = self.producer.width
+        read = [branch.consumer.reads().reshape(-1, width).any(axis=0) for branch in self.branches]
+        dead = (self.producer.incoming() != 0) ^ np.logical_or.reduce(read)
         self.remove(dead)
         return bool(dead.any())
 
-    def _silence(self, dead: np.ndarray) -> bool:
-        changed = self.writer.silence(dead)
-        for passage in self._passages():
-            changed |= passage.silence(dead)
+    def _zero(self, dead: np.ndarray) -> bool:
+        changed = self.producer.zero(dead)
+        for pass_through in self._pass_throughs():
+            changed |= pass_through.zero(dead)
         return changed
 
     def compact(self) -> int:
         """Takes out the neurons that nobody needs, but never the last one; tells how many."""
-        width = self.writer.width
-        kept = _topped_up(self.living(), self.writer.parts)
+        width = self.producer.width
+        kept = _topped_up(self.living(), self.producer.parts)
         if kept.size == width:
             return 0
-        self.writer.keep(kept)
+        self.producer.keep(kept)
         for branch in self.branches:
-            branch.reader.keep(kept, width)
-        for passage in self._passages():
-            passage.keep(kept, width)
+            branch.consumer.keep(kept, width)
+        for pass_through in self._pass_throughs():
+            pass_through.keep(kept, width)
         return width - kept.size
 
-    def _passages(self) -> Iterator[Passage]:
-        """Each passage once: branches that fork late have passages in common."""
-        passages = (passage for branch in self.branches for passage in branch.passages)
-        yield from {id(passage): passage for passage in passages}.values()
+    def _pass_throughs(self) -> Iterator[PassThrough]:
+        """Each pass-through layer once: branches that fork late have some in common."""
+        pass_throughs = (
+            pass_through for branch in self.branches for pass_through in branch.pass_throughs
+        )
+        yield from {id(pass_through): pass_through for pass_through in pass_throughs}.values()
 
 
-def settle_all(groups: Sequence[NeuronGroup]) -> None:
+def propagate_all(groups: Sequence[NeuronGroup]) -> None:
     """Applies the rules to all groups until nothing changes: a death may bring others with it."""
     # Every round that changes anything zeroes weights for good, so this comes to an end.
     changed = True
     while changed:
         changed = False
         for group in groups:
-            changed |= group.settle()
+            changed |= group.propagate()
 
 
 def _topped_up(living: np.ndarray, parts: Sequence[int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writers and readers whose neurons are an axis of one kernel: dense layers and convolutions."""
+"""Producers and consumers whose neurons are an axis of one kernel: dense, convolutions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers import PartialAreaConv2D
-from hlstm_tf.transforms.editing import Edited, Workshop, apply, zero
-from hlstm_tf.transforms.groups import Writer, merged
+from hlstm_tf.transforms.editing import Edited, WeightStore, apply, zero
+from hlstm_tf.transforms.groups import Producer, merged
 from hlstm_tf.transforms.twins import uses_all
 
 
-class KernelWriter(Writer):
+class KernelProducer(Producer):
     """Neurons that are an axis of a kernel.
 
     Args:
@@ -51,7 +51,7 @@ class KernelWriter(Writer):
     def incoming(self) -> np.ndarray:
         return np.asarray(self._by_neuron().reshape(self.width, -1).sum(axis=1))
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         changed = zero(self._by_neuron(), dead)
         if "bias" in self._edited.arrays:
             changed |= zero(self._edited.arrays["bias"], dead)
@@ -66,11 +66,11 @@ class KernelWriter(Writer):
         return np.moveaxis(self._edited.arrays[self._kernel], self._axis, 0)
 
 
-class MatrixWriter(KernelWriter):
+class MatrixProducer(KernelProducer):
     """The units of a dense layer, or the filters of a convolution: the kernel's last axis."""
 
 
-class KernelReader:
+class KernelConsumer:
     """Inputs that are an axis of a kernel.
 
     Args:
@@ -98,7 +98,7 @@ class KernelReader:
     def outgoing(self) -> np.ndarray:
         return np.asarray(self._by_row().reshape(self.rows, -1).sum(axis=1))
 
-    def absorb(self, values: np.ndarray) -> bool:
+    def fold(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
         if self._varies:
             constant &= values == 0
@@ -118,11 +118,11 @@ class KernelReader:
         return np.moveaxis(self._edited.arrays["kernel"], self._axis, 0)
 
 
-class MatrixReader(KernelReader):
+class MatrixConsumer(KernelConsumer):
     """The inputs of a dense layer, or the input channels of a convolution."""
 
 
-class AreaWriter(MatrixWriter):
+class AreaProducer(MatrixProducer):
     """The filters of a partial-area convolution."""
 
     def keep(self, indices: np.ndarray) -> None:
@@ -130,28 +130,28 @@ class AreaWriter(MatrixWriter):
         self._edited.select("area", -1, indices)
 
 
-class AreaReader(MatrixReader):
+class AreaConsumer(MatrixConsumer):
     """The input channels of a partial-area convolution."""
 
-    def absorb(self, values: np.ndarray) -> bool:
+    def fold(self, values: np.ndarray) -> bool:
         if "area" not in self._edited.arrays:
-            return super().absorb(values)
+            return super().fold(values)
         # A constant that is used in a part of the picture is no constant of the whole.
         whole = (self._edited.arrays["area"] != 0).all(axis=(0, 1))
         unread = (self._edited.arrays["kernel"] == 0).all(axis=(0, 1))
         constant = (whole | unread).all(axis=1)
-        return super().absorb(np.where(constant | (values == 0), values, np.nan))
+        return super().fold(np.where(constant | (values == 0), values, np.nan))
 
     def keep(self, indices: np.ndarray, width: int) -> None:
         self._edited.select("area", -2, merged(indices, width, self.rows))
         super().keep(indices, width)
 
 
-def opened_area(layer: PartialAreaConv2D, workshop: Workshop) -> Edited:
+def opened_area(layer: PartialAreaConv2D, store: WeightStore) -> Edited:
     """Returns the working copy of a partial-area convolution, with `area` where it is partial."""
     if uses_all(layer):
-        return workshop.open(layer, "kernel", "bias")
-    edited = workshop.open(layer, "kernel", "bias", "area")
+        return store.open(layer, "kernel", "bias")
+    edited = store.open(layer, "kernel", "bias", "area")
     # A slice of the kernel that is used nowhere might as well be zero.
     unused = (edited.arrays["area"] == 0).all(axis=(0, 1))
     edited.arrays["kernel"][:, :, unused] = 0

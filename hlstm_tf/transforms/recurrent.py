@@ -15,8 +15,15 @@ import numpy as np
 
 from hlstm_tf.keras_internals import own_trainable_variables
 from hlstm_tf.layers.cells import HIDDEN, INPUTS, STATE, CellForm, GateLayer, form_of
-from hlstm_tf.transforms.editing import Edited, Values, Workshop, apply, is_elementwise, zero
-from hlstm_tf.transforms.groups import Branch, ManyReaders, NeuronGroup, Reader, Writer, merged
+from hlstm_tf.transforms.editing import Edited, Values, WeightStore, apply, is_elementwise, zero
+from hlstm_tf.transforms.groups import (
+    Branch,
+    Consumer,
+    ManyConsumers,
+    NeuronGroup,
+    Producer,
+    merged,
+)
 
 
 class OpenCell(Edited):
@@ -66,7 +73,7 @@ class OpenCell(Edited):
         return self.form.sizes(self.units, hidden)
 
 
-def open_cell(cell: keras.Layer, workshop: Workshop) -> OpenCell | None:
+def open_cell(cell: keras.Layer, store: WeightStore) -> OpenCell | None:
     """Returns the working copy of a cell; `None` for a cell without a form.
 
     A cell with trainable weights that its form does not name has none either.
@@ -77,15 +84,15 @@ def open_cell(cell: keras.Layer, workshop: Workshop) -> OpenCell | None:
     known = {name for weight in form.weights for name in form.variables(weight)}
     if any(variable.name not in known for variable in own_trainable_variables(cell)):
         return None
-    return workshop.open_as(cell, lambda values: OpenCell(form, values))
+    return store.open_as(cell, lambda values: OpenCell(form, values))
 
 
-def gate_groups(cell: keras.Layer, workshop: Workshop) -> list[list[NeuronGroup]]:
+def gate_groups(cell: keras.Layer, store: WeightStore) -> list[list[NeuronGroup]]:
     """Returns the hidden layers of a cell's gates, each a group a gate.
 
     Empty for a cell without a form or without hidden layers, and where an activation mixes neurons.
     """
-    opened = open_cell(cell, workshop)
+    opened = open_cell(cell, store)
     if opened is None:
         return []
     layers = opened.form.layers
@@ -99,22 +106,22 @@ def gate_groups(cell: keras.Layer, workshop: Workshop) -> list[list[NeuronGroup]
 
 def _gate_group(opened: OpenCell, layer: GateLayer, after: GateLayer, gate: int) -> NeuronGroup:
     [kernel] = after.reading(HIDDEN)
-    reader = GateReader(opened, kernel, after.bias, gate)
-    return NeuronGroup(GateWriter(opened, layer, gate), (Branch((), reader),))
+    consumer = GateConsumer(opened, kernel, after.bias, gate)
+    return NeuronGroup(GateProducer(opened, layer, gate), (Branch((), consumer),))
 
 
-def cell_reader(cell: keras.Layer, workshop: Workshop) -> Reader | None:
+def cell_consumer(cell: keras.Layer, store: WeightStore) -> Consumer | None:
     """Returns the end of a cell that reads the layer before it; `None` where it has no form."""
-    opened = open_cell(cell, workshop)
+    opened = open_cell(cell, store)
     if opened is None:
         return None
     first = opened.form.layers[0]
     [kernel] = first.reading(INPUTS)
     gates = range(len(opened.form.gates))
-    return ManyReaders([GateReader(opened, kernel, first.bias, gate) for gate in gates])
+    return ManyConsumers([GateConsumer(opened, kernel, first.bias, gate) for gate in gates])
 
 
-def state_writer_of(layer: Any, workshop: Workshop) -> Writer | None:
+def state_producer_of(layer: Any, store: WeightStore) -> Producer | None:
     """Returns the units of a recurrent layer, or of a bidirectional one's two directions.
 
     `None` where they cannot be taken out: the state is handed over (`return_state`),
@@ -126,23 +133,23 @@ def state_writer_of(layer: Any, workshop: Workshop) -> Writer | None:
         if layer.merge_mode != "concat":
             return None
         sides = [
-            state_writer_of(side, workshop) for side in (layer.forward_layer, layer.backward_layer)
+            state_producer_of(side, store) for side in (layer.forward_layer, layer.backward_layer)
         ]
         known = [side for side in sides if side is not None]
-        workshop.touched.add(id(layer))
+        store.touched.add(id(layer))
         return BothDirections(known) if len(known) == 2 else None
-    opened = open_cell(layer.cell, workshop)
+    opened = open_cell(layer.cell, store)
     if opened is None or not _treats_units_alike(opened.form):
         return None
-    workshop.touched.add(id(layer))
-    return StateWriter(opened)
+    store.touched.add(id(layer))
+    return StateProducer(opened)
 
 
 def _treats_units_alike(form: CellForm) -> bool:
     return all(is_elementwise(getattr(form.cell, name)) for name in form.activations)
 
 
-class GateWriter(Writer):
+class GateProducer(Producer):
     """One hidden layer of one gate, from the side of what feeds it."""
 
     def __init__(self, opened: OpenCell, layer: GateLayer, gate: int) -> None:
@@ -172,7 +179,7 @@ class GateWriter(Writer):
     def incoming(self) -> np.ndarray:
         return np.sum([kernel.sum(axis=0) for kernel in self._feeding()], axis=0)
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         places = [self._opened.arrays[name] for name in self._names()]
         changed = [zero(array, (..., dead)) for array in places]
         return any(changed)
@@ -188,7 +195,7 @@ class GateWriter(Writer):
         return [self._opened.arrays[name] for name in self._kernels]
 
 
-class GateReader:
+class GateConsumer:
     """What one gate reads through a kernel: the neurons before it, or the cell's inputs."""
 
     def __init__(self, opened: OpenCell, kernel: str, bias: str | None, gate: int) -> None:
@@ -205,7 +212,7 @@ class GateReader:
     def outgoing(self) -> np.ndarray:
         return self._array().sum(axis=1)
 
-    def absorb(self, values: np.ndarray) -> bool:
+    def fold(self, values: np.ndarray) -> bool:
         constant = np.isfinite(values) & self.reads()
         bias = self._opened.arrays.get(self._bias)
         if bias is None:
@@ -227,7 +234,7 @@ class GateReader:
         return self._opened.arrays[self._kernel]
 
 
-class StateWriter(Writer):
+class StateProducer(Producer):
     """The units of a cell's state, each its part of all states and of every gate.
 
     A unit is needed if anything outside reads it, or another needed unit does, one step later.
@@ -280,7 +287,7 @@ class StateWriter(Writer):
         read = [part.sum(axis=1) for part in self._opened.of(self._recurrent)]
         return np.sum([*made, *read], axis=0)
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         changed = [zero(part, dead) for part in self._opened.of(self._recurrent)]
         for parts in self._opened.outputs(self._form.layers[-1]):
             changed += [zero(part, (..., dead)) for part in parts]
@@ -303,12 +310,12 @@ class StateWriter(Writer):
         return ~np.logical_or.reduce(has_content)
 
 
-class BothDirections(Writer):
+class BothDirections(Producer):
     """The units of two directions side by side; both keep equally many, as Keras wants it."""
 
     is_state = True
 
-    def __init__(self, sides: Sequence[Writer]) -> None:
+    def __init__(self, sides: Sequence[Producer]) -> None:
         self._sides = sides
 
     @property
@@ -335,9 +342,9 @@ class BothDirections(Writer):
     def incoming(self) -> np.ndarray:
         return np.concatenate([side.incoming() for side in self._sides])
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         halves = zip(self._sides, self._split(dead), strict=True)
-        changed = [side.silence(half) for side, half in halves]
+        changed = [side.zero(half) for side, half in halves]
         return any(changed)
 
     def keep(self, indices: np.ndarray) -> None:

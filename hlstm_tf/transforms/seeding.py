@@ -1,4 +1,4 @@
-"""Which connections a model begins with: drawn at random, or those of the largest weights."""
+"""The connections a model begins with: drawn at random, or those of the largest weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

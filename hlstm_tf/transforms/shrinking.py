@@ -7,8 +7,8 @@ import keras
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import masked_kernels
 from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
-from hlstm_tf.transforms.editing import Workshop
-from hlstm_tf.transforms.groups import settle_all
+from hlstm_tf.transforms.editing import WeightStore
+from hlstm_tf.transforms.groups import propagate_all
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.twins import plain_entry
 from hlstm_tf.transforms.verification import check_same_function
@@ -66,30 +66,30 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     """
     check_model(model)
     masked = bool(masked_kernels(model))
-    workshop = Workshop()
-    groups = layer_groups(model, workshop)
-    for cell in hidden_layers(model, workshop):
+    store = WeightStore()
+    groups = layer_groups(model, store)
+    for cell in hidden_layers(model, store):
         groups += [group for gates in cell.groups for group in gates]
-    settle_all(groups)
+    propagate_all(groups)
     for group in groups:
         group.compact()
 
     def narrowed(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
-        return _narrowed(layer, plain_entry(layer, entry) if masked else entry, workshop)
+        return _narrowed(layer, plain_entry(layer, entry) if masked else entry, store)
 
     new = rebuild(model, narrowed)
-    copy_state(model, new, workshop.arrays())
+    copy_state(model, new, store.arrays())
     if verify_with is not None:
         check_same_function(model, new, verify_with, "shrink")
     return new
 
 
-def _narrowed(layer: keras.Layer, entry: Entry, workshop: Workshop) -> Entry:
+def _narrowed(layer: keras.Layer, entry: Entry, store: WeightStore) -> Entry:
     # A layer such as LSTM makes its cell itself, of arguments that are the layer's own.
     makes_cell = isinstance(layer, keras.layers.RNN) and "cell" not in entry["config"]
     owner = layer.cell if makes_cell else layer
-    entry = {**entry, "config": {**entry["config"], **workshop.arguments(owner)}}
-    if any(id(inner) in workshop.touched for inner in all_layers(layer)):
+    entry = {**entry, "config": {**entry["config"], **store.arguments(owner)}}
+    if any(id(inner) in store.touched for inner in all_layers(layer)):
         # It holds the shapes of before; the model around builds its layers anew.
         entry.pop("build_config", None)
     return entry

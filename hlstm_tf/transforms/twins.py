@@ -1,4 +1,4 @@
-"""Which layer is whose masked twin, on the entries of a model's configuration."""
+"""The masked twin of each Keras layer, on the entries of a model's configuration."""
 
 from typing import Any
 

@@ -24,7 +24,11 @@ class Kill(keras.callbacks.Callback):
 
 
 def run_births(
-    model: keras.Model, data: tuple, births: hl.Births, directory: os.PathLike, kill: int | None
+    model: keras.Model,
+    data: tuple,
+    births: hl.NeuronGrowthRule,
+    directory: os.PathLike,
+    kill: int | None,
 ) -> keras.Model:
     """Two epochs of growth of neurons and connections, one of training, one pruning iteration."""
     gp = hl.GrowAndPrune(

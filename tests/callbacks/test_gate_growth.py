@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 import hlstm_tf as hl
 from hlstm_tf.layers.observers import bridging, zero_bridge
 from hlstm_tf.pruning.architecture import grow_model
-from hlstm_tf.pruning.births import _connect as connect
-from hlstm_tf.pruning.births import grow_neurons
 from hlstm_tf.pruning.bridging import BridgingGradients
 from hlstm_tf.pruning.gate_sites import gate_sites
 from hlstm_tf.pruning.layer_sites import layer_sites, living_rooms
+from hlstm_tf.pruning.neuron_growth import _connect as connect
+from hlstm_tf.pruning.neuron_growth import grow_neurons
 from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.scoring.gradients import MeanLoss
 from hlstm_tf.scoring.score_source import ScoreSource
@@ -207,18 +207,18 @@ def test_a_bridge_changes_no_output_and_only_while_it_is_in_force_the_loop() -> 
     places = [(0, gate) for gate in range(4)]
     bridges = {id(layer.cell): dict.fromkeys(places, zero_bridge(6, 3))}
     with bridging(bridges):
-        assert not layer._can_run_fast()
+        assert not layer._fits_recurrence()
         np.testing.assert_allclose(model(X, training=True), before, rtol=1e-5, atol=1e-6)
         with bridging({}):
-            assert layer._can_run_fast()
-        assert not layer._can_run_fast()
-    assert layer._can_run_fast()
+            assert layer._fits_recurrence()
+        assert not layer._fits_recurrence()
+    assert layer._fits_recurrence()
 
 
 def ends(site: Any) -> tuple[np.ndarray, np.ndarray]:
     """For each neuron of a hidden layer whether anything leads to it, and from it."""
-    incoming = [kernel.to_matrices(kernel.mask)[gate] for kernel, gate in site.writers]
-    reader, gate = site.reader
+    incoming = [kernel.to_matrices(kernel.mask)[gate] for kernel, gate in site.producers]
+    reader, gate = site.consumer
     return np.concatenate(incoming).any(axis=0), reader.to_matrices(reader.mask)[gate].any(axis=1)
 
 
@@ -276,7 +276,7 @@ def test_each_gate_gets_as_many_as_are_wanted_and_it_has_room_for(wanted: int | 
     room = [4, 3, 3, 1]
     assert [site.dormant.size for site in gate_sites(model)] == room
     expected = {2: [2, 2, 2, 1], 0.5: room, 20: room}[wanted]
-    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births(wanted, 0.3), 0, "a test")
+    born = grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule(wanted, 0.3), 0, "a test")
     assert born == {"l": sum(expected)}
     left = [site.dormant.size for site in gate_sites(model)]
     assert np.subtract(room, left).tolist() == expected
@@ -288,11 +288,11 @@ def test_the_loss_changes_by_a_new_neuron_as_the_bridging_gradient_says() -> Non
     model.fit(X, Y, epochs=3, verbose=0)
     loss = MeanLoss(model)
     before, matrices, sites = loss.mean((X, Y)), measured(model), gate_sites(model)
-    grow_neurons(ScoreSource(model, (X, Y)), hl.Births(2, 0.5, 0.05), 0, "a test")
+    grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule(2, 0.5, 0.05), 0, "a test")
     expected = 0.0
     for site, (matrix, _) in zip(sites, matrices, strict=True):
-        into = np.concatenate([k.to_matrices(k.variable)[gate] for k, gate in site.writers])
-        reader, gate = site.reader
+        into = np.concatenate([k.to_matrices(k.variable)[gate] for k, gate in site.producers])
+        reader, gate = site.consumer
         out = reader.to_matrices(reader.variable)[gate]
         change = np.sum(matrix * (into[:, site.dormant] @ out[site.dormant]))
         assert change < 0
@@ -310,7 +310,7 @@ def test_new_neurons_are_of_the_scale_of_their_gate_and_begin_without_a_past() -
     bias[2, 3] = 7.0  # left by an earlier life
     cell.bias.assign(bias)
     size = np.abs(np.concatenate([cell.kernel.numpy()[:, 1], cell.recurrent_kernel.numpy()[:, 1]]))
-    grow_neurons(ScoreSource(model, (X, Y)), hl.Births(2, 0.5, 0.5), 0, "a test")
+    grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule(2, 0.5, 0.5), 0, "a test")
     assert not cell.bias.numpy()[:, 3:].any()
     new = np.abs(
         np.concatenate([cell.kernel.numpy()[:, 1, 3:5], cell.recurrent_kernel.numpy()[:, 1, 3:5]])
@@ -346,7 +346,7 @@ def test_gates_dense_layers_and_convolutions_grow_together() -> None:
         assert other[0].any()
         for mine, yours in zip(one, other, strict=True):
             np.testing.assert_allclose(mine, yours, rtol=1e-4, atol=1e-6)
-    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births(1, 0.5), 0, "a test")
+    born = grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule(1, 0.5), 0, "a test")
     assert list(born) == ["c", "a", "l"]
     assert (born["a"], born["l"]) == (1, 4)
     assert_sound(model)
@@ -356,7 +356,9 @@ def test_each_direction_has_a_name_of_its_own() -> None:
     model = net(lambda: layers.Bidirectional(hlstm()), neurons={"forward_l": 2, "backward_l": 0.5})
     forward, backward = (cell for cell, _ in directions_of(model))
     assert [site.dormant.size for site in gate_sites(model)] == [4] * 4 + [3] * 4
-    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births({"backward_l": 1}), 0, "a test")
+    born = grow_neurons(
+        ScoreSource(model, (X, Y)), hl.NeuronGrowthRule({"backward_l": 1}), 0, "a test"
+    )
     assert born == {"backward_l": 4}
     assert [site.dormant.size for site in gate_sites(model)] == [4] * 4 + [2] * 4
     assert forward.bias.numpy()[:, :2].all()
@@ -369,7 +371,7 @@ def test_a_stacked_cell_goes_by_its_own_name() -> None:
         return layers.RNN(cells)
 
     model = net(stack, neurons=0.5)
-    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births({"high": 1}), 0, "a test")
+    born = grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule({"high": 1}), 0, "a test")
     assert born == {"high": 4}
 
 
@@ -402,7 +404,7 @@ def test_connections_grow_as_in_a_model_of_the_living_neurons_alone() -> None:
 
 def test_what_stayed_dormant_is_removed_by_shrink() -> None:
     model = net(lambda: hlstm(hidden=(6, 4)))
-    grow_neurons(ScoreSource(model, (X, Y)), hl.Births(1, 0.5), 0, "a test")
+    grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule(1, 0.5), 0, "a test")
     small = hl.shrink(model)
     assert small.get_layer("l").hidden_units == (4, 3)
     np.testing.assert_allclose(small.predict(X), model.predict(X), rtol=1e-4, atol=1e-6)
@@ -411,7 +413,7 @@ def test_what_stayed_dormant_is_removed_by_shrink() -> None:
 def test_grow_and_prune_grows_gates_too_and_resumes_bit_for_bit(tmp_path) -> None:
     def run(directory, kill: int | None = None) -> keras.Model:
         model = net(lambda: hlstm(hidden=8, hidden_activation="relu"), neurons=0.25)
-        return run_births(model, (X, Y), hl.Births({"l": 2}, ratio=0.5), directory, kill)
+        return run_births(model, (X, Y), hl.NeuronGrowthRule({"l": 2}, ratio=0.5), directory, kill)
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Killed):
@@ -427,7 +429,7 @@ def test_gates_whose_neurons_do_not_stand_alone_do_not_grow() -> None:
     model = net(lambda: hlstm(hidden_activation="softmax"), neurons=None)
     assert gate_sites(model) == []
     with pytest.raises(ValueError, match="an H-LSTM whose gates have hidden layers"):
-        grow_neurons(ScoreSource(model, (X, Y)), hl.Births({"l": 1}), 0, "a test")
+        grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule({"l": 1}), 0, "a test")
 
 
 def test_living_neurons_are_the_first_of_each_gate_with_a_bias() -> None:

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 from hlstm_tf.pruning.architecture import grow_model
-from hlstm_tf.pruning.births import grow_neurons
 from hlstm_tf.pruning.bridging import BridgingGradients
 from hlstm_tf.pruning.layer_sites import layer_sites, living_rooms
+from hlstm_tf.pruning.neuron_growth import grow_neurons
 from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.scoring.gradients import MeanLoss
 from hlstm_tf.scoring.score_source import ScoreSource
@@ -68,7 +68,7 @@ def assert_sound(model: keras.Model) -> None:
         assert not kernel.variable.numpy()[~kernel.mask.numpy()].any()
     for site in layer_sites(model):
         read = np.zeros(site.width, dtype=bool)
-        for reader in site.readers:
+        for reader in site.consumers:
             mask = reader.mask.numpy()
             rows = mask.any(axis=(*range(mask.ndim - 2), -1))
             read |= rows.reshape(-1, site.width).any(axis=0)
@@ -114,7 +114,7 @@ def test_new_neurons_are_sound_scaled_and_begin_without_a_past() -> None:
     bias = model.get_layer("a").bias
     bias.assign(np.where(np.arange(12) == 4, 7.0, bias.numpy()))  # left by an earlier life
     before = {k.path: (k.mask.numpy(), k.variable.numpy()) for k in hl.masked_kernels(model)}
-    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births(3, 0.5, 0.5), 0, "a test")
+    born = grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule(3, 0.5, 0.5), 0, "a test")
     assert born == {"a": 3, "b": 3}
     assert living(model, "a").tolist() == [True] * 7 + [False] * 5
     assert_sound(model)
@@ -137,7 +137,9 @@ def test_the_loss_falls_by_new_neurons_of_little_strength() -> None:
     model.fit(X, Y, epochs=3, verbose=0)
     loss = MeanLoss(model)
     before = loss.mean((X, Y))
-    born = grow_neurons(ScoreSource(model, (X, Y)), hl.Births({"a": 4}, 0.5, 0.1), 0, "a test")
+    born = grow_neurons(
+        ScoreSource(model, (X, Y)), hl.NeuronGrowthRule({"a": 4}, 0.5, 0.1), 0, "a test"
+    )
     assert born == {"a": 4}
     assert loss.mean((X, Y)) < before
 
@@ -147,7 +149,7 @@ def test_normalization_of_a_new_neuron_starts_afresh() -> None:
     model.fit(X, Y, epochs=4, verbose=0)
     norm = model.get_layer("norm")
     assert norm.moving_variance.numpy()[5] < 0.1
-    grow_neurons(ScoreSource(model, (X, Y)), hl.Births({"a": 2}, 0.5), 0, "a test")
+    grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule({"a": 2}, 0.5), 0, "a test")
     np.testing.assert_array_equal(norm.moving_variance.numpy()[4:6], 1.0)
     assert norm.moving_variance.numpy()[6] < 0.1
 
@@ -159,7 +161,7 @@ def test_feature_maps_are_kept_where_a_trial_lowers_the_loss(head: list) -> None
     model = image_net([type(layer)() for layer in head])
     loss = MeanLoss(model)
     before = loss.mean((IMAGES, LABELS))
-    born = grow_neurons(ScoreSource(model, (IMAGES, LABELS)), hl.Births(2), 0, "a test")
+    born = grow_neurons(ScoreSource(model, (IMAGES, LABELS)), hl.NeuronGrowthRule(2), 0, "a test")
     assert all(number > 0 for number in born.values())
     assert living(model, "first").sum() == 3 + born["first"]
     assert living(model, "second").sum() == 2 + born["second"]
@@ -218,7 +220,7 @@ def test_a_feature_map_that_is_born_has_its_whole_area() -> None:
     first.assign(np.zeros(first.shape, bool) | (np.arange(4) < 3))
     second.assign(np.zeros(second.shape, bool) | (np.arange(4) < 3)[:, None])
     source = ScoreSource(model, (IMAGES, LABELS))
-    assert grow_neurons(source, hl.Births({"first": 1}), 0, "a test") == {"first": 1}
+    assert grow_neurons(source, hl.NeuronGrowthRule({"first": 1}), 0, "a test") == {"first": 1}
     assert first.numpy().all()
     assert second.numpy().all()
 
@@ -228,7 +230,7 @@ def test_nothing_grows_where_no_candidate_lowers_the_loss() -> None:
     exact = model.predict(IMAGES, verbose=0)  # no model does better than this one
     before = model.get_weights()
     source = ScoreSource(model, (IMAGES, exact))
-    assert set(grow_neurons(source, hl.Births(2, candidates=2), 0, "t").values()) == {0}
+    assert set(grow_neurons(source, hl.NeuronGrowthRule(2, candidates=2), 0, "t").values()) == {0}
     for now, then in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -250,8 +252,8 @@ def test_the_callback_grows_at_its_epochs_and_the_same_twice() -> None:
 def test_an_envelope_that_is_full_grows_no_more() -> None:
     model = dense_net()
     source = ScoreSource(model, (X, Y))
-    assert grow_neurons(source, hl.Births(20, 0.0), 0, "t")["a"] == 8
-    assert grow_neurons(source, hl.Births(20, 0.0), 1, "t")["a"] == 0
+    assert grow_neurons(source, hl.NeuronGrowthRule(20, 0.0), 0, "t")["a"] == 8
+    assert grow_neurons(source, hl.NeuronGrowthRule(20, 0.0), 1, "t")["a"] == 0
 
 
 def test_dormant_neurons_stay_without_bias_and_weights_in_training() -> None:
@@ -264,7 +266,7 @@ def test_dormant_neurons_stay_without_bias_and_weights_in_training() -> None:
 
 def test_grow_and_prune_grows_neurons_too_and_resumes_bit_for_bit(tmp_path) -> None:
     def run(directory, kill: int | None = None) -> keras.Model:
-        return run_births(dense_net(), (X, Y), hl.Births(2, ratio=0.5), directory, kill)
+        return run_births(dense_net(), (X, Y), hl.NeuronGrowthRule(2, ratio=0.5), directory, kill)
 
     whole = run(tmp_path / "whole")
     for kill in (1, 2):
@@ -282,9 +284,9 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="has no layer into which neurons can grow"):
         model.fit(X, Y, callbacks=[hl.NeuronGrowth((X, Y), verbose=0)], verbose=0)
     with pytest.raises(ValueError, match=r"no layer 'z' into which neurons can grow.*are: a, b"):
-        grow_neurons(ScoreSource(dense_net(), (X, Y)), hl.Births({"z": 1}), 0, "t")
+        grow_neurons(ScoreSource(dense_net(), (X, Y)), hl.NeuronGrowthRule({"z": 1}), 0, "t")
     with pytest.raises(ValueError, match="birth_strength must be above 0"):
-        hl.Births(birth_strength=0.0)
+        hl.NeuronGrowthRule(birth_strength=0.0)
     with pytest.raises(ValueError, match="`neurons` must be a number between 0 and 1"):
         hl.Growth(neurons=1.5)
     gp = hl.GrowAndPrune((X, Y), hl.Growth(neurons=1), None, "loss", train_epochs=0, verbose=0)

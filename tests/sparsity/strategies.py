@@ -62,7 +62,7 @@ def structures() -> st.SearchStrategy[Structure]:
 def groups_of(structure: Structure, shape: tuple[int, int]) -> list[list[tuple[int, int]]]:
     """List the places of every group, told by loops over the definition alone."""
     if isinstance(structure, Block):
-        height, width = structure.cols, structure.rows
+        height, width = structure.inputs, structure.outputs
     elif isinstance(structure, Row):
         height, width = 1, shape[1]
     elif isinstance(structure, Column):

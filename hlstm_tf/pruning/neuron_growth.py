@@ -18,7 +18,7 @@ from hlstm_tf.sparsity.checks import check_count, check_fraction
 
 
 @dataclass(frozen=True)
-class Births:
+class NeuronGrowthRule:
     """How neurons grow: units of dense layers, feature maps, hidden neurons of H-LSTM gates.
 
     Args:
@@ -37,7 +37,7 @@ class Births:
     Raises:
         ValueError: An argument is out of its range.
 
-    >>> Births({"conv": 2, "dense": 0.25}).wanted("dense", 30)
+    >>> NeuronGrowthRule({"conv": 2, "dense": 0.25}).wanted("dense", 30)
     8
     """
 
@@ -77,7 +77,7 @@ class Births:
         return {"": self.neurons}
 
 
-def require_sites(model: keras.Model, births: Births) -> list[Site]:
+def require_sites(model: keras.Model, births: NeuronGrowthRule) -> list[Site]:
     """Returns the sites that neurons are wanted for.
 
     Raises:
@@ -101,7 +101,9 @@ def require_sites(model: keras.Model, births: Births) -> list[Site]:
     return [site for site in sites if births.wanted(site.name, site.width)]
 
 
-def grow_neurons(source: ScoreSource, births: Births, event: int, where: str) -> dict[str, int]:
+def grow_neurons(
+    source: ScoreSource, births: NeuronGrowthRule, event: int, where: str
+) -> dict[str, int]:
     """Lets neurons be born, by bridging gradient or by trial; returns how many, by layer.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a new neuron connects, and with which weights: neuron growth of NeST, on one matrix.
+"""Neuron growth of NeST on one matrix: the connections and weights of a new neuron.
 
 The bridging gradient G, of shape (inputs, outputs), says of each input n of a layer and each
 neuron m of the layer after it what a connection between them would do: it is the loss's derivative

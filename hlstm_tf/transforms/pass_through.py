@@ -1,4 +1,4 @@
-"""Passages: layers between a writer and a reader that treat every neuron by itself."""
+"""Pass-through layers, between producer and consumer, which treat every neuron by itself."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from hlstm_tf.transforms.convolution_ends import DEPTHWISE, channel_filter_of
-from hlstm_tf.transforms.editing import Edited, Workshop, apply, is_elementwise
-from hlstm_tf.transforms.groups import Passage, merged
+from hlstm_tf.transforms.editing import Edited, WeightStore, apply, is_elementwise
+from hlstm_tf.transforms.groups import PassThrough, merged
 from hlstm_tf.transforms.twins import keras_class
 
 # Layers whose output, where the input is one constant everywhere, is that constant everywhere:
@@ -24,22 +24,22 @@ _ACTIVATIONS = ("Activation", "ELU", "LeakyReLU", "ReLU")
 _PADDINGS = ("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
 
 
-def passage_of(layer: keras.Layer, width: int, workshop: Workshop) -> Passage | None:
+def pass_through_of(layer: keras.Layer, width: int, store: WeightStore) -> PassThrough | None:
     """Returns what a layer does to each of `width` neurons; `None` where it mixes them.
 
     Args:
         layer: The layer that the neurons' values go through.
-        width: How many neurons the writer has.
-        workshop: Where weights and arguments are worked on.
+        width: How many neurons the producer has.
+        store: Where weights and arguments are worked on.
     """
-    workshop.touched.add(id(layer))
+    store.touched.add(id(layer))
     if type(layer) is keras.layers.TimeDistributed:
-        return passage_of(layer.layer, width, workshop)
+        return pass_through_of(layer.layer, width, store)
     if getattr(layer, "neuronwise", False):
         return Padding()
     name = type(layer).__name__
     if keras_class(layer) in DEPTHWISE:
-        return channel_filter_of(layer, width, workshop)
+        return channel_filter_of(layer, width, store)
     if type(layer) is not getattr(keras.layers, name, None):
         return None
     if getattr(layer, "data_format", "channels_last") == "channels_first":
@@ -54,9 +54,9 @@ def passage_of(layer: keras.Layer, width: int, workshop: Workshop) -> Passage | 
     if name == "Flatten":
         return Merging(width)
     if name == "Reshape":
-        return _reshape(layer, width, workshop)
+        return _reshape(layer, width, store)
     if name == "BatchNormalization":
-        return _normalization(layer, width, workshop)
+        return _normalization(layer, width, store)
     return None
 
 
@@ -66,7 +66,7 @@ class Unchanged:
     def constants(self, values: np.ndarray) -> np.ndarray:
         return values
 
-    def silence(self, dead: np.ndarray) -> bool:
+    def zero(self, dead: np.ndarray) -> bool:
         return False
 
     def keep(self, indices: np.ndarray, width: int) -> None:
@@ -139,15 +139,15 @@ class Normalization(Unchanged):
             self._edited.select(name, 0, chosen)
 
 
-def _reshape(layer: Any, width: int, workshop: Workshop) -> Passage | None:
+def _reshape(layer: Any, width: int, store: WeightStore) -> PassThrough | None:
     last = layer.target_shape[-1] if layer.target_shape else 0
     if last != -1 and (last == 0 or last % width):
         return None
-    return Reshaping(width, workshop.open(layer))
+    return Reshaping(width, store.open(layer))
 
 
-def _normalization(layer: Any, width: int, workshop: Workshop) -> Passage | None:
-    edited = workshop.open(layer, "gamma", "beta", "moving_mean", "moving_variance")
+def _normalization(layer: Any, width: int, store: WeightStore) -> PassThrough | None:
+    edited = store.open(layer, "gamma", "beta", "moving_mean", "moving_variance")
     rank = len((layer.get_build_config() or {}).get("input_shape") or ())
     is_last = layer.axis in (-1, rank - 1)
     return Normalization(edited) if is_last and _fits(edited, width) else None

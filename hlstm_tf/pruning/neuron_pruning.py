@@ -7,20 +7,20 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
-from hlstm_tf.sparsity import Neuron, Structure, Whole
+from hlstm_tf.sparsity import Neuron, NeuronStructure, Structure
 from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
-from hlstm_tf.transforms.editing import Workshop, in_place_of
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 GateWidths = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[int]]
 
 
-def prune_wholes(
+def prune_neurons(
     model: keras.Model,
     masks: Arrays,
     scores: Arrays,
-    structure: Whole,
+    structure: NeuronStructure,
     ratio: float | None,
     sparsity: float | None,
     own: bool = False,
@@ -68,7 +68,7 @@ def _without_weakest(
     model: keras.Model,
     masks: Arrays,
     scores: Arrays,
-    structure: Whole,
+    structure: NeuronStructure,
     left: Callable[[int, int], int],
     widths: GateWidths,
     own: bool,
@@ -76,31 +76,31 @@ def _without_weakest(
     """Returns the masks without the weakest neurons.
 
     Args:
-        model, masks, scores, structure, own: As in `prune_wholes`.
+        model, masks, scores, structure, own: As in `prune_neurons`.
         left: How many stay in a layer, as in `_prune_layers`.
         widths: How many stay in the gates of a layer, as in `_prune_gates`.
     """
-    # Removing neurons zeroes the arrays that a workshop was given in place, and so gives the masks.
+    # Removing neurons zeroes the arrays that a store was given in place, and so gives the masks.
     exists = {kernel: mask.astype(np.float64) for kernel, mask in masks.items()}
-    counts, found = Workshop(in_place_of(exists)), False
+    counts, found = WeightStore(in_place_of(exists)), False
 
-    def strengths() -> Workshop:
+    def strengths() -> WeightStore:
         worth = _own_scores(scores) if own else _existing(exists, scores)
-        return Workshop(in_place_of(worth))
+        return WeightStore(in_place_of(worth))
 
     if not isinstance(structure, Neuron) or structure.of != "gates":
         found = _prune_layers(model, counts, strengths(), structure.name == "unit", left, own)
     if isinstance(structure, Neuron) and structure.of != "layers":
         found |= _prune_gates(model, counts, strengths(), widths, own)
     if not found:
-        raise _no_wholes(model, structure)
+        raise _no_neurons(model, structure)
     return {kernel: array != 0 for kernel, array in exists.items()}
 
 
-def has_wholes(model: keras.Model, structure: Whole) -> bool:
+def has_neurons(model: keras.Model, structure: NeuronStructure) -> bool:
     """Whether a model has neurons, or units, that such a pruning could ever remove."""
     masks = {kernel: np.ones(kernel.shape) for kernel in masked_kernels(model)}
-    store = Workshop(in_place_of(masks))
+    store = WeightStore(in_place_of(masks))
     if isinstance(structure, Neuron) and structure.of != "layers":
         cells = hidden_layers(model, store)
         gates = any(not is_fixed(group) for cell in cells for each in cell.groups for group in each)
@@ -108,16 +108,16 @@ def has_wholes(model: keras.Model, structure: Whole) -> bool:
             return gates
     groups = layer_groups(model, store)
     states = structure.name == "unit"
-    return any(group.writer.is_state == states and not is_fixed(group) for group in groups)
+    return any(group.producer.is_state == states and not is_fixed(group) for group in groups)
 
 
-def check_wholes(model: keras.Model, structure: Structure) -> None:
+def check_neurons(model: keras.Model, structure: Structure) -> None:
     """Raises a `ValueError` where a structure of whole neurons finds none in a model."""
-    if isinstance(structure, Whole) and not has_wholes(model, structure):
-        raise _no_wholes(model, structure)
+    if isinstance(structure, NeuronStructure) and not has_neurons(model, structure):
+        raise _no_neurons(model, structure)
 
 
-def _no_wholes(model: keras.Model, structure: Whole) -> ValueError:
+def _no_neurons(model: keras.Model, structure: NeuronStructure) -> ValueError:
     return ValueError(
         f"structure='{structure}' found nothing to prune in model {model.name!r}: it needs "
         f"{_WANTED[structure.name]}, read by layers with masks only. Choose 'connection', "
@@ -138,8 +138,8 @@ _WANTED = {
 
 def _prune_layers(
     model: keras.Model,
-    counts: Workshop,
-    strengths: Workshop,
+    counts: WeightStore,
+    strengths: WeightStore,
     states: bool,
     left: Callable[[int, int], int],
     own: bool,
@@ -152,14 +152,14 @@ def _prune_layers(
         strengths: Opens what connections count.
         states: Whether units of recurrent states go, rather than all others.
         left: How many stay of so many living ones, of so many places.
-        own: As in `prune_wholes`.
+        own: As in `prune_neurons`.
     """
     found = False
     for group, scored in zip(
         layer_groups(model, counts), layer_groups(model, strengths), strict=True
     ):
         connections = group.strength()
-        if group.writer.is_state != states or is_fixed(group):
+        if group.producer.is_state != states or is_fixed(group):
             continue
         found = True
         group.remove(_weakest(group, _strength(scored, own), connections > 0, left))
@@ -168,8 +168,8 @@ def _prune_layers(
 
 def _prune_gates(
     model: keras.Model,
-    counts: Workshop,
-    strengths: Workshop,
+    counts: WeightStore,
+    strengths: WeightStore,
     widths: GateWidths,
     own: bool,
 ) -> bool:
@@ -199,7 +199,7 @@ def _prune_gates(
 
 
 def _widths_left(
-    structure: Whole,
+    structure: NeuronStructure,
     ratio: float | None,
     sparsity: float | None,
     strengths: Sequence[np.ndarray],
@@ -231,19 +231,19 @@ def _widths_left(
 
 
 def _one_multiple_less(
-    structure: Whole, strengths: Sequence[np.ndarray], alive: Sequence[np.ndarray]
+    structure: NeuronStructure, strengths: Sequence[np.ndarray], alive: Sequence[np.ndarray]
 ) -> list[int]:
     """How many neurons each gate of a hidden layer keeps where it loses one multiple."""
     left = [structure.one_multiple_less(int(each.sum())) for each in alive]
     return [max(left)] * len(left) if _keeps_gates_equal(structure) else left
 
 
-def _keeps_gates_equal(structure: Whole) -> bool:
+def _keeps_gates_equal(structure: NeuronStructure) -> bool:
     return not isinstance(structure, Neuron) or structure.equal
 
 
 def _strength(scored: NeuronGroup, own: bool) -> np.ndarray:
-    return scored.writer.incoming() if own else scored.strength()
+    return scored.producer.incoming() if own else scored.strength()
 
 
 def _existing(masks: Arrays, scores: Arrays) -> dict[MaskedKernel, np.ndarray]:
@@ -271,7 +271,7 @@ def _weakest(
     left: Callable[[int, int], int],
 ) -> np.ndarray:
     """Flags the neurons to remove; parts that have to stay equally wide lose down to one width."""
-    edges = np.cumsum(group.writer.parts)[:-1]
+    edges = np.cumsum(group.producer.parts)[:-1]
     parts = np.split(alive, edges)
     width = max(left(int(part.sum()), part.size) for part in parts)
     pairs = zip(np.split(strength, edges), parts, strict=True)
