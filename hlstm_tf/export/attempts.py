@@ -15,7 +15,7 @@ from hlstm_tf.export.files import WeighedFile, file_size
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.preparation import HALF_DTYPES, full_precision, plain_model
 from hlstm_tf.export.recurrences import NotSteppableError
-from hlstm_tf.export.step_form import step_form
+from hlstm_tf.export.step import step_form
 from hlstm_tf.export.top_k import TopK, check_top_k, with_top_k, without_outputs
 from hlstm_tf.export.verification import (
     CONVERSION_SHARE,

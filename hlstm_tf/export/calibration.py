@@ -17,8 +17,8 @@ from hlstm_tf.export.archive import Traced
 from hlstm_tf.export.calibration_worker import Calls, save_calls
 from hlstm_tf.export.conversion import conversion_error
 from hlstm_tf.export.layout import InputLayout
-from hlstm_tf.export.reversals import repair_reversals
-from hlstm_tf.export.step_form import Graphs
+from hlstm_tf.export.preparation import repair_reversals
+from hlstm_tf.export.step import Graphs
 from hlstm_tf.runtime.host_loop import Arrays, HostLoop, loop_by_calls
 from hlstm_tf.scoring.data import one_epoch, training_batches
 

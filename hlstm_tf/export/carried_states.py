@@ -21,7 +21,7 @@ from hlstm_tf.export.recurrences import (
     recurrent_layers,
     replaced_loops,
 )
-from hlstm_tf.transforms.kept_states import keeps_state
+from hlstm_tf.transforms.verification import keeps_state
 
 
 def with_states(layout: InputLayout, model: keras.Model, plain: keras.Model) -> InputLayout:

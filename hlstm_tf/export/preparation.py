@@ -1,20 +1,94 @@
-"""Prepares a model for export: masks applied and gone, nothing that an export
-cannot hold."""
+"""Prepares a model for export: masks gone, steps and directions as engines take them."""
 
 import logging
 from functools import partial
 from typing import Any
 
 import keras
+from ai_edge_litert import schema_py_generated as schema
 
+from hlstm_tf.export.flatbuffer import packed, parsed
 from hlstm_tf.export.recurrences import recurrent_layers
-from hlstm_tf.export.time_distributed import ReshapedTimeDistributed
-from hlstm_tf.keras_internals import all_layers
+from hlstm_tf.keras_internals import all_layers, takes_mask, takes_training
 from hlstm_tf.layers import MaskedLayer, masked_kernels
 from hlstm_tf.transforms import strip
-from hlstm_tf.transforms.kept_states import keeps_state
 from hlstm_tf.transforms.rewriting import Entry, copy_state, rebuild
 from hlstm_tf.transforms.twins import plain_entry
+from hlstm_tf.transforms.verification import keeps_state
+
+
+@keras.saving.register_keras_serializable(package="hlstm_tf")
+class ReshapedTimeDistributed(keras.layers.TimeDistributed):
+    """Runs the inner layer on `(batch * time, ...)`, and gives `(batch, time, ...)`.
+
+    In inference a layer treats every sample by itself, so this is what `TimeDistributed` computes
+    step by step. Keras writes the steps of a known length out one after the other, and with an open
+    length runs as many steps as there are samples in the batch (3.15).
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Applies the layer to every step; a mask goes to it where it takes one."""
+        arguments: dict[str, Any] = {}
+        if mask is not None and takes_mask(self.layer):
+            arguments["mask"] = _steps_as_samples(mask)
+        if takes_training(self.layer):
+            arguments["training"] = training
+        outputs = self.layer.call(_steps_as_samples(inputs), **arguments)
+        batch, time = keras.ops.shape(inputs)[:2]
+        return keras.ops.reshape(outputs, (batch, time, *keras.ops.shape(outputs)[1:]))
+
+
+def _steps_as_samples(values: Any) -> Any:
+    batch, time, *features = keras.ops.shape(values)
+    return keras.ops.reshape(values, (batch * time, *features))
+
+
+def repair_reversals(content: bytes) -> bytes:
+    """Gives what is reversed the scale that it has behind the reversal.
+
+    Only where it has just been quantized from float32, which can be done to any scale, and nothing
+    else reads it. The same file where nothing is to be repaired.
+    """
+    model = parsed(content)
+    repaired = [_repair(model, graph) for graph in model.subgraphs]
+    return packed(model) if any(repaired) else content
+
+
+def _repair(model: Any, graph: Any) -> bool:
+    repaired = False
+    for operator in graph.operators:
+        if _code(model, operator) != schema.BuiltinOperator.REVERSE_V2:
+            continue
+        source, result = (graph.tensors[i] for i in (operator.inputs[0], operator.outputs[0]))
+        if _scale(source) == _scale(result) or not _quantized_for(model, graph, operator):
+            continue
+        source.quantization = result.quantization
+        repaired = True
+    return repaired
+
+
+def _quantized_for(model: Any, graph: Any, operator: Any) -> bool:
+    """Whether an operator's input has been quantized from float32 for it alone."""
+    tensor = operator.inputs[0]
+    makers = [each for each in graph.operators if tensor in each.outputs]
+    readers = [each for each in graph.operators if tensor in each.inputs]
+    if len(makers) != 1 or readers != [operator] or tensor in graph.outputs:
+        return False
+    if _code(model, makers[0]) != schema.BuiltinOperator.QUANTIZE:
+        return False
+    return graph.tensors[makers[0].inputs[0]].type == schema.TensorType.FLOAT32
+
+
+def _code(model: Any, operator: Any) -> int:
+    return model.operatorCodes[operator.opcodeIndex].builtinCode
+
+
+def _scale(tensor: Any) -> tuple[list[float], list[int]] | None:
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None:
+        return None
+    return list(quantization.scale), list(quantization.zeroPoint)
+
 
 HALF_DTYPES = ("float16", "bfloat16")
 

@@ -1,11 +1,6 @@
-"""The signatures `step` and `initial_state` of a SavedModel, for a batch of any size.
+"""A model as one step, and the choice of its step form."""
 
-A step takes one frame as the model does, before any projection. Whatever else it needs, such as
-what an encoder made of a sentence, is among the states and comes out as it went in. Which models
-have that form is found out by their numbers: the step is run frame by frame and compared with the
-whole sequence.
-"""
-
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.archive import Endpoint
-from hlstm_tf.export.forward import OneStep, Parts, held_name, initial_state, split
+from hlstm_tf.export.archive import Endpoint, Traced, trace
+from hlstm_tf.export.forward import (
+    OneStep,
+    Parts,
+    forward_endpoints,
+    held_name,
+    initial_state,
+    split,
+)
 from hlstm_tf.export.hoisting import hoisted_loop, scanned
 from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
@@ -25,9 +27,10 @@ from hlstm_tf.export.recurrences import (
     refusing_a_frame,
     replaced_loops,
 )
-from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors, absent, after
-from hlstm_tf.export.verification import largest_error
+from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors, absent, after, staged_endpoints
+from hlstm_tf.export.verification import compute_tolerance, largest_error, reference_outputs
 from hlstm_tf.keras_internals import all_layers
+from hlstm_tf.runtime.host_loop import Arrays, HostLoop, loop_by_calls
 
 _CHECKED_STEPS = 6
 
@@ -272,3 +275,84 @@ def _steps(
 def is_recurrent(model: keras.Model) -> bool:
     """Whether a model has a recurrent layer anywhere."""
     return any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))
+
+
+_STEPS = 40
+"""Frames that the two forms are compared on; enough for convolutions with strides before them."""
+
+_log = logging.getLogger("hlstm_tf.export")
+
+
+def step_form(model: keras.Model, layout: InputLayout, batch_size: int = 1) -> Traced:
+    """Traces the signatures of a model's step form, its weights as constants.
+
+    Args:
+        model: A Sequential or functional model without masks.
+        layout: Its inputs.
+        batch_size: Samples a call.
+
+    Raises:
+        ValueError: The model has no step form; the message says why.
+    """
+    try:
+        return _forward_form(model, layout, batch_size)
+    except NotSteppableError as reason:
+        _log.info("model %r is cut at its recurrent layers: %s.", model.name, reason)
+    try:
+        return trace(staged_endpoints(model, layout, batch_size), frozen=model)
+    except NotSteppableError as error:
+        raise ValueError(f"model {model.name!r} has no step form: {error}.") from error
+
+
+def _forward_form(model: keras.Model, layout: InputLayout, batch_size: int) -> Traced:
+    with refusing_a_frame():
+        traced = trace(forward_endpoints(model, layout, batch_size), frozen=model)
+    inputs = layout.random(samples=batch_size, steps=_STEPS)
+    expected = reference_outputs(model, layout, inputs)
+    engine = Graphs(traced)
+    try:
+        actual = HostLoop(engine.names, engine, batch_size).run(inputs)
+    except (tf.errors.OpError, ValueError) as reason:
+        raise NotSteppableError("its steps do not take single frames") from reason
+    error, _ = largest_error(expected, actual)
+    if not error <= compute_tolerance(model):
+        raise NotSteppableError(
+            "a layer after the first recurrent one looks at more than one frame (a convolution "
+            "over time, pooling, attention)"
+        )
+    return traced
+
+
+class Graphs:
+    """TensorFlow's graphs as the engine of a `HostLoop`."""
+
+    def __init__(self, traced: Traced) -> None:
+        self._traced = traced
+        self.names = {
+            name: {
+                "inputs": _arguments(function),
+                "outputs": list(function.structured_outputs),
+            }
+            for name, function in traced.items()
+        }
+
+    def call(self, signature: str, inputs: Arrays) -> Arrays:
+        """Runs a signature once."""
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in self._traced[signature](tensors).items()}
+
+    def loop(
+        self,
+        signature: str,
+        frames: Arrays,
+        states: Arrays,
+        valid: np.ndarray | None,
+        fixed: Arrays,
+    ) -> tuple[Arrays, Arrays]:
+        """Runs a step over all frames."""
+        return loop_by_calls(self.call, signature, frames, states, valid, fixed)
+
+
+def _arguments(function: Any) -> list[str]:
+    (argument,), _ = function.structured_input_signature
+    return list(argument)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hlstm_tf.export.carried_states import carried_variables
 from hlstm_tf.export.layout import InputLayout, named_outputs
 from hlstm_tf.keras_internals import all_layers
-from hlstm_tf.transforms.kept_states import restored
+from hlstm_tf.transforms.verification import restored
 
 TOLERANCES: dict[str | None, float] = {
     None: 1e-4,

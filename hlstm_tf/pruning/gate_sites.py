@@ -14,8 +14,8 @@ from hlstm_tf.layers.kernels import GateKernels
 from hlstm_tf.layers.observers import zero_bridge
 from hlstm_tf.pruning.sites import Opened, Passed, Site, mean_weight, value_of
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
-from hlstm_tf.transforms.discovery import HiddenLayers, hidden_layers
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
+from hlstm_tf.transforms.model_graph import HiddenLayers, hidden_layers
 
 Place = tuple[MaskedKernel, int]
 """A kernel, and which of its matrices is meant."""

@@ -14,9 +14,9 @@ from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.pruning.gate_sites import gate_sites
 from hlstm_tf.pruning.sites import Opened, Passed, Site, mean_weight, value_of
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
-from hlstm_tf.transforms.discovery import feed_forward_ends, layer_groups
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.model_graph import feed_forward_ends, layer_groups
 from hlstm_tf.transforms.pass_through import Normalization
 
 

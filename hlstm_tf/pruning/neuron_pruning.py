@@ -8,9 +8,9 @@ import numpy as np
 
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.sparsity import Neuron, NeuronStructure, Structure
-from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.model_graph import hidden_layers, layer_groups
 
 Arrays = Mapping[MaskedKernel, np.ndarray]
 GateWidths = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], list[int]]

@@ -8,9 +8,9 @@ import numpy as np
 from hlstm_tf.layers.masking import layers_within, masked_kernels
 from hlstm_tf.pruning.neuron_pruning import is_fixed
 from hlstm_tf.sparsity import Neuron, NeuronStructure, Structure
-from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.model_graph import hidden_layers, layer_groups
 
 _NAMED = 3  # layers that a line names
 

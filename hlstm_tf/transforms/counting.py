@@ -1,6 +1,7 @@
-"""Counts the parts of a model: its kernels, gate by gate, and all its other weights."""
+"""Counts the parts of a model: its kernels, gate by gate, all its other weights, and its FLOPs."""
 
 import gzip
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,61 @@ from hlstm_tf.keras_internals import (
 )
 from hlstm_tf.layers import MaskedLayer, PartialAreaConv2D
 from hlstm_tf.layers.cells import form_of
-from hlstm_tf.transforms.flops import positions
+
+
+def positions(layer: keras.Layer, recurrent_model: bool) -> int:
+    """Returns at how many places of a step's data a layer applies its kernel.
+
+    Args:
+        layer: A built layer; of a recurrent layer, its cell.
+        recurrent_model: Whether the model has recurrent layers, so that the first axis after the
+            batch of a `(batch, time, features)` tensor is time.
+
+    Example:
+
+    >>> import keras
+    >>> layer = keras.layers.Conv2D(3, 3)
+    >>> layer.build((None, 10, 12, 1))
+    >>> positions(layer, recurrent_model=False)
+    80
+    """
+    if isinstance(layer, keras.layers.Embedding):
+        return int(isinstance(layer, keras.layers.ReversibleEmbedding))
+    shape: Any = (layer.get_build_config() or {}).get("input_shape")
+    if not _is_shape(shape) or hasattr(layer, "state_size"):
+        return 1
+    if not _is_transposed(layer):
+        shape = _output_shape(layer, shape)
+    if not _is_shape(shape):
+        return 1
+    axes = shape[2:] if _channels_first(layer) else shape[1:-1]
+    if recurrent_model and len(axes) == 1:
+        return 1
+    return math.prod(axis or 1 for axis in axes)
+
+
+def _output_shape(layer: keras.Layer, shape: Any) -> Any:
+    try:
+        return layer.compute_output_shape(tuple(shape))
+    except Exception:  # a custom layer need not know it; then a kernel is applied once
+        return None
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, (list, tuple)) and all(
+        axis is None or isinstance(axis, int) for axis in shape
+    )
+
+
+def _is_transposed(layer: keras.Layer) -> bool:
+    # A transposed convolution spreads each input position over a window of outputs.
+    kinds = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+    return isinstance(layer, tuple(getattr(keras.layers, kind) for kind in kinds))
+
+
+def _channels_first(layer: keras.Layer) -> bool:
+    return getattr(layer, "data_format", None) == "channels_first"
+
 
 Times = int | np.ndarray
 """At how many positions connections are used: all, or by a kernel's last axes."""

@@ -8,14 +8,14 @@ import numpy as np
 from hlstm_tf.layers import MaskedKernel
 from hlstm_tf.sparsity import reset_entries
 from hlstm_tf.sparsity.checks import check_count, check_fraction
-from hlstm_tf.transforms.discovery import (
+from hlstm_tf.transforms.editing import WeightStore, in_place_of
+from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.model_graph import (
     HiddenLayers,
     feed_forward_ends,
     hidden_layers,
     layer_groups,
 )
-from hlstm_tf.transforms.editing import WeightStore, in_place_of
-from hlstm_tf.transforms.groups import NeuronGroup
 
 Neurons = float | Mapping[str, int | float]
 """A share of every layer's width, or a number or share for each layer named; of H-LSTM layers, of

@@ -1,4 +1,4 @@
-"""Takes dead neurons out of a model physically, and keeps its function."""
+"""Strip and shrink: masks off, and dead neurons out."""
 
 from typing import Any
 
@@ -6,12 +6,50 @@ import keras
 
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import masked_kernels
-from hlstm_tf.transforms.discovery import hidden_layers, layer_groups
 from hlstm_tf.transforms.editing import WeightStore
 from hlstm_tf.transforms.groups import propagate_all
+from hlstm_tf.transforms.model_graph import hidden_layers, layer_groups
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.twins import plain_entry
 from hlstm_tf.transforms.verification import check_same_function
+
+
+def strip(model: keras.Model, verify_with: Any = None) -> keras.Model:
+    """Returns the same function as plain layers, with zeros where connections are dormant.
+
+    Every masked twin becomes its Keras layer and every `HLSTM` one without masks; a model without
+    masks is copied. Names, weights, random state and trainable flags are kept; the compiled state
+    is not: compile the new model. The model given is left as it is.
+
+    Args:
+        model: A built model: Sequential, functional or subclassed, as `sparsify` takes.
+        verify_with: A batch of inputs on which both models are compared. Default: no check.
+
+    Returns:
+        A new model of the same kind.
+
+    Raises:
+        TypeError: `model` is no Keras model.
+        ValueError: It is not built or cannot be rewritten, or the two models differ on the batch.
+
+    Example:
+
+    >>> import keras, hlstm_tf as hl
+    >>> model = keras.Sequential([keras.Input((8,)), hl.MaskedDense(4)])
+    >>> plain = hl.strip(model)
+    >>> type(plain.layers[0]).__name__, len(plain.weights)
+    ('Dense', 2)
+    """
+    check_model(model)
+    new = rebuild(model, _plain)
+    copy_state(model, new)
+    if verify_with is not None:
+        check_same_function(model, new, verify_with, "strip")
+    return new
+
+
+def _plain(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
+    return plain_entry(layer, entry)
 
 
 def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:

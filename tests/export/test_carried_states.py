@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.transforms.kept_states import kept_states, reset
+from hlstm_tf.transforms.verification import kept_states, reset
 
 layers = keras.layers
 BATCH = 4

@@ -17,7 +17,7 @@ from hlstm_tf.export import StepRunner, TFLiteModel, export_tflite, load_tflite
 from hlstm_tf.export.calibration import recorded_calls
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.preparation import plain_model
-from hlstm_tf.export.step_form import Graphs, step_form
+from hlstm_tf.export.step import Graphs, step_form
 from hlstm_tf.runtime.host_loop import HostLoop
 from tests.export import models
 from tests.export.test_step import Leaky

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.export.preparation import plain_model
-from hlstm_tf.export.time_distributed import ReshapedTimeDistributed
+from hlstm_tf.export.preparation import ReshapedTimeDistributed, plain_model
 
 layers = keras.layers
 Each = layers.TimeDistributed

@@ -9,8 +9,7 @@ import pytest
 import hlstm_tf as hl
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.verification import reference_outputs
-from hlstm_tf.transforms.kept_states import kept_states
-from hlstm_tf.transforms.verification import check_same_function
+from hlstm_tf.transforms.verification import check_same_function, kept_states
 
 layers = keras.layers
 BATCH = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
