@@ -186,8 +186,9 @@ __all__ = [
 
 _NAMES = {
     "hlstm_tf.callbacks": (
-        "ActivationShift AreaPruning Births Budget EpochData GradientGrowth GrowAndPrune "
-        "Growth MagnitudePruning NeuronGrowth Pruning SparsityBoard set_hidden_activation"
+        "ActivationShift AreaPruning Budget EpochData GradientGrowth GrowAndPrune "
+        "Growth MagnitudePruning NeuronGrowth NeuronGrowthRule Pruning SparsityBoard "
+        "set_hidden_activation"
     ),
     "hlstm_tf.export": (
         "SavedModelExport TFLiteExport VerificationError WeighedFile export_saved_model "
