@@ -261,11 +261,14 @@ def input_totals(
     where: str,
 ) -> Any:
     """`totals` of what `forward` makes of the inputs of each batch, in a graph traced once."""
-    step = forward if model.run_eagerly else tf.function(forward, reduce_retracing=True)
+    traced = tf.function(forward, reduce_retracing=True)
 
     def measure(batch: Any, number: int) -> Any:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        return step(x)
+        if model.run_eagerly:
+            return forward(x)
+        # Called as a whole, a function that each pass makes anew is warned of by TensorFlow.
+        return traced.get_concrete_function(x)(x)
 
     return totals(measure, data, batch_size, share, where)
 

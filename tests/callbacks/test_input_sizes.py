@@ -112,3 +112,10 @@ def test_what_cannot_be_seen_says_so() -> None:
         ScoreSource(model).scores(Rule.of("activation", "connection", "per_matrix"), 0, "a test")
     with pytest.raises(TypeError, match="data"):
         hl.MagnitudePruning(0.5, score="activation")
+
+
+def test_pass_after_pass_warns_of_no_retracing(tensorflow_lines: list[str]) -> None:
+    model = keras.Sequential([keras.Input((3,)), hl.MaskedDense(2)])
+    for samples in range(2, 10):
+        input_sizes(model, (np.ones((samples, 3), "float32"), np.zeros(samples)))
+    assert tensorflow_lines == []
