@@ -108,8 +108,9 @@ def test_what_cannot_be_seen_says_so() -> None:
     model = keras.Sequential([keras.Input((4, 3)), cells])
     with pytest.raises(ValueError, match=r"cannot see the inputs of .*kernel"):
         input_sizes(model, (X, np.zeros(5)))
+    rule = Rule.of("activation", "connection", "per_matrix")
     with pytest.raises(ValueError, match="needs the training data; pass it"):
-        ScoreSource(model).scores(Rule.of("activation", "connection", "per_matrix"), 0, "a test")
+        ScoreSource(model).scores(rule.score, 0, "a test")
     with pytest.raises(TypeError, match="data"):
         hl.MagnitudePruning(0.5, score="activation")
 
