@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.callbacks import EpochData, GrowAndPrune, Growth, LeakyReLU, Pruning
+from hlstm_tf.callbacks import EpochData, GrowAndPrune, Growth, Pruning
+from hlstm_tf.layers import LeakyReLU
 from hlstm_tf.training_run.phases import Phase
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
