@@ -1,9 +1,9 @@
 """Signatures of a fixed length beside the one for any, and whether XLA is to compile them."""
 
 import dataclasses
+import functools
 import logging
 import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -22,6 +22,7 @@ from hlstm_tf.export.verification import (
     largest_error,
     reference_outputs,
 )
+from hlstm_tf.timing import times_in_turns
 
 WORTH_COMPILING = 1.1
 """How many times faster XLA's form must be to be taken: it asks more of a server."""
@@ -224,12 +225,9 @@ def _refusal(function: Callable[..., Any], inputs: Any) -> str | None:
 
 
 def _measured(functions: Mapping[bool, Callable[..., Any]], inputs: Any) -> dict[bool, float]:
-    """Median milliseconds of each, taken in turn."""
-    times: dict[bool, list[float]] = {choice: [] for choice in functions}
-    for number in range(_ROUNDS + 1 if len(functions) > 1 else 0):
-        for choice, function in functions.items():
-            began = time.perf_counter()
-            function(inputs)
-            if number:  # the first call plans memory
-                times[choice].append(1e3 * (time.perf_counter() - began))
-    return {choice: statistics.median(values) for choice, values in times.items() if values}
+    """Median milliseconds of each, taken in turn; none where there is no choice."""
+    if len(functions) < 2:
+        return {}
+    calls = {choice: functools.partial(function, inputs) for choice, function in functions.items()}
+    times = times_in_turns(calls, _ROUNDS)
+    return {choice: 1e3 * statistics.median(seconds) for choice, seconds in times.items()}

@@ -1,7 +1,6 @@
 """The best of a model's TFLite files, found by making and measuring them."""
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from hlstm_tf.export.attempts import Attempt, Source
 from hlstm_tf.runtime.step_runner import load_tflite
+from hlstm_tf.timing import times_in_turns
 
 CRITERIA = ("latency", "size")
 
@@ -85,7 +85,8 @@ def best_attempt(
     attempts = [each.result for each in made.values() if isinstance(each.result, Attempt)]
     if not attempts:
         raise next(each.result for each in tried if isinstance(each.result, ValueError))
-    times = _times({key: each.run for key, each in made.items() if each.run is not None})
+    runs = {key: each.run for key, each in made.items() if each.run is not None}
+    times = times_in_turns(runs, _ROUNDS)
     return _chosen(attempts, times, for_), tuple(_candidate(each, times) for each in tried)
 
 
@@ -139,18 +140,6 @@ def _run(source: Source, path: Path) -> Callable[[], Any]:
         for name, value in source.inputs.items()
     }
     return lambda: model.run(sample)
-
-
-def _times(runs: Mapping[_Key, Callable[[], Any]]) -> dict[_Key, list[float]]:
-    """Seconds of each run, round after round, all in turn."""
-    times: dict[_Key, list[float]] = {key: [] for key in runs}
-    for _ in range(_ROUNDS):
-        for key, run in runs.items():
-            run()  # into the caches again, after the others
-            began = time.perf_counter()
-            run()
-            times[key].append(time.perf_counter() - began)
-    return times
 
 
 def _candidate(trial: _Trial, times: Mapping[_Key, list[float]]) -> Candidate:

@@ -3,6 +3,6 @@
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.hardware.file_size import FileSize
 from hlstm_tf.hardware.latency import Latency
-from hlstm_tf.hardware.measurement import Measurement
+from hlstm_tf.timing import Measurement
 
 __all__ = ["FileSize", "Latency", "Measurement"]

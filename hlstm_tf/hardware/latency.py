@@ -13,9 +13,9 @@ from hlstm_tf.export import export_tflite, load_tflite
 from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.tflite import FORMS
-from hlstm_tf.hardware.measurement import Measurement, time_calls
 from hlstm_tf.runtime.array_spec import ArraySpec
 from hlstm_tf.sparsity.checks import check_count
+from hlstm_tf.timing import Measurement, time_calls
 
 _FORMS = (*FORMS, "best")
 _QUANTIZATIONS = (*(each for each in QUANTIZATIONS if each != "int8"), "best")

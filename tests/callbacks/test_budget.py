@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.hardware.measurement import Measurement
+from hlstm_tf.timing import Measurement
 
 
 def model() -> keras.Model:

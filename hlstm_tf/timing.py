@@ -1,8 +1,14 @@
-"""A figure measured on a machine that does other work too, with its spread."""
+"""Timing of calls on a machine that does other work too.
+
+Everything in this package that measures a time does it here: one call by itself, or several of them
+in turns.
+"""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
 
 _CALLS = 5
 """Calls of a round: few, so that a busy machine leaves some rounds undisturbed."""
@@ -66,10 +72,36 @@ def time_calls(call: Callable[[], Any], calls: int, seconds: float) -> Measureme
             return Measurement(fastest[0], fastest[-1] - fastest[0])
 
 
+def times_in_turns(calls: Mapping[Key, Callable[[], Any]], rounds: int) -> dict[Key, list[float]]:
+    """Times several calls round after round, each round all in turn.
+
+    Calls of one round can be compared: what else the machine does comes and goes. Before it is
+    timed each is called once, to be in the caches again after the others.
+
+    Args:
+        calls: What to time, by name.
+        rounds: How often each is timed.
+
+    Returns:
+        Seconds by name, one for each round.
+
+    >>> times = times_in_turns({"nothing": lambda: None, "sum": lambda: sum(range(10))}, rounds=2)
+    >>> {name: len(seconds) for name, seconds in times.items()}
+    {'nothing': 2, 'sum': 2}
+    """
+    times: dict[Key, list[float]] = {key: [] for key in calls}
+    for _ in range(rounds):
+        for key, call in calls.items():
+            call()
+            times[key].append(_seconds(call))
+    return times
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
 def _median_time(call: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(_CALLS):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return sorted(times)[_CALLS // 2]
+    return sorted(_seconds(call) for _ in range(_CALLS))[_CALLS // 2]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlstm_tf.hardware.measurement import Measurement, time_calls
+from hlstm_tf.timing import Measurement, time_calls
 from hlstm_tf.training_run.run_log import as_csv
 
 
