@@ -64,19 +64,19 @@ class SparsityBoard(CopiedWithoutData):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._kernels = require_masked_kernels(self.model)
-        self._producer = tf.summary.create_file_producer(self.log_dir, filename_suffix=".sparsity")
+        self._writer = tf.summary.create_file_writer(self.log_dir, filename_suffix=".sparsity")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        with self._producer.as_default(step=epoch):
+        with self._writer.as_default(step=epoch):
             for name, kernels in self._groups().items():
                 existing, places = count_connections(kernels)
                 _write_count(name, existing, places)
             for kernel in self._kernels:
                 self._write_matrices(kernel, with_image=epoch % self.image_freq == 0)
-        self._producer.flush()
+        self._writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._producer.close()
+        self._writer.close()
 
     def _groups(self) -> dict[str, list[MaskedKernel]]:
         """The model, its layers and its kernels, each with the kernels it is made of."""

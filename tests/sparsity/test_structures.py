@@ -143,9 +143,9 @@ def test_an_unknown_structure_is_one_clear_line(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Block(0, 4), "`rows` must be an integer of at least 1, got 0"),
-        (lambda: Block(1, 2.5), "`cols` must be an integer of at least 1, got 2.5"),
-        (lambda: get_structure("0x4"), "`rows` must be an integer of at least 1, got 0"),
+        (lambda: Block(0, 4), "`outputs` must be an integer of at least 1, got 0"),
+        (lambda: Block(1, 2.5), "`inputs` must be an integer of at least 1, got 2.5"),
+        (lambda: get_structure("0x4"), "`outputs` must be an integer of at least 1, got 0"),
         (lambda: NM(0, 4), "`n` must be an integer of at least 1, got 0"),
         (lambda: NM(5, 4), "`n` must be at most `m`, got 5:4"),
         (lambda: NM(True, 4), "`n` must be an integer of at least 1, got True"),
