@@ -109,7 +109,7 @@ def test_leaky_relu_while_growing_and_relu_after() -> None:
 def test_the_fit_that_ends_amid_retraining_leaves_the_last_complete_iteration() -> None:
     model = dense_model()
     quality = Quality([1.0, 0.9, 0.8, 5])
-    with pytest.warns(UserWarning, match="amid retraining of pruning iteration 2"):
+    with pytest.warns(UserWarning, match="during retraining of pruning iteration 2"):
         fit(model, quality, pruner(), epochs=4)
     assert_same(state(model), quality.states[2])
 
@@ -120,7 +120,7 @@ def test_more_epochs_with_the_same_directory_go_on_amid_retraining(tmp_path: Pat
     fit(whole, Quality(values), whole_gp)
     keras.utils.set_random_seed(0)
     model = dense_model()
-    with pytest.warns(UserWarning, match="amid retraining"):
+    with pytest.warns(UserWarning, match="during retraining"):
         fit(model, Quality(values), pruner(directory=tmp_path), epochs=4)
     keras.utils.set_random_seed(1)
     again = dense_model()  # other weights: all has to come from the directory
