@@ -142,7 +142,9 @@ def test_a_run_that_another_callback_stops_leaves_the_last_complete_iteration(or
         verbose=0,
     )
     stop = keras.callbacks.EarlyStopping("worse", patience=3, mode="min", restore_best_weights=True)
-    with pytest.warns(UserWarning, match="another callback stopped fit during .* Leave out EarlySt"):
+    with pytest.warns(
+        UserWarning, match="another callback stopped fit during .* Leave out EarlySt"
+    ):
         model.fit(X, Y, epochs=50, verbose=0, callbacks=[Rising(), *order(gp, stop)])
     complete = [r for r in gp.history if "complete" in r["events"]][-1]
     assert sparsity_of(model) == pytest.approx(complete["sparsity"])
