@@ -237,7 +237,7 @@ def totals(
 
     Example:
 
-    >>> data = tf.data.Dataset.range(4)
+    >>> data = tf.data.Dataset.range(4, output_type=tf.float32)
     >>> [int(total) for total in totals(lambda batch, number: [batch, 1], data, 1, 1.0, "a sum")]
     [6, 4]
     """
