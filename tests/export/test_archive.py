@@ -1,6 +1,7 @@
 """Archives: weights as constants of a graph, or as variables beside it."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import hlstm_tf as hl
 from hlstm_tf.export import archive
 from hlstm_tf.export.archive import serve_endpoint, trace
 from hlstm_tf.export.layout import input_layout
+from hlstm_tf.export.verification import reference_outputs
 
 layers = keras.layers
 
@@ -62,3 +64,22 @@ def test_weights_too_large_for_a_graph_stay_variables(
     a, b = (hl.load_tflite(each.path).run(batch) for each in (constant, variable))
     for name in a:
         np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_only_a_model_that_may_loop_is_traced_for_its_reference_outputs() -> None:
+    eager: list[bool] = []
+
+    def look(x: Any) -> Any:
+        eager.append(tf.executing_eagerly())
+        return x
+
+    def outputs(*behind: keras.Layer) -> dict[str, np.ndarray]:
+        model = keras.Sequential([keras.Input((4, 2)), layers.Lambda(look), *behind])
+        eager.clear()
+        layout = input_layout(model)
+        return reference_outputs(model, layout, layout.random(2))
+
+    outputs(layers.Dense(3))
+    assert eager == [True]
+    outputs(layers.LSTM(3))
+    assert eager == [False]
