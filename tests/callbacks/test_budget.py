@@ -328,6 +328,7 @@ def test_what_no_width_brings_within_a_latency_ends_with_the_miss_and_the_accura
     assert net.evaluate(*classified(), verbose=0)[1] >= 0.9
 
 
+@pytest.mark.training
 def test_half_of_the_latency_measured_in_litert_is_reached() -> None:
     keras.utils.set_random_seed(0)
     layer = hl.HLSTM(256, hidden_units=256)
