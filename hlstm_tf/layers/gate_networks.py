@@ -3,7 +3,6 @@
 Training, inference, exports, and whatever looks at hidden neurons run this one forward pass.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,9 +13,11 @@ from hlstm_tf.layers.elementwise import Activation, is_elementwise
 from hlstm_tf.layers.operators import (
     Multiply,
     Operator,
+    as_operands,
     multiply_in,
-    operand,
+    size_of,
     split_columns,
+    weights_of,
     with_all_weights,
 )
 
@@ -66,14 +67,12 @@ class GateNetworks(NamedTuple):
     @property
     def size(self) -> int:
         """How many weights the matrices have."""
-        shapes = (weight.shape for each in self.operators for weight in each.weights)
-        return sum(math.prod(shape) for shape in shapes)
+        return size_of(self.operators)
 
     @property
     def weights(self) -> list[tf.Tensor]:
         """All that has a gradient, flat."""
-        matrices = [weight for each in self.operators for weight in each.weights]
-        return [*matrices, *_chained(self.biases)]
+        return [*weights_of(self.operators), *_chained(self.biases)]
 
     def with_weights(self, weights: Sequence[tf.Tensor]) -> "GateNetworks":
         """The same networks with other `weights`."""
@@ -82,9 +81,8 @@ class GateNetworks(NamedTuple):
 
     def operands(self, dtype: str | None) -> "GateNetworks":
         """The same networks with their matrices as operands of matrix products."""
-        matrices = self._replace(biases=())
-        rounded = matrices.with_weights([operand(each, dtype) for each in matrices.weights])
-        return rounded._replace(biases=self.biases)
+        recurrent, *kernels = as_operands(self.operators, dtype)
+        return self._replace(recurrent=recurrent, kernels=_by_four(kernels))
 
 
 class Activations(NamedTuple):

@@ -12,14 +12,20 @@ nothing but the gradient of each output.
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from hlstm_tf.layers.elementwise import Activation, value_and_slope
-from hlstm_tf.layers.operators import Operator, multiply_in, operand, with_all_weights
+from hlstm_tf.layers.operators import (
+    Operator,
+    as_operands,
+    multiply_in,
+    size_of,
+    weights_of,
+    with_all_weights,
+)
 from hlstm_tf.layers.passes import (
     Settings,
     array,
@@ -48,13 +54,12 @@ class GRUWeights(NamedTuple):
     @property
     def size(self) -> int:
         """How many weights the matrices have."""
-        shapes = (weight.shape for each in self.kernels for weight in each.weights)
-        return sum(math.prod(shape) for shape in shapes)
+        return size_of(self.kernels)
 
     @property
     def weights(self) -> list[tf.Tensor]:
         """All that has a gradient, flat."""
-        matrices = [weight for each in self.kernels for weight in each.weights]
+        matrices = weights_of(self.kernels)
         return matrices if self.bias is None else [*matrices, self.bias]
 
     def with_weights(self, weights: Sequence[tf.Tensor]) -> "GRUWeights":
@@ -64,11 +69,7 @@ class GRUWeights(NamedTuple):
 
     def operands(self, dtype: str | None) -> "GRUWeights":
         """The same with the matrices as operands of matrix products."""
-        kernels = (
-            each.with_weights([operand(weight, dtype) for weight in each.weights])
-            for each in self.kernels
-        )
-        return GRUWeights(tuple(kernels), self.bias)
+        return self._replace(kernels=tuple(as_operands(self.kernels, dtype)))
 
 
 class GRUForm(NamedTuple):

@@ -12,6 +12,7 @@ there is nothing but the same numbers.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -177,6 +178,22 @@ def split_columns(values: Any, widths: Sequence[int]) -> list[Any]:
     # XNNPACK takes slices, but no split into unequal parts: that would cut a graph in two.
     ends = accumulate(widths)
     return [values[..., end - width : end] for width, end in zip(widths, ends, strict=True)]
+
+
+def weights_of(operators: Sequence[Operator]) -> list[Any]:
+    """The weights of operators, flat and in their order."""
+    return [weight for operator in operators for weight in operator.weights]
+
+
+def size_of(operators: Sequence[Operator]) -> int:
+    """How many numbers the weights of operators have."""
+    return sum(math.prod(weight.shape) for weight in weights_of(operators))
+
+
+def as_operands(operators: Sequence[Operator], dtype: str | None) -> list[Operator]:
+    """Operators whose weights are operands of matrix products; see `operand`."""
+    made, _ = with_all_weights(operators, [operand(each, dtype) for each in weights_of(operators)])
+    return made
 
 
 def with_all_weights(

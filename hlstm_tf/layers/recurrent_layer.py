@@ -21,7 +21,7 @@ from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
 from hlstm_tf.layers.lstm_recurrence import recur
 from hlstm_tf.layers.masking import set_weights_under_masks
 from hlstm_tf.layers.observers import is_noting
-from hlstm_tf.layers.operators import Operator, as_matmul_dtype, multiply_in, operand
+from hlstm_tf.layers.operators import Operator, as_matmul_dtype, as_operands, multiply_in
 from hlstm_tf.layers.passes import Settings, flat, unflat
 from hlstm_tf.layers.recurrent_notes import note_recurrence
 
@@ -171,7 +171,7 @@ def project(
 
 
 def _product(x: tf.Tensor, kernel: Operator, dtype: str) -> tf.Tensor:
-    kernel = kernel.with_weights([operand(weight, dtype) for weight in kernel.weights])
+    [kernel] = as_operands([kernel], dtype)
     return unflat(kernel.apply(flat(x), multiply_in(dtype)), x)
 
 
