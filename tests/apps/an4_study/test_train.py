@@ -10,11 +10,9 @@ from apps.an4_study.presets import PRESETS, preset
 from apps.an4_study.recipe import StudyRecipe
 from apps.an4_study.train import SwapBack, train
 from apps.common.errors import InputError
-from apps.common.record import read_record
-from apps.common.run_record import RunRecord
-from apps.speech.recognizer import load_keras
 from apps.speech.train import build_from
 from tests.apps.an4_study.conftest import TINY
+from tests.apps.speech.interruption import assert_an_interrupted_run_ends_as_the_whole_one
 
 
 @pytest.mark.training
@@ -22,29 +20,9 @@ def test_an_interrupted_training_that_averages_its_weights_ends_as_the_uninterru
     toy_corpus, cache, tmp_path, monkeypatch
 ):
     recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3, averaged=0.9)
-    whole = train(recipe, toy_corpus, tmp_path / "whole", cache)
-    original = RunRecord.on_epoch_begin
-
-    def interrupted(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunRecord, "on_epoch_begin", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, toy_corpus, tmp_path / "broken", cache)
-    assert len(read_record(tmp_path / "broken")["epochs"]) == 1
-    resumed = train(recipe, toy_corpus, tmp_path / "broken", cache)
-    assert resumed.result == whole.result
-    losses = [
-        [epoch["loss"] for epoch in read_record(run.folder)["epochs"]] for run in (whole, resumed)
-    ]
-    assert losses[0] == losses[1]
-    for a, b in zip(
-        load_keras(whole.model).get_weights(), load_keras(resumed.model).get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    assert_an_interrupted_run_ends_as_the_whole_one(
+        lambda folder: train(recipe, toy_corpus, folder, cache), tmp_path, monkeypatch
+    )
 
 
 def test_every_preset_builds_its_network():

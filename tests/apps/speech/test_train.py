@@ -10,7 +10,6 @@ from apps.common.alone import alone
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.record import read_record
-from apps.common.run_record import RunRecord
 from apps.speech.cost import cost_of
 from apps.speech.presets import PRESETS, preset
 from apps.speech.recipe import GrowAndPruneRecipe, Recipe
@@ -18,6 +17,7 @@ from apps.speech.recognizer import load_keras
 from apps.speech.start import started
 from apps.speech.train import Training, build_from, train
 from tests.apps.conftest import TINY
+from tests.apps.speech.interruption import assert_an_interrupted_run_ends_as_the_whole_one
 
 
 def test_grow_and_prune_leaves_a_compact_model_of_the_same_function(gp_run):
@@ -118,29 +118,9 @@ def test_an_interrupted_dense_training_ends_as_the_uninterrupted_one(
     toy_corpus, cache, tmp_path, monkeypatch
 ):
     recipe = dataclasses.replace(TINY, cell="lstm", dropout=0.3)
-    whole = train(recipe, toy_corpus, tmp_path / "whole", cache)
-    original = RunRecord.on_epoch_begin
-
-    def interrupted(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunRecord, "on_epoch_begin", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, toy_corpus, tmp_path / "broken", cache)
-    assert len(read_record(tmp_path / "broken")["epochs"]) == 1
-    resumed = train(recipe, toy_corpus, tmp_path / "broken", cache)
-    assert resumed.result == whole.result
-    losses = [
-        [epoch["loss"] for epoch in read_record(run.folder)["epochs"]] for run in (whole, resumed)
-    ]
-    assert losses[0] == losses[1]
-    for a, b in zip(
-        load_keras(whole.model).get_weights(), load_keras(resumed.model).get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    assert_an_interrupted_run_ends_as_the_whole_one(
+        lambda folder: train(recipe, toy_corpus, folder, cache), tmp_path, monkeypatch
+    )
 
 
 def test_presets_build_networks_that_carry_their_front_end():
