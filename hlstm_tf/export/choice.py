@@ -25,7 +25,7 @@ class Candidate:
         quantization: What it was made with, `None` for float32.
         bytes: Size of the file; `None` where there is none.
         error: Largest difference from the Keras model, as a fraction of the output's range.
-        milliseconds: Median time of the first verification sample, on one thread of this machine.
+        milliseconds: Median time of the first verification sample, on this machine.
         left_out: Why there is no such file; `None` where there is one.
         form: `"sequence"` or `"step"`.
     """
@@ -55,6 +55,7 @@ def best_attempt(
     quantizations: Sequence[str | None],
     for_: str,
     folder: Path,
+    threads: int = 1,
 ) -> tuple[Attempt, tuple[Candidate, ...]]:
     """Makes every file that a model can become, and chooses.
 
@@ -66,6 +67,7 @@ def best_attempt(
         for_: `"latency"`: the fastest, and of those within 3 % of it the smallest. `"size"`: the
             one of the fewest bytes.
         folder: Where the files are made.
+        threads: Threads of the engine that the files are timed with.
 
     Returns:
         The best, and all that were tried, in the order of the forms and the quantizations.
@@ -80,7 +82,9 @@ def best_attempt(
         except ValueError as error:
             tried.append(_Trial(form, quantizations[0], error))
         else:
-            tried += [_trial(source, each, folder) for each in _possible(source, quantizations)]
+            tried += [
+                _trial(source, each, folder, threads) for each in _possible(source, quantizations)
+            ]
     made = {(each.form, each.quantization): each for each in tried if each.run is not None}
     attempts = [each.result for each in made.values() if isinstance(each.result, Attempt)]
     if not attempts:
@@ -100,13 +104,13 @@ class _Trial:
     run: Callable[[], Any] | None = None
 
 
-def _trial(source: Source, quantization: str | None, folder: Path) -> _Trial:
+def _trial(source: Source, quantization: str | None, folder: Path, threads: int) -> _Trial:
     path = folder / f"{source.form}_{quantization}.tflite"
     try:
         attempt = source.attempt(quantization, path)
     except ValueError as error:
         return _Trial(source.form, quantization, error)
-    return _Trial(source.form, quantization, attempt, _run(source, path))
+    return _Trial(source.form, quantization, attempt, _run(source, path, threads))
 
 
 def _possible(source: Source, quantizations: Sequence[str | None]) -> list[str | None]:
@@ -132,8 +136,8 @@ def _chosen(attempts: list[Attempt], times: dict[_Key, list[float]], for_: str) 
     return min(attempts, key=lambda each: each.size.bytes)
 
 
-def _run(source: Source, path: Path) -> Callable[[], Any]:
-    model = load_tflite(path, threads=1)
+def _run(source: Source, path: Path, threads: int) -> Callable[[], Any]:
+    model = load_tflite(path, threads=threads)
     specs = model.inputs
     sample = {
         name: value[: specs[name].shape[0]] if specs[name].shape else value

@@ -21,6 +21,7 @@ from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.top_k import checked_top_k
 from hlstm_tf.export.verification import check_tolerance
 from hlstm_tf.keras_internals import all_layers
+from hlstm_tf.sparsity.checks import check_count
 
 FORMS = ("sequence", "step")
 
@@ -66,6 +67,7 @@ def export_tflite(
     form: str = "sequence",
     quantization: str | None = None,
     for_: str | None = None,
+    threads: int = 1,
     representative: Any = None,
     verify_with: Any = None,
     batch_size: int = 1,
@@ -162,9 +164,11 @@ def export_tflite(
         path: The file to write; an older one is replaced.
         form: `"sequence"`, `"step"` or `"best"`.
         quantization: See above.
-        for_: With a `"best"`: `"latency"` (default), the fastest on the first verification sample
-            with one thread, and the smallest of those within 3 % of it; or `"size"`, the fewest
-            bytes. Give a sample as long as yours are: which is faster changes with the length.
+        for_: With a `"best"`: `"latency"` (default), the fastest on the first verification sample,
+            and the smallest of those within 3 % of it; or `"size"`, the fewest bytes. Give a sample
+            as long as yours are: which is faster changes with the length.
+        threads: With a `"best"`: threads of the engine that files are timed with, 1 by default.
+            Give as many as you will run the file on: larger models gain more by them.
         representative: For `"int8"`: typical inputs to measure the tensors' ranges on. A batch in
             the model's structure, or a `tf.data.Dataset`, `keras.utils.PyDataset` or iterator of
             batches, which has to end. `"best"` tries `"int8"` where it is given; not used by the
@@ -188,11 +192,12 @@ def export_tflite(
 
     Raises:
         TypeError: `model` is no Keras model.
-        ValueError: The form or the quantization does not exist, or not together; the model has no
-            step form; `representative` is missing for int8; samples do not fit the model's inputs;
-            `top_k` is more than an output has entries, names no output or one of integers; an
-            operation has no builtin form; no matrix is made of blocks for a sparse one; or
-            calibration crashed (in a process of its own).
+        ValueError: The form or the quantization does not exist, or not together; `batch_size` or
+            `threads` is no positive integer; the model has no step form; `representative` is
+            missing for int8; samples do not fit the model's inputs; `top_k` is more than an output
+            has entries, names no output or one of integers; an operation has no builtin form; no
+            matrix is made of blocks for a sparse one; or calibration crashed (in a process of its
+            own).
         VerificationError: The file does not compute what the model does. No file is left.
         OSError: The file cannot be written.
 
@@ -216,7 +221,8 @@ def export_tflite(
     ((1, 3, 2), dtype('int32'))
     """
     _check_quantization(quantization, form, for_)
-    _check_batch_size(batch_size)
+    check_count(batch_size, "batch_size")
+    check_count(threads, "threads")
     _check_form(form)
     check_tolerance(tolerance)
     layout = input_layout(model)
@@ -242,7 +248,9 @@ def export_tflite(
             files.mkdir()
             forms = FORMS if form == "best" else (form,)
             tried = QUANTIZATIONS if quantization == "best" else (quantization,)
-            made, candidates = best_attempt(source_in, forms, tried, for_ or "latency", files)
+            made, candidates = best_attempt(
+                source_in, forms, tried, for_ or "latency", files, threads
+            )
             shutil.copyfile(made.path, unfinished)
         else:
             made = source_in(form).attempt(quantization, unfinished)
@@ -295,11 +303,6 @@ def _check_form(form: str) -> None:
         raise ValueError(
             f"form must be 'sequence' or 'step'; got {form!r}. 'best' makes both and measures them."
         )
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer; got {batch_size!r}.")
 
 
 def _warn_of_unrolled(model: keras.Model) -> None:

@@ -42,7 +42,7 @@ class Latency:
             one is a length or a mask, give a real one.
         steps: Length of a random sequence; an input with a fixed length ignores it. 100 by default.
             Give the length that you will have: the two forms change places with it.
-        threads: Threads of the engine.
+        threads: Threads of the engine, with which the form and the quantization are chosen, too.
         repeats: How many calls at least. They go on for 0.2 seconds, and where rounds differ for
             up to a second.
 
@@ -102,6 +102,7 @@ class Latency:
                 form=self.form,
                 quantization=self.quantization,
                 verify_with=inputs,
+                threads=self.threads,
                 # A model in training may be off any tolerance; what is deployed is verified then.
                 tolerance=None if self.quantization == "best" else float("inf"),
             )

@@ -15,6 +15,7 @@ from hlstm_tf.transforms.verification import kept_states, reset
 layers = keras.layers
 BATCH = 4
 CHUNKS = np.random.default_rng(0).normal(size=(3, BATCH, 5, 2)).astype("float32")
+CHUNKS[:, 0, 1:3] = 0  # frames that a mask leaves out
 
 
 def _model(*inner: keras.Layer) -> keras.Model:
@@ -41,6 +42,12 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     ),
     "both directions": lambda: _model(
         layers.Bidirectional(layers.GRU(3, stateful=True, return_sequences=True))
+    ),
+    "backwards": lambda: _model(
+        layers.GRU(3, stateful=True, go_backwards=True, return_sequences=True)
+    ),
+    "masked frames": lambda: _model(
+        layers.Masking(), layers.LSTM(3, stateful=True, return_sequences=True)
     ),
     "stacked cells": lambda: _model(_stacked()),
     "one of two": _some_stateful,

@@ -221,7 +221,8 @@ def test_full_int8_calibrates_on_samples(tmp_path: Path) -> None:
         ({"quantization": "int8", "representative": np.ones((2, 3))}, "representative: input"),
         ({"verify_with": np.ones((2, 3))}, r"verify_with: input .*\(samples, 16\); got \(2, 3\)"),
         ({"verify_with": np.ones((2, 16)), "batch_size": 4}, "only 2 samples were given"),
-        ({"batch_size": 0}, "batch_size must be a positive integer; got 0"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
+        ({"threads": 0}, "`threads` must be an integer of at least 1, got 0"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_line_and_leaves_nothing(

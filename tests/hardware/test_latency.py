@@ -1,5 +1,7 @@
 """Latency as LiteRT has it here: more work takes more time."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
+from hlstm_tf.export import choice
 from hlstm_tf.hardware import latency
 
 
@@ -59,6 +62,25 @@ def test_the_figure_is_of_the_faster_form_and_says_which_that_is() -> None:
     assert best.of == "step form, dynamic"
     assert "(step form, dynamic)" in str(best)
     assert "microseconds (step form, dynamic) of 1" in hl.Budget(hl.Latency(), 1).says(best)
+
+
+def test_the_form_is_chosen_on_as_many_threads_as_it_is_measured_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: dict[str, set[int]] = {"chosen": set(), "measured": set()}
+
+    def recording(what: str) -> Callable[..., Any]:
+        def load(path: Path, threads: int) -> Any:
+            used[what].add(threads)
+            return hl.load_tflite(path, threads=threads)
+
+        return load
+
+    monkeypatch.setattr(choice, "load_tflite", recording("chosen"))
+    monkeypatch.setattr(latency, "load_tflite", recording("measured"))
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(4, return_sequences=True)])
+    hl.Latency(steps=5, threads=2, repeats=3)(model)
+    assert used == {"chosen": {2}, "measured": {2}}
 
 
 def test_the_best_quantization_is_measured_and_named() -> None:
