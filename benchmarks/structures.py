@@ -30,8 +30,7 @@ import tensorflow as tf
 from _progress import Progress
 
 import hlstm_tf as hl
-from hlstm_tf.pruning.architecture import count_connections, prune_model
-from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.architecture import Rule, count_connections, prune_model
 from hlstm_tf.scoring.score_source import ScoreSource
 
 layers = keras.layers

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         masked_kernels,
         register_cell,
     )
+    from hlstm_tf.quiet import quiet_import
     from hlstm_tf.runtime import StepRunner, TFLiteModel, load_tflite
     from hlstm_tf.sparsity import (
         ERK,
@@ -175,6 +176,7 @@ __all__ = [
     "get_structure",
     "load_tflite",
     "masked_kernels",
+    "quiet_import",
     "register_cell",
     "seed_mask",
     "set_hidden_activation",
@@ -204,6 +206,7 @@ _NAMES = {
         "MaskedSimpleRNN MaskedSimpleRNNCell PartialAreaConv2D declare_elementwise "
         "dense_gradients masked_kernels register_cell"
     ),
+    "hlstm_tf.quiet": "quiet_import",
     "hlstm_tf.runtime": "StepRunner TFLiteModel load_tflite",
     "hlstm_tf.sparsity": (
         "ERK NM Block Column Connection Constant Cubic Global Iterative Neuron PerMatrix "

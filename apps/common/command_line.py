@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from apps.common.errors import InputError, one_line
-from apps.common.quiet import quiet_import
+from hlstm_tf import quiet_import
 
 Add = Callable[..., argparse.ArgumentParser]
 """Adds a command: its name, what it does, and more for its own help."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from apps.common.errors import InputError
 from apps.common.files import check_size
-from apps.common.quiet import quiet_import
+from hlstm_tf import quiet_import
 
 FORMATS = "a .keras file, a .tflite file or a SavedModel folder"
 LARGEST = 300_000_000

@@ -18,7 +18,7 @@ from apps.common.models import (
     one_line_errors,
 )
 from apps.common.models import load_keras as load_model
-from apps.common.quiet import quiet_import
+from hlstm_tf import quiet_import
 
 __all__ = ["Classifier", "load", "load_keras"]
 

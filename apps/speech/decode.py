@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.common.quiet import quiet_import
 from apps.speech.alphabet import Alphabet
+from hlstm_tf import quiet_import
 
 Search = Callable[[Any, Any], list[list[int]]]
 """Takes logits and lengths as `greedy` does, returns the class numbers of each utterance: `greedy`,

@@ -17,7 +17,6 @@ from typing import Any
 
 from apps.common.files import write_json, written_beside
 from apps.common.progress import say
-from apps.common.quiet import quiet_import
 from apps.common.record import read_record
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
@@ -27,6 +26,7 @@ from apps.speech.presets import DEMO_CORPUS, preset
 from apps.speech.recipe import Recipe
 from apps.speech.report import markdown, plot_training
 from apps.speech.utterance import SPLITS, Corpus, Utterance
+from hlstm_tf import quiet_import
 
 LSTM, GROWN, COMPACT = "stacked LSTM", "H-LSTM, grown", "H-LSTM, grown and pruned"
 COLUMNS = ("model", "WER", "errors/words", "connections", "MFLOPs/s", "bytes", "ms", "ms, loop")

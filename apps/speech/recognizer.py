@@ -13,7 +13,6 @@ import hlstm_tf as hl
 from apps.common.errors import InputError
 from apps.common.models import FORMATS, check_model, load_saved_model, one_line_errors
 from apps.common.models import load_keras as load_model
-from apps.common.quiet import quiet_import
 from apps.speech import card as cards
 from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
@@ -21,6 +20,7 @@ from apps.speech.decode import Search, Transcript, greedy, joined, transcripts
 from apps.speech.lengths import reduced_lengths
 from apps.speech.normalise import without_empty_bands
 from apps.speech.segments import speech_parts
+from hlstm_tf import quiet_import
 
 BLOCK = 2
 """Output frames that a stream computes at a time, 80 ms of speech at 40 ms each: the convolutions

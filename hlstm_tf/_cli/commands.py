@@ -17,8 +17,7 @@ from hlstm_tf._cli.files import (
 )
 from hlstm_tf.export.conversion import SPARSE
 from hlstm_tf.export.layout import input_layout
-from hlstm_tf.pruning.architecture import count_connections, prune_model
-from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.architecture import Rule, count_connections, prune_model
 from hlstm_tf.pruning.widths import sparsity_missed
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import NeuronStructure, Structure, get_structure

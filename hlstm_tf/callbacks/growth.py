@@ -5,8 +5,7 @@ from typing import Any
 
 from hlstm_tf.callbacks.chosen_epochs import AtEpochEnds
 from hlstm_tf.layers.masking import require_masked_kernels
-from hlstm_tf.pruning.architecture import grow_model
-from hlstm_tf.pruning.rule import Rule, check_during, check_grows
+from hlstm_tf.pruning.architecture import Rule, check_during, check_grows, grow_model
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import NEED_DATA, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_fraction

@@ -8,8 +8,7 @@ import keras
 from hlstm_tf.callbacks.base import MaskCallback
 from hlstm_tf.callbacks.epoch_data import set_epoch
 from hlstm_tf.layers.masking import masked_kernels, require_masked_kernels
-from hlstm_tf.pruning.architecture import count_connections, prune_model
-from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.architecture import Rule, count_connections, prune_model
 from hlstm_tf.pruning.widths import sparsity_missed
 from hlstm_tf.scoring.data import check_data, one_epoch, steps_per_epoch
 from hlstm_tf.scoring.score_source import ScoreSource

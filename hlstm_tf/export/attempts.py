@@ -27,7 +27,7 @@ from hlstm_tf.export.verification import (
     reference_outputs,
 )
 from hlstm_tf.keras_internals import all_layers
-from hlstm_tf.runtime.checksum import with_checksum
+from hlstm_tf.runtime.interpreter import with_checksum
 from hlstm_tf.runtime.step_runner import load_tflite
 
 

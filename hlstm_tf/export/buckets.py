@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.archive import Traced
-from hlstm_tf.export.hoisting import trace_serving
+from hlstm_tf.export.archive import Traced, trace_serving
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.verification import (
     VerificationError,

@@ -1,15 +1,12 @@
 """From a SavedModel to the bytes of a TFLite file that needs builtin operations only."""
 
-import contextlib
-import os
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
 
 from hlstm_tf.export.block_sparse import FLOAT32, INT8, LARGEST_SHARE, Kernel, encode_blocks
+from hlstm_tf.quiet import held_stderr
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8", "sparse", "sparse_float32")
 
@@ -62,7 +59,7 @@ def convert(folder: Path, signatures: list[str], quantization: str | None, model
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
     try:
-        with silenced_stderr():
+        with held_stderr():  # every step, and of a failure whole graphs; the exception says it, too
             return converter.convert()
     except Exception as error:  # the converter's own exception class is private
         raise conversion_error(model, str(error)) from error
@@ -85,24 +82,3 @@ def conversion_error(model: str, message: str) -> ValueError:
     reasons = [line.strip() for line in message.splitlines() if "error:" in line]
     reason = " ".join((reasons[0] if reasons else message).split())[:300]
     return ValueError(f"model {model!r} cannot become a TFLite file: {reason}")
-
-
-@contextlib.contextmanager
-def silenced_stderr() -> Iterator[None]:
-    """Keeps from the terminal what the converter's C++ code writes there.
-
-    It reports every step, and of a failure whole graphs; what matters of that is in its exception.
-    """
-    sys.stderr.flush()
-    try:
-        terminal = os.dup(2)
-    except OSError:  # a process without a standard error
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)

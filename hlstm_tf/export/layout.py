@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.keras_internals import inner_layers
-from hlstm_tf.runtime.array_spec import ArraySpec, described
+from hlstm_tf.runtime.inputs import ArraySpec, described
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.archive import Traced, trace, write_archive
+from hlstm_tf.export.archive import Traced, trace, trace_serving, write_archive
 from hlstm_tf.export.buckets import (
     Bucket,
     check_lengths,
@@ -22,7 +22,6 @@ from hlstm_tf.export.buckets import (
 )
 from hlstm_tf.export.carried_states import from_zero_states, with_states
 from hlstm_tf.export.files import check_free, checked_assets, replaced_folder, write_assets
-from hlstm_tf.export.hoisting import trace_serving
 from hlstm_tf.export.layout import InputLayout, input_layout
 from hlstm_tf.export.preparation import plain_model
 from hlstm_tf.export.recurrences import NotSteppableError

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.export.archive import Endpoint, Traced, trace
+from hlstm_tf.export.archive import Endpoint, Traced, hoisted_loop, scanned, trace
 from hlstm_tf.export.forward import (
     OneStep,
     Parts,
@@ -18,7 +18,6 @@ from hlstm_tf.export.forward import (
     initial_state,
     split,
 )
-from hlstm_tf.export.hoisting import hoisted_loop, scanned
 from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
     NotSteppableError,

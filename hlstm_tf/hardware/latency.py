@@ -13,7 +13,7 @@ from hlstm_tf.export import export_tflite, load_tflite
 from hlstm_tf.export.conversion import QUANTIZATIONS
 from hlstm_tf.export.layout import input_layout
 from hlstm_tf.export.tflite import FORMS
-from hlstm_tf.runtime.array_spec import ArraySpec
+from hlstm_tf.runtime.inputs import ArraySpec
 from hlstm_tf.sparsity.checks import check_count
 from hlstm_tf.timing import Measurement, time_calls
 

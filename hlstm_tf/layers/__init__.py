@@ -1,6 +1,7 @@
 """Layers: the H-LSTM, and masked twins of Keras's layers."""
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
+from hlstm_tf.layers.activations import LeakyReLU, declare_elementwise
 from hlstm_tf.layers.cells import CellForm
 from hlstm_tf.layers.convolutions import (
     MaskedConv1D,
@@ -14,13 +15,10 @@ from hlstm_tf.layers.convolutions import (
     MaskedSeparableConv1D,
     MaskedSeparableConv2D,
 )
-from hlstm_tf.layers.effective import dense_gradients
-from hlstm_tf.layers.elementwise import declare_elementwise
 from hlstm_tf.layers.gates import GATES
 from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
-from hlstm_tf.layers.kernels import MaskedKernel
-from hlstm_tf.layers.leaky_relu import LeakyReLU
+from hlstm_tf.layers.kernels import MaskedKernel, dense_gradients
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
 from hlstm_tf.layers.partial_area import PartialAreaConv2D
 from hlstm_tf.layers.twins import (

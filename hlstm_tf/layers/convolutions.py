@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.feed_forward import MaskedFeedForward, OutputAxes
+from hlstm_tf.layers.kernels import EffectiveKernel
 from hlstm_tf.layers.observers import note_input
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from hlstm_tf.layers.elementwise import Activation, value_and_slope
+from hlstm_tf.layers.activations import Activation, value_and_slope
 from hlstm_tf.layers.operators import (
     Operator,
     as_operands,

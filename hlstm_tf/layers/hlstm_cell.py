@@ -6,8 +6,7 @@ import keras
 from keras import ops
 
 from hlstm_tf.layers.cells import LSTMForm, lstm_states, register_form
-from hlstm_tf.layers.effective import EffectiveKernel
-from hlstm_tf.layers.gate_networks import GateNetworks, Observer, gate_layers
+from hlstm_tf.layers.gate_networks import GateNetworks, HLSTMForm, Observer, gate_layers
 from hlstm_tf.layers.gates import (
     FourWidths,
     add_gate_weight,
@@ -19,7 +18,7 @@ from hlstm_tf.layers.gates import (
     gate_weights_of,
     widths_config,
 )
-from hlstm_tf.layers.hlstm_form import HLSTMForm
+from hlstm_tf.layers.kernels import EffectiveKernel
 from hlstm_tf.layers.masking import MaskedLayer
 from hlstm_tf.layers.observers import crossing_of
 from hlstm_tf.layers.operators import Operator

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from hlstm_tf.layers.activations import value_and_slope
 from hlstm_tf.layers.cells import lstm_states
-from hlstm_tf.layers.elementwise import value_and_slope
 from hlstm_tf.layers.gate_networks import (
     Activations,
     GateNetworks,

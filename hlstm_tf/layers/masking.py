@@ -20,8 +20,9 @@ from keras import ops
 
 from hlstm_tf.keras_check import check_keras, refuse_keras_2
 from hlstm_tf.keras_internals import child_layers
-from hlstm_tf.layers.effective import (
+from hlstm_tf.layers.kernels import (
     EffectiveKernel,
+    MaskedKernel,
     Watch,
     apply_mask,
     dense_gradients,
@@ -29,7 +30,6 @@ from hlstm_tf.layers.effective import (
     in_force,
     kernels_in_force,
 )
-from hlstm_tf.layers.kernels import MaskedKernel
 
 __all__ = [
     "DormantStayZero",

@@ -13,11 +13,11 @@ import tensorflow as tf
 from keras import ops
 
 from hlstm_tf.keras_check import refuse_keras_2
-from hlstm_tf.layers.effective import gradients_are_dense
-from hlstm_tf.layers.elementwise import is_elementwise
+from hlstm_tf.layers.activations import is_elementwise
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
 from hlstm_tf.layers.gates import as_flag
 from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
+from hlstm_tf.layers.kernels import gradients_are_dense
 from hlstm_tf.layers.lstm_recurrence import recur
 from hlstm_tf.layers.masking import set_weights_under_masks
 from hlstm_tf.layers.observers import is_noting

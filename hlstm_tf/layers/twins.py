@@ -14,9 +14,9 @@ from hlstm_tf.layers.cells import (
     has_form,
     register_form,
 )
-from hlstm_tf.layers.effective import EffectiveKernel
 from hlstm_tf.layers.feed_forward import MaskedFeedForward, OutputAxes
 from hlstm_tf.layers.gate_networks import GateNetworks
+from hlstm_tf.layers.kernels import EffectiveKernel
 from hlstm_tf.layers.masking import MaskedLayer
 from hlstm_tf.layers.observers import is_noting, note_ids, note_input
 from hlstm_tf.layers.recurrent_layer import (

@@ -11,8 +11,7 @@ import tensorflow as tf
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
-from hlstm_tf.pruning.gate_sites import gate_sites
-from hlstm_tf.pruning.sites import Opened, Passed, Site, mean_weight, value_of
+from hlstm_tf.pruning.sites import Opened, Passed, Site, gate_sites, mean_weight, value_of
 from hlstm_tf.sparsity import Birth, Optimizers, reset_entries, scaled
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup

@@ -1,10 +1,69 @@
-"""Opening TFLite files: what is wrong with one is said in a line."""
+"""Opening TFLite files: their checksum, a quiet start, and what is wrong with one in a line."""
 
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hlstm_tf.runtime.checksum import intact
-from hlstm_tf.runtime.quiet import quiet_start
+from hlstm_tf.quiet import held_stderr
+
+_MARK = b"\xffhlstm:sha-256:\xff"  # of no text, so that no name in a model is like it
+_BEGIN = _MARK[:8]
+_LENGTH = len(_MARK) + hashlib.sha256().digest_size
+
+
+def with_checksum(content: bytes) -> bytes:
+    """The content of a file followed by a mark and its SHA-256.
+
+    Example:
+
+    >>> from hlstm_tf.runtime.interpreter import intact, with_checksum
+    >>> file = with_checksum(b"weights")
+    >>> intact(file), intact(b"W" + file[1:]), intact(file[:-1])
+    (True, False, False)
+    """
+    return content + _checksum(content)
+
+
+def intact(content: bytes) -> bool:
+    """Whether a file is what its checksum says; a file without one counts as intact."""
+    mark = content.find(_BEGIN, max(0, len(content) - _LENGTH))
+    return mark < 0 or content[mark:] == _checksum(memoryview(content)[:mark])
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    return _MARK + hashlib.sha256(content).digest()
+
+
+_LINE = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+_started = False
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keeps LiteRT's one line off the terminal when it lays out memory for the first time.
+
+    LiteRT says once in a process which delegate it computes with, and has no switch for it: no
+    option, no environment variable; its least severity is a constant. So what is written to the
+    standard error in these milliseconds is held back, and printed without the line. Only a process
+    of one thread does so: with others the line is printed rather than something of theirs lost.
+    """
+    global _started
+    if _started or threading.active_count() > 1:
+        _started = True
+        yield
+        return
+    _started = True
+    held = None
+    try:
+        with held_stderr() as held:
+            yield
+    finally:
+        if held and (others := held.text.replace(_LINE, b"")):
+            os.write(2, others)
 
 
 def open_interpreter(path: Path, threads: int) -> Any:

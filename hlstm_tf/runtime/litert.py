@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from hlstm_tf.runtime.array_spec import ArraySpec
 from hlstm_tf.runtime.host_loop import Arrays, loop_by_calls
-from hlstm_tf.runtime.interpreter import check_threads, damaged, one_line, open_interpreter
-from hlstm_tf.runtime.quiet import quiet_start
+from hlstm_tf.runtime.inputs import ArraySpec
+from hlstm_tf.runtime.interpreter import (
+    check_threads,
+    damaged,
+    one_line,
+    open_interpreter,
+    quiet_start,
+)
 
 
 class LiteRT:

@@ -4,13 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hlstm_tf.runtime.frames import Window, check_stream, context_names
 from hlstm_tf.runtime.host_loop import Arrays, HostLoop, check_names
 from hlstm_tf.runtime.interpreter import signature_names
 from hlstm_tf.runtime.litert import LiteRT
 from hlstm_tf.runtime.stream import Stream
-from hlstm_tf.runtime.stream_checks import check_stream, context_names
 from hlstm_tf.runtime.tflite_model import NamedModel, TFLiteModel
-from hlstm_tf.runtime.window import Window
 
 _TWO_THREADS_FROM = 800_000
 """Bytes of a file from which two threads are faster than one."""

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from hlstm_tf.runtime.frames import Window, cut, random_frames
 from hlstm_tf.runtime.host_loop import Arrays, HostLoop
-from hlstm_tf.runtime.named_inputs import NamedInputs
-from hlstm_tf.runtime.stream_checks import cut, random_frames
-from hlstm_tf.runtime.window import Window
+from hlstm_tf.runtime.inputs import NamedInputs
 
 
 class Stream:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hlstm_tf.runtime.array_spec import ArraySpec
 from hlstm_tf.runtime.host_loop import Arrays
+from hlstm_tf.runtime.inputs import ArraySpec, NamedInputs
 from hlstm_tf.runtime.litert import LiteRT
-from hlstm_tf.runtime.named_inputs import NamedInputs
 
 
 class NamedModel(abc.ABC):

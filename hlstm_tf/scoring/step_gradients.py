@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf.keras_internals import all_layers, trained_variables
-from hlstm_tf.layers.effective import Watch
+from hlstm_tf.layers.kernels import Watch
 from hlstm_tf.layers.masking import (
     MaskedKernel,
     dense_gradients,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hlstm_tf.pruning.architecture import Rule, check_during, check_grows
 from hlstm_tf.pruning.budget import Budget
 from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule
-from hlstm_tf.pruning.rule import Rule, check_during, check_grows
 from hlstm_tf.scoring.data import check_share
 from hlstm_tf.sparsity import Connection, Distribution, Score, Structure
 from hlstm_tf.sparsity.checks import check_count, check_fraction

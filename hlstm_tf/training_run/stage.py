@@ -3,12 +3,11 @@
 import keras
 
 from hlstm_tf.layers.masking import require_masked_kernels
-from hlstm_tf.pruning.architecture import count_connections, grow_model, prune_model
+from hlstm_tf.pruning.architecture import Rule, count_connections, grow_model, prune_model
 from hlstm_tf.pruning.budget import Budget, is_measured
 from hlstm_tf.pruning.layer_sites import living_rooms
 from hlstm_tf.pruning.neuron_growth import NeuronGrowthRule, grow_neurons
 from hlstm_tf.pruning.neuron_pruning import has_neurons
-from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.pruning.widths import widths_that_stay
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import NeuronStructure

@@ -7,7 +7,7 @@ import keras
 
 from hlstm_tf.keras_check import check_keras
 from hlstm_tf.keras_internals import all_layers
-from hlstm_tf.layers.leaky_relu import LeakyReLU
+from hlstm_tf.layers.activations import LeakyReLU
 
 
 def get_activation(activation: Any) -> Any:

@@ -6,22 +6,20 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers import PartialAreaConv2D
-from hlstm_tf.transforms.convolution_ends import (
-    SEPARABLE,
-    TRANSPOSED,
-    SeparableConsumer,
-    SeparableProducer,
-    is_convolution,
-)
 from hlstm_tf.transforms.editing import Edited, WeightStore, is_elementwise, zero
 from hlstm_tf.transforms.groups import Consumer, ManyConsumers, Producer
-from hlstm_tf.transforms.matrix_ends import (
+from hlstm_tf.transforms.kernel_ends import (
+    SEPARABLE,
+    TRANSPOSED,
     AreaConsumer,
     AreaProducer,
     KernelConsumer,
     KernelProducer,
     MatrixConsumer,
     MatrixProducer,
+    SeparableConsumer,
+    SeparableProducer,
+    is_convolution,
     opened_area,
 )
 from hlstm_tf.transforms.recurrent import cell_consumer, state_producer_of

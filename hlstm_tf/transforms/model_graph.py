@@ -11,11 +11,10 @@ import keras
 from hlstm_tf.keras_internals import child_layers
 from hlstm_tf.layers.cells import CellForm, form_of
 from hlstm_tf.layers.masking import layers_within
-from hlstm_tf.transforms.convolution_ends import ChannelFilter
 from hlstm_tf.transforms.editing import WeightStore
 from hlstm_tf.transforms.ends import consumer_of, producer_of
 from hlstm_tf.transforms.groups import Branch, NeuronGroup, PassThrough
-from hlstm_tf.transforms.matrix_ends import MatrixConsumer, MatrixProducer
+from hlstm_tf.transforms.kernel_ends import ChannelFilter, MatrixConsumer, MatrixProducer
 from hlstm_tf.transforms.pass_through import pass_through_of
 from hlstm_tf.transforms.recurrent import gate_groups
 from hlstm_tf.transforms.rewriting import Entry, rewrite, write_entry

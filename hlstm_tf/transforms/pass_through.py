@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from hlstm_tf.transforms.convolution_ends import DEPTHWISE, channel_filter_of
 from hlstm_tf.transforms.editing import Edited, WeightStore, apply, is_elementwise
 from hlstm_tf.transforms.groups import PassThrough, merged
+from hlstm_tf.transforms.kernel_ends import DEPTHWISE, channel_filter_of
 from hlstm_tf.transforms.twins import keras_class
 
 # Layers whose output, where the input is one constant everywhere, is that constant everywhere:

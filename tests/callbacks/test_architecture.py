@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.pruning.architecture import count_connections, grow_model, prune_model
+from hlstm_tf.pruning.architecture import Rule, count_connections, grow_model, prune_model
 from hlstm_tf.pruning.dead_neurons import without_dead_neurons
-from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import prune, prune_all_to
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.pruning.architecture import prune_model
+from hlstm_tf.pruning.architecture import Rule, prune_model
 from hlstm_tf.pruning.dead_neurons import fold_constants, without_dead_neurons
-from hlstm_tf.pruning.rule import Rule
 from hlstm_tf.scoring.score_source import ScoreSource
 
 X = np.random.default_rng(0).normal(size=(3, 2, 3)).astype("float32")

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from hlstm_tf.pruning.architecture import prune_model
-from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.architecture import Rule, prune_model
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.scoring.sizes import input_sizes
 

@@ -6,11 +6,9 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.pruning.architecture import grow_model
-from hlstm_tf.pruning.bridging import BridgingGradients
+from hlstm_tf.pruning.architecture import Rule, grow_model
 from hlstm_tf.pruning.layer_sites import layer_sites, living_rooms
-from hlstm_tf.pruning.neuron_growth import grow_neurons
-from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.neuron_growth import BridgingGradients, grow_neurons
 from hlstm_tf.scoring.gradients import MeanLoss
 from hlstm_tf.scoring.score_source import ScoreSource
 from tests.callbacks.kills import Killed, run_births

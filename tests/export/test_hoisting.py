@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.export.hoisting import trace_serving
+from hlstm_tf.export.archive import trace_serving
 from hlstm_tf.export.layout import input_layout
 from tests.export.models import scrambled
 

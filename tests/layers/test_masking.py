@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import hlstm_tf as hl
-from hlstm_tf.layers.effective import in_force
+from hlstm_tf.layers.kernels import in_force
 from tests.layers.helpers import (
     GATES,
     assert_all_equal,

@@ -9,8 +9,7 @@ import pytest
 from keras import ops
 
 import hlstm_tf as hl
-from hlstm_tf.pruning.architecture import prune_model
-from hlstm_tf.pruning.rule import Rule
+from hlstm_tf.pruning.architecture import Rule, prune_model
 from hlstm_tf.scoring.score_source import ScoreSource
 
 X = np.random.default_rng(0).normal(size=(6, 7, 5)).astype("float32")

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from hlstm_tf.export import StepRunner, TFLiteModel, export_tflite, file_size, load_tflite
 from hlstm_tf.export.flatbuffer import packed, parsed
-from hlstm_tf.runtime.checksum import intact, with_checksum
+from hlstm_tf.runtime.interpreter import intact, with_checksum
 from tests.export import models
 
 

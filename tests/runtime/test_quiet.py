@@ -36,7 +36,7 @@ def test_loading_and_calling_a_model_writes_nothing_on_the_standard_error(model:
 
 def test_what_else_is_written_meanwhile_is_printed() -> None:
     done = run(
-        "from hlstm_tf.runtime.quiet import quiet_start\n"
+        "from hlstm_tf.runtime.interpreter import quiet_start\n"
         "with quiet_start():\n"
         "    os.write(2, b'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\nmine\\n')\n"
         "    os.write(2, b'and this\\n')\n"
@@ -47,7 +47,7 @@ def test_what_else_is_written_meanwhile_is_printed() -> None:
 
 def test_what_was_written_is_printed_where_the_start_fails() -> None:
     done = run(
-        "from hlstm_tf.runtime.quiet import quiet_start\n"
+        "from hlstm_tf.runtime.interpreter import quiet_start\n"
         "with quiet_start():\n"
         "    os.write(2, b'a reason\\n')\n"
         "    raise ValueError('it failed')"
@@ -57,7 +57,7 @@ def test_what_was_written_is_printed_where_the_start_fails() -> None:
 
 def test_beside_another_thread_nothing_is_held_back() -> None:
     done = run(
-        "from hlstm_tf.runtime.quiet import quiet_start\n"
+        "from hlstm_tf.runtime.interpreter import quiet_start\n"
         "over = threading.Event()\n"
         "threading.Thread(target=over.wait).start()\n"
         "before = os.fstat(2)\n"

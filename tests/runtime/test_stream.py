@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.export import StepRunner, export_tflite
-from hlstm_tf.runtime.window import Window
+from hlstm_tf.runtime.frames import Window
 from tests.export import models
 
 layers = keras.layers

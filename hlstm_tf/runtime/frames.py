@@ -1,13 +1,52 @@
-"""Whether a model can take its frames little by little, as it turns out on random ones."""
+"""Frames of a sample: which an output is made of, and whether a model takes them one by one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from hlstm_tf.runtime.array_spec import ArraySpec
 from hlstm_tf.runtime.host_loop import Arrays, HostLoop
-from hlstm_tf.runtime.named_inputs import NamedInputs
-from hlstm_tf.runtime.window import Window
+from hlstm_tf.runtime.inputs import ArraySpec, NamedInputs
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which frames of the input an output is made of: output k of those from `k * stride -
+    look_back` to `k * stride + look_ahead`, as many as there are.
+
+    Attributes:
+        look_back, look_ahead: Frames.
+        stride: Frames an output; a sequence has one for every `stride` begun.
+        block: Outputs that are computed at a time.
+
+    Raises:
+        ValueError: A number that cannot be.
+    """
+
+    look_back: int = 0
+    look_ahead: int = 0
+    stride: int = 1
+    block: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("look_back", 0), ("look_ahead", 0), ("stride", 1), ("block", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
+
+    @property
+    def single(self) -> bool:
+        """Whether an output is made of the one frame in its place."""
+        return (self.look_back, self.look_ahead, self.stride) == (0, 0, 1)
+
+    def begin(self, output: int) -> int:
+        """The first frame to give the model for that output on: a multiple of the stride."""
+        return self.stride * max(0, output - -(-self.look_back // self.stride))
+
+    def end(self, output: int) -> int:
+        """The end of the frames to give the model for the block that begins with that output."""
+        return (output + self.block - 1) * self.stride + self.look_ahead + 1
+
 
 _NOISE = 0.05
 """Of the range of what the first stage gives: 8-bit activations are rounded by the largest value of

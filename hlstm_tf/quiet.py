@@ -1,10 +1,12 @@
-"""What C++ libraries write to the standard error, held back."""
+"""Imports and blocks of code without what C++ libraries write on the terminal."""
 
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from types import ModuleType
 
 
 class Held:
@@ -48,3 +50,35 @@ def held_stderr() -> Iterator[Held]:
             os.dup2(screen, 2)
             file.seek(0)
             held.text = file.read()
+
+
+def quiet_import(module: str) -> ModuleType:
+    """Imports a module, and holds back what C++ code writes on the terminal meanwhile.
+
+    TensorFlow's writes before it reads any setting of its log level.
+
+    Args:
+        module: Its name, such as `"keras"`.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: It cannot be imported.
+
+    Example:
+
+    >>> import hlstm_tf as hl
+    >>> hl.quiet_import("json").__name__
+    'json'
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures come as exceptions
+    held = Held()
+    try:
+        with held_stderr() as held:
+            return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"cannot import {module}: {error}") from error
+    except BaseException:
+        os.write(2, held.text)
+        raise
