@@ -10,9 +10,11 @@ import tensorflow as tf
 from hlstm_tf.export.archive import Endpoint
 from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
+    A_FRAME,
     NotSteppableError,
     Recurrence,
     any_length,
+    refusing,
     replaced_loops,
 )
 from hlstm_tf.export.stages import (
@@ -236,9 +238,11 @@ class OneStep:
             if frame is None:
                 whole = self._parts.trial.reached[f"frames_{each.name}"]
                 self.leads |= 1 < (sequence.shape[1] or 1) != whole.shape[1]
-                frame = each.cell.project(sequence)[:, -1]
+                with refusing(A_FRAME):
+                    frame = each.cell.project(sequence)[:, -1]
             old = each.pack(inputs)
-            output, states = each.cell.step(frame, old)
+            with refusing(A_FRAME):
+                output, states = each.cell.step(frame, old)
             if mask is not None:
                 valid = self._valid(each, inputs, mask, masks)
                 masks.append((mask, valid))
@@ -255,7 +259,8 @@ class OneStep:
 
         model, layout = self._cut.model, self._cut.layout
         whole = {k: inputs[k][:, None] if k in self._frames else inputs[k] for k in layout.specs}
-        with replaced_loops(self._cut.recurrences, loop), any_length(model):
+        recurrences = self._cut.recurrences
+        with replaced_loops(recurrences, loop), any_length(model), refusing(A_FRAME):
             outputs = model(layout.pack(whole), training=False)
         return {**self._single(outputs), **new_states}
 

@@ -56,6 +56,17 @@ class InputLayout:
         """The inputs alone."""
         return dataclasses.replace(self, states={})
 
+    def opened(self, length: int) -> "InputLayout":
+        """The same with every second axis of that length left open."""
+
+        def opened(spec: tf.TensorSpec) -> tf.TensorSpec:
+            shape = list(spec.shape)
+            shape[1:2] = [None if size == length else size for size in shape[1:2]]
+            return tf.TensorSpec(shape, spec.dtype, spec.name)
+
+        structure = keras.tree.map_structure(opened, self.structure)
+        return dataclasses.replace(self, structure=structure)
+
     def with_some_states(self, named: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A batch with states that are not zero, so that a comparison sees what becomes of them."""
         samples = len(next(iter(named.values())))

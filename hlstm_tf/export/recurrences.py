@@ -2,6 +2,7 @@
 
 import contextlib
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,17 +20,39 @@ class NotSteppableError(ValueError):
     """A model that cannot be run step by step; the message says why."""
 
 
+A_FRAME = "its layers do not take a single frame"
+"""What is wrong with a model that fails where it is given a sequence of one frame."""
+
+
 @contextlib.contextmanager
-def refusing_a_frame() -> Iterator[None]:
-    """Turns whatever a layer makes of a sequence of one frame into a `NotSteppableError`."""
+def refusing(what: str) -> Iterator[None]:
+    """Turns whatever Keras, TensorFlow or a layer raises into a `NotSteppableError`.
+
+    For the calls of a model's layers alone: a fault of what is around them is none of the model's.
+
+    Args:
+        what: What is wrong with the model.
+    """
     try:
         yield
     except NotSteppableError:
         raise
     except Exception as error:
-        raise NotSteppableError(
-            f"its layers do not take a single frame: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise NotSteppableError(f"{what}: {_reason(error)}") from error
+
+
+_AROUND = re.compile(
+    r"\x1b\[\d*m|Graph execution error:|Detected at node .*|  File .*|Arguments received by(?s:.*)"
+    r"| for '\{\{node(?s:.*)|\[\[\{\{node(?s:.*)|\[Op:.*\]"
+)
+"""What Keras and TensorFlow write around the message of an error."""
+
+
+def _reason(error: Exception) -> str:
+    """An error's own message in one line."""
+    text = _AROUND.sub("", str(error))
+    text = re.sub(r"Exception encountered when calling (.*)\.\n", r"\1 raised", text)
+    return " ".join(text.split())[:200].rstrip(".") or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -104,15 +127,16 @@ def replaced_loops(recurrences: list[Recurrence], loop: Loop) -> Iterator[None]:
 
     Raises:
         NotSteppableError: When called, a layer is used twice.
+        Exception: Whatever `loop` raises, as it raised it.
     """
     used: set[str] = set()
-    refused: list[NotSteppableError] = []
+    raised: list[Exception] = []
     with contextlib.ExitStack() as stack:
         for recurrence in recurrences:
             layer, own = recurrence.layer, _OwnStates(recurrence.layer)
             stack.enter_context(_attribute(layer, "get_initial_state", own.make))
             stack.enter_context(
-                _attribute(layer, "inner_loop", partial(_run, recurrence, loop, own, used, refused))
+                _attribute(layer, "inner_loop", partial(_run, recurrence, loop, own, used, raised))
             )
             if getattr(layer, "use_cudnn", False):  # its kernels would not come by here
                 stack.enter_context(_attribute(layer, "use_cudnn", False))
@@ -120,8 +144,8 @@ def replaced_loops(recurrences: list[Recurrence], loop: Loop) -> Iterator[None]:
             yield
         except Exception:
             # Keras wraps an error in many lines about the layer's arguments.
-            if refused:
-                raise refused[0] from None
+            if raised:
+                raise raised[0] from None
             raise
 
 
@@ -158,7 +182,7 @@ def _run(
     loop: Loop,
     own: _OwnStates,
     used: set[str],
-    refused: list[NotSteppableError],
+    raised: list[Exception],
     sequences: Any,
     initial_state: Any,
     mask: Any,
@@ -166,21 +190,21 @@ def _run(
 ) -> tuple[Any, Any, Any]:
     name = recurrence.layer.name
     if recurrence.name in used:
-        refused.append(
+        raised.append(
             NotSteppableError(
                 f"its layer {name!r} is used more than once; call a layer of its own at each place "
                 "(set_weights copies the weights)"
             )
         )
-    if refused:
-        raise refused[0]
+    if raised:
+        raise raised[0]
     used.add(recurrence.name)
     mask = mask[0] if isinstance(mask, (list, tuple)) else mask
     given = None if own.are(initial_state) else initial_state
     try:
         return loop(recurrence, sequences, mask, given)
-    except NotSteppableError as error:
-        refused.append(error)
+    except Exception as error:
+        raised.append(error)
         raise
 
 

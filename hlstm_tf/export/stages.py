@@ -19,6 +19,7 @@ from hlstm_tf.export.recurrences import (
     NotSteppableError,
     Recurrence,
     recurrences_of,
+    refusing,
     replaced_loops,
 )
 
@@ -26,6 +27,8 @@ Tensors = dict[str, Any]
 Specs = dict[str, tf.TensorSpec]
 
 BATCH_SIZE = tf.TensorSpec((), tf.int32, "batch_size")
+
+_APART = "its layers do not run apart from its recurrent ones"
 
 
 def staged_endpoints(model: keras.Model, layout: InputLayout, batch_size: int) -> list[Endpoint]:
@@ -230,15 +233,17 @@ class Cut:
                 if mask is not None:
                     masks.append((mask, turn(inputs[f"mask_{each.name}"])))
                 return after(each, inputs, mask)
-            frames = each.cell.project(sequence)
+            with refusing(_APART):
+                frames = each.cell.project(sequence)
             reached[f"frames_{each.name}"] = turn(frames)
             if given is not None:
                 reached.update(each.named(keras.tree.map_structure(tf.identity, given)))
             if mask is not None:
                 known = next((valid for other, valid in reversed(masks) if other is mask), mask)
                 reached[f"mask_{each.name}"] = turn(known)
-            zeros = each.zeros(self.samples(frames))
-            output, states = each.cell.step(frames[:, 0], each.pack(zeros))
+            zeros = each.pack(each.zeros(self.samples(frames)))
+            with refusing(_APART):
+                output, states = each.cell.step(frames[:, 0], zeros)
             time = frames.shape[1]
             outputs = tf.repeat(output[:, None], time or 1, axis=1)
             outputs = _unknown(outputs, (output.shape[0], time, *output.shape[1:]))
@@ -246,7 +251,7 @@ class Cut:
             pending[each.name] = [outputs, *keras.tree.flatten(states)]
             return outputs[:, -1], outputs, states
 
-        with replaced_loops(self.recurrences, loop):
+        with replaced_loops(self.recurrences, loop), refusing(_APART):
             outputs = self.model(self.layout.pack(inputs), training=False)
         return reached, named_outputs(outputs)
 

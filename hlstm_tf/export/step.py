@@ -1,5 +1,6 @@
 """A model as one step, and the choice of its step form."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from hlstm_tf.export.forward import (
 )
 from hlstm_tf.export.layout import InputLayout, named_outputs, output_names
 from hlstm_tf.export.recurrences import (
+    A_FRAME,
     NotSteppableError,
     Recurrence,
     any_length,
-    refusing_a_frame,
+    refusing,
     replaced_loops,
 )
 from hlstm_tf.export.stages import BATCH_SIZE, Cut, Specs, Tensors, absent, after, staged_endpoints
@@ -32,6 +34,7 @@ from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.runtime.host_loop import Arrays, HostLoop, loop_by_calls
 
 _CHECKED_STEPS = 6
+_CONTEXT = "its layers do not take the frames that come before the first that is given"
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,13 @@ def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
         NotSteppableError: The model has no recurrent layer, or one that runs backwards and is no
             encoder, or layers in between that look at more than one frame.
     """
-    with refusing_a_frame():
-        cut = Cut(model, layout, None)
-        parts = split(cut)
-        length = parts.trial.reached[f"frames_{parts.ready[0].name}"].shape[1]
-        frames = _frames(cut, parts, length)
+    cut, parts, frames, length = _by_frames(model, layout)
+    try:
         step = OneStep(cut, parts, frames)
+    except NotSteppableError as error:
+        if frames or length is None:
+            raise
+        raise NotSteppableError(_no_time(length)) from error
     changed, context = step.states, step.context
     clash = set(context) & {*output_names(model), BATCH_SIZE.name}
     if clash:
@@ -119,8 +123,30 @@ def step_model(model: keras.Model, layout: InputLayout) -> StepModel:
     )
 
 
-def _frames(cut: Cut, parts: Parts, length: int | None) -> Specs:
-    """One frame of each input that has an entry for each frame of the first stepped layers."""
+def _by_frames(model: keras.Model, layout: InputLayout) -> tuple[Cut, Parts, Specs, int | None]:
+    """The model cut for one frame at a time: with its parts, one frame of each input that has
+    time, and how many frames it takes.
+
+    Where the recurrent layers run over more frames than any input of a fixed length has (an image
+    makes one in front of the words), the input that their number grows with has time.
+    """
+    cut, parts, frames, length = _cut_at(model, layout)
+    if frames or length is None:
+        return cut, parts, frames, length
+    given = [spec for spec in _sources(parts).values() if spec.name in cut.inputs]
+    lengths = {spec.shape[1] for spec in given if spec.shape.rank > 1 and spec.shape[1]}
+    for fixed in sorted(lengths, reverse=True):
+        with contextlib.suppress(NotSteppableError):
+            opened = _cut_at(model, layout.opened(fixed))
+            if opened[2] and opened[3] is None:
+                return *opened[:3], fixed
+    return cut, parts, frames, length
+
+
+def _cut_at(model: keras.Model, layout: InputLayout) -> tuple[Cut, Parts, Specs, int | None]:
+    cut = Cut(model, layout, None)
+    parts = split(cut)
+    length = parts.trial.reached[f"frames_{parts.ready[0].name}"].shape[1]
     found = _sources(parts)
     frames: Specs = {}
     for name, spec in cut.inputs.items():
@@ -128,7 +154,7 @@ def _frames(cut: Cut, parts: Parts, length: int | None) -> Specs:
             frames[name] = tf.TensorSpec((None, *spec.shape[2:]), spec.dtype, name)
     if not frames and length is None:
         raise NotSteppableError("none of its inputs has an entry for each frame")
-    return frames
+    return cut, parts, frames, length
 
 
 def _sources(parts: Parts) -> Specs:
@@ -189,7 +215,7 @@ def _led(cut: Cut, parts: Parts, inputs: Mapping[str, Any], states: Tensors) -> 
             behind[held_name(each)] = last
         return last, outputs, new
 
-    with replaced_loops(cut.recurrences, loop), any_length(cut.model):
+    with replaced_loops(cut.recurrences, loop), any_length(cut.model), refusing(_CONTEXT):
         outputs = cut.model(cut.layout.pack(inputs), training=False)
     return {**states, **named_outputs(outputs), **behind}
 
@@ -219,35 +245,48 @@ def check_step(
         NotSteppableError: They differ.
     """
     inputs = _tried(layout)
-    whole = serve(layout.pack({name: tf.constant(value) for name, value in inputs.items()}))
+    with refusing("it cannot be run on random inputs"):
+        whole = serve(layout.pack({name: tf.constant(value) for name, value in inputs.items()}))
     expected = {name: value.numpy() for name, value in whole.items()}
-    start = form.start(inputs)
-    begun = initial_state({name: tf.constant(value) for name, value in start.items()})
-    states = {name: begun[name] for name in form.states}
-    frames = [
-        {key: results[key].numpy() for key in expected}
-        for results in _steps(step, form, inputs, states)
-    ]
-    actual = {
-        key: np.stack([frame[key] for frame in frames], axis=1)
-        if value.ndim > frames[0][key].ndim
-        else frames[-1][key]
-        for key, value in expected.items()
-    }
-    for key in expected.keys() & begun.keys():
-        actual[key] = np.concatenate([begun[key].numpy(), actual[key]], axis=1)
-    error, _ = largest_error(expected, actual)
+    no_time = form.length if not form.frames else None
+    with refusing(A_FRAME if no_time is None else _no_time(no_time)):
+        begun = initial_state({n: tf.constant(v) for n, v in form.start(inputs).items()})
+        states = {name: begun[name] for name in form.states}
+        frames = [
+            {key: results[key].numpy() for key in expected}
+            for results in _steps(step, form, inputs, states)
+        ]
+    error, _ = largest_error(expected, _joined(expected, begun, frames))
     if not error <= tolerance:
-        if form.length is not None and not form.frames:
-            raise NotSteppableError(
-                f"none of its inputs has the {form.length} frames that its recurrent layers run "
-                "over; leave the length of the one that comes frame by frame open, (None, ...)"
-            )
+        if no_time is not None:
+            raise NotSteppableError(_no_time(no_time))
         raise NotSteppableError(
             "a layer between the recurrent ones looks at more than one frame (a convolution over "
             "time, pooling, attention)"
         )
     return error
+
+
+def _joined(
+    expected: Mapping[str, np.ndarray], begun: Tensors, frames: list[dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What steps give in the form of the whole sequence: behind one another, or the last alone."""
+    joined = {}
+    for key, value in expected.items():
+        joined[key] = frames[-1][key]
+        if value.ndim > joined[key].ndim:
+            joined[key] = np.stack([frame[key] for frame in frames], axis=1)
+            if key in begun:
+                joined[key] = np.concatenate([begun[key].numpy(), joined[key]], axis=1)
+    return joined
+
+
+def _no_time(length: int) -> str:
+    return (
+        f"none of its inputs has an entry for each of the {length} frames that its recurrent "
+        "layers run over; where one comes frame by frame, leave its length open, (None, ...), and "
+        "that of what is made of it"
+    )
 
 
 def _tried(layout: InputLayout) -> dict[str, np.ndarray]:
@@ -304,8 +343,7 @@ def step_form(model: keras.Model, layout: InputLayout, batch_size: int = 1) -> T
 
 
 def _forward_form(model: keras.Model, layout: InputLayout, batch_size: int) -> Traced:
-    with refusing_a_frame():
-        traced = trace(forward_endpoints(model, layout, batch_size), frozen=model)
+    traced = trace(forward_endpoints(model, layout, batch_size), frozen=model)
     inputs = layout.random(samples=batch_size, steps=_STEPS)
     expected = reference_outputs(model, layout, inputs)
     engine = Graphs(traced)

@@ -18,11 +18,13 @@ layers = keras.layers
 WORDS, BEAMS = 9, 3
 
 
-def captioner(first: bool = False, masks: bool = False) -> keras.Model:
+def captioner(
+    first: bool = False, masks: bool = False, length: int | None = None, last: bool = False
+) -> keras.Model:
     image = keras.Input((6,), name="image")
-    words = keras.Input((None,), dtype="int32", name="words")
+    words = keras.Input((length,), dtype="int32", name="words")
     y = layers.Embedding(WORDS, 5, mask_zero=masks)(words)
-    lstm = hl.HLSTM(4, hidden_units=3, return_sequences=True)
+    lstm = hl.HLSTM(4, hidden_units=3, return_sequences=not last)
     if first:
         y = lstm(layers.Concatenate(axis=1)([layers.Reshape((1, 5))(layers.Dense(5)(image)), y]))
     else:
@@ -82,6 +84,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "captioner": captioner,
     "image_first": lambda: captioner(first=True),
     "image_first_with_masks": lambda: captioner(first=True, masks=True),
+    "image_first_of_fixed_length": lambda: captioner(first=True, masks=True, length=7),
     "merged": merged,
     "translator": translator,
     "both_ways_with_masks": lambda: translator(both_ways=True, masks=True),
@@ -102,6 +105,7 @@ STREAMED = {
     "stacked_encoder": "target",
     "states_given": "x",
 }
+SERVED = {**STREAMED, "image_first_of_fixed_length": "words"}
 
 
 def exported(model: keras.Model, folder: Path, **arguments: Any) -> StepRunner:
@@ -145,7 +149,7 @@ def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
     result = export_saved_model(model, tmp_path / "1", step=True, warmup=False)
     signatures = tf.saved_model.load(str(result.path)).signatures
     inputs = samples(model, 3)
-    frames = inputs.pop(STREAMED.get(kind, "target"), None)
+    frames = inputs.pop(SERVED.get(kind, "target"), None)
     given = {name: tf.constant(value) for name, value in inputs.items()}
     states = signatures["initial_state"](batch_size=tf.constant(3), **given)
     found = list(np.swapaxes(states.pop("outputs", np.zeros((3, 0))), 0, 1))
@@ -153,13 +157,46 @@ def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
     assert set(states) == set(result.states)
     assert not (found and "image" in states)
     for t in range(5 if frames is None else 7):
-        frame = {} if frames is None else {STREAMED.get(kind, "target"): frames[:, t]}
+        frame = {} if frames is None else {SERVED.get(kind, "target"): frames[:, t]}
         fed = {name: tf.constant(value) for name, value in frame.items()}
         results = signatures["step"](**fed, **states)
         states = {name: results[name] for name in states}
         found.append(results["outputs"].numpy())
-    whole = inputs if frames is None else {**inputs, STREAMED.get(kind, "target"): frames}
+    whole = inputs if frames is None else {**inputs, SERVED.get(kind, "target"): frames}
     np.testing.assert_allclose(np.stack(found, axis=1), called(model, whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [None, 7])
+def test_a_served_step_tells_the_next_word_after_an_image_and_the_first_words(
+    length: int | None, tmp_path: Path
+) -> None:
+    model = captioner(first=True, length=length, last=True)
+    result = export_saved_model(model, tmp_path / "1", step=True, warmup=False)
+    signatures = tf.saved_model.load(str(result.path)).signatures
+    inputs = samples(model, 3)
+    begun = signatures["initial_state"](
+        batch_size=tf.constant(3), image=tf.constant(inputs["image"])
+    )
+    states = {name: begun[name] for name in result.states}
+    for t in range(7):
+        results = signatures["step"](words=tf.constant(inputs["words"][:, t]), **states)
+        states = {name: results[name] for name in states}
+    np.testing.assert_allclose(results["outputs"], called(model, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("behind", [layers.Reshape((8, 5)), layers.Flatten()])
+def test_a_fixed_length_that_cannot_be_opened_is_one_clear_line(
+    behind: keras.Layer, tmp_path: Path
+) -> None:
+    image, words = keras.Input((6,), name="image"), keras.Input((7,), name="words")
+    y = layers.Reshape((7, 5))(layers.Dense(35)(words))
+    y = layers.Concatenate(axis=1)([layers.Reshape((1, 5))(layers.Dense(5)(image)), y])
+    y = layers.LSTM(5, return_sequences=True)(layers.Reshape((8, 5))(y))
+    model = keras.Model([image, words], layers.Concatenate()([behind(y), behind(y)]))
+    with pytest.raises(
+        ValueError, match=r"^[^\n]* none of its inputs has an entry for each of the 8"
+    ):
+        export_saved_model(model, tmp_path / "1", step=True, warmup=False)
 
 
 def test_an_encoder_runs_before_the_step_and_its_results_make_the_first_state(

@@ -1,6 +1,7 @@
 """Which models can run step by step, and which say why not. Numbers: see test_saved_model.py."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import hlstm_tf as hl
 from hlstm_tf.export import export_saved_model
 from hlstm_tf.export.layout import input_layout, named_outputs
-from hlstm_tf.export.recurrences import NotSteppableError
+from hlstm_tf.export.recurrences import NotSteppableError, Recurrence
 from hlstm_tf.export.step import check_step, step_model
 from tests.export import models
 
@@ -249,6 +250,64 @@ def test_asking_for_a_step_that_cannot_be_is_an_error(
         result = export_saved_model(model, tmp_path / "m" / "1")
     assert result.signatures == ("serve",)
     assert "its layer 'both' is bidirectional. The SavedModel has no signature" in caplog.text
+
+
+@keras.saving.register_keras_serializable("tests")
+class Demanding(keras.layers.Layer):
+    """Takes at least two frames: says so while it is traced, or when it runs."""
+
+    def __init__(self, traced: bool, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.traced = traced
+
+    def call(self, x: Any) -> Any:
+        if self.traced and x.shape[1] == 1:
+            raise RuntimeError("a pair\nof frames is needed")
+        with tf.control_dependencies([tf.debugging.assert_greater(tf.shape(x)[1], 1)]):
+            return tf.identity(x)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda: Demanding(traced=True), "Demanding.call() raised a pair of frames is needed."),
+        (lambda: Demanding(traced=False), "assertion failed: "),
+        (lambda: layers.Reshape((-1, 8)), "Reshape.call() raised The total size"),
+    ],
+)
+def test_a_model_that_fails_in_steps_for_whatever_reason_keeps_its_sequence_form(
+    layer: Callable[[], keras.Layer],
+    reason: str,
+    before: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lstm = layers.LSTM(4, return_sequences=True)
+    model = sequential(*([layer(), lstm] if before else [lstm, layer()]))
+    result = export_saved_model(model, tmp_path / "1", warmup=False)
+    assert result.signatures == ("serve",)
+    line = next(each.getMessage() for each in caplog.records if "step by step" in each.getMessage())
+    assert f"its layers do not take a single frame: {reason}" in line
+    assert "\n" not in line
+    assert "\x1b" not in line
+
+
+def test_a_fault_of_the_export_is_not_taken_for_one_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(self: Recurrence, states: Any) -> Any:
+        raise AttributeError("a fault of the export")
+
+    monkeypatch.setattr(Recurrence, "pack", broken)
+    model = sequential(layers.LSTM(2, return_sequences=True))
+    with pytest.raises(AttributeError, match=r"^a fault of the export$"):
+        export_saved_model(model, tmp_path / "1", warmup=False)
+    with pytest.raises(AttributeError, match=r"^a fault of the export$"):
+        step_model(model, input_layout(model))
 
 
 def test_a_step_can_be_left_out(tmp_path: Path) -> None:
