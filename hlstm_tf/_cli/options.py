@@ -171,11 +171,12 @@ def _add_export(
         choices=QUANTIZATIONS,
         default="none",
         help="of the TFLite file: none (float32), float16 weights, dynamic (int8 weights), int8 "
-        "(weights and activations; needs --representative), sparse (dynamic, with matrices pruned "
-        "in 1x16 blocks stored and multiplied block by block; faster or slower than dynamic by the "
-        "size of the matrices: best measures), sparse_float32 (the same in float32 with 1x4 "
-        "blocks), best (makes all, measures each and keeps the best --for this machine). Default: "
-        "none",
+        "(weights and activations; needs --representative; of a model that ends in a softmax over "
+        "hundreds of words or more export the logits, as int8 gives a softmax in steps of 1/256), "
+        "sparse (dynamic, with matrices pruned in 1x16 blocks stored and multiplied block by "
+        "block; faster or slower than dynamic by the size of the matrices: best measures), "
+        "sparse_float32 (the same in float32 with 1x4 blocks), best (makes all, measures each and "
+        "keeps the best --for this machine). Default: none",
     )
     export.add_argument(
         "--for",

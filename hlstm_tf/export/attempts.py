@@ -25,6 +25,7 @@ from hlstm_tf.export.verification import (
     difference,
     largest_error,
     reference_outputs,
+    too_fine_for_int8,
 )
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.runtime.interpreter import with_checksum
@@ -106,9 +107,15 @@ class Source:
         if quantization is not None:
             actual = load_tflite(path, threads=1).run(self.inputs)
         limit = self._limit(quantization)
-        error, _ = largest_error(self.expected, actual)
+        error, worst = largest_error(self.expected, actual)
         if not error <= limit:
             advice = "Give typical inputs as verify_with, or choose another quantization."
+            if quantization == "int8" and too_fine_for_int8(self.expected[worst], limit):
+                advice = (
+                    f"{worst!r} is a softmax, which int8 rounds to multiples of 1/256, and its "
+                    f"largest entry is {self.expected[worst].max():.2g}: export the model without "
+                    "its softmax, and apply softmax to the logits that the file gives."
+                )
             raise VerificationError(
                 f"the TFLite file of model {self.model!r} "
                 f"{difference(self.expected, actual, limit)} with quantization={quantization!r}; "

@@ -147,7 +147,9 @@ def export_tflite(
       and states stay float32. For convolutional and dense models. Of a recurrent model only in the
       form `step` (LiteRT cannot calibrate a loop over time): it is no faster there than
       `"dynamic"`, and four to six times less exact, as the states are rounded to 8 bits at each
-      step. 16-bit activations would keep them, on kernels six to nine times slower.
+      step. 16-bit activations would keep them, on kernels six to nine times slower. A softmax
+      comes out in steps of 1/256, too coarse for the probabilities of hundreds of words or more:
+      export the model without it, and apply it to the logits that the file gives.
     * `"sparse"`: `"dynamic"`, with matrices pruned by `structure="1x16"` stored and multiplied
       block by block: the same numbers in fewer bytes. Of a matrix at most a third of the blocks may
       be left, and its inputs must be a multiple of 16, at most 4,080; others stay dense. Whether it

@@ -170,6 +170,24 @@ def difference(
     return f"is off by {error:.3g} of the range of {name!r}, and {limit:g} is allowed"
 
 
+def too_fine_for_int8(output: np.ndarray, limit: float) -> bool:
+    """Whether an output is a softmax that int8 rounds by more than `limit` of its range.
+
+    LiteRT gives every int8 softmax in steps of 1/256; other outputs have a step by their own range.
+
+    >>> from hlstm_tf.export.verification import too_fine_for_int8
+    >>> logits = np.linspace(0, 1, 500)
+    >>> too_fine_for_int8(np.exp(logits) / np.exp(logits).sum(), 0.2)
+    True
+    >>> too_fine_for_int8(np.array([[0.1, 0.9]]), 0.2), too_fine_for_int8(logits, 1e-3)
+    (False, False)
+    """
+    if output.dtype.kind != "f" or output.ndim == 0 or not np.all(output >= 0):
+        return False
+    sums_to_one = np.allclose(np.sum(output, axis=-1, dtype=np.float64), 1.0, atol=1e-3)
+    return bool(sums_to_one and float(np.ptp(output)) * limit < 1 / 256)
+
+
 def _error(expected: np.ndarray, actual: np.ndarray) -> float:
     if expected.shape != actual.shape:
         return float("inf")

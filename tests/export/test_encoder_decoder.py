@@ -12,6 +12,7 @@ import tensorflow as tf
 import hlstm_tf as hl
 from hlstm_tf.export import StepRunner, export_saved_model, export_tflite
 from hlstm_tf.export.layout import input_layout
+from hlstm_tf.export.verification import TOLERANCES
 from tests.export import models
 
 layers = keras.layers
@@ -42,30 +43,32 @@ def merged() -> keras.Model:
 
 
 def translator(
-    both_ways: bool = False, attention: bool = False, masks: bool = False
+    both_ways: bool = False, attention: bool = False, masks: bool = False, units: int = 6
 ) -> keras.Model:
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
     x = layers.Embedding(WORDS, 5, mask_zero=masks)(source)
     if both_ways:
-        layer = layers.Bidirectional(layers.LSTM(3, return_state=True, return_sequences=True))
+        layer = layers.Bidirectional(
+            layers.LSTM(units // 2, return_state=True, return_sequences=True)
+        )
         seen, a, b, c, d = layer(x)
         states = [layers.Concatenate()([a, c]), layers.Concatenate()([b, d])]
     else:
-        seen, *states = layers.LSTM(6, return_state=True, return_sequences=True)(x)
+        seen, *states = layers.LSTM(units, return_state=True, return_sequences=True)(x)
     y = layers.Embedding(WORDS, 5, mask_zero=masks)(target)
-    y = layers.LSTM(6, return_sequences=True, name="decoder")(y, initial_state=states)
+    y = layers.LSTM(units, return_sequences=True, name="decoder")(y, initial_state=states)
     if attention:
         y = layers.Concatenate()([y, layers.Attention()([y, seen])])
     return models.scrambled(keras.Model([source, target], layers.Dense(WORDS)(y)))
 
 
-def stacked_encoder() -> keras.Model:
+def stacked_encoder(units: int = 4) -> keras.Model:
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
-    cells = layers.StackedRNNCells([layers.GRUCell(3), layers.LSTMCell(4)])
+    cells = layers.StackedRNNCells([layers.GRUCell(3), layers.LSTMCell(units)])
     seen = layers.RNN(cells)(layers.Embedding(WORDS, 5, mask_zero=True)(source))
-    y = layers.GRU(4, return_sequences=True)(layers.Embedding(WORDS, 5)(target), seen)
+    y = layers.GRU(units, return_sequences=True)(layers.Embedding(WORDS, 5)(target), seen)
     return models.scrambled(keras.Model([source, target], layers.Dense(WORDS)(y)))
 
 
@@ -93,6 +96,11 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "stacked_encoder": stacked_encoder,
     "states_given": states_given,
     "repeated": repeated,
+}
+QUANTIZED: dict[str, Callable[[], keras.Model]] = {  # large enough for weights of 8 bits
+    "attention": lambda: translator(attention=True, units=32),
+    "both_ways": lambda: translator(both_ways=True, masks=True, units=32),
+    "stacked_encoder": lambda: stacked_encoder(units=32),
 }
 STREAMED = {
     "captioner": "words",
@@ -164,6 +172,26 @@ def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
         found.append(results["outputs"].numpy())
     whole = inputs if frames is None else {**inputs, SERVED.get(kind, "target"): frames}
     np.testing.assert_allclose(np.stack(found, axis=1), called(model, whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_a_quantized_encoder_decoder_in_steps_gives_nearly_what_keras_does(
+    kind: str, quantization: str, tmp_path: Path
+) -> None:
+    model = QUANTIZED[kind]()
+    known = {"representative": samples(model, 16)} if quantization == "int8" else {}
+    inputs = samples(model, 2)
+    arguments = {"batch_size": 2, "quantization": quantization, "verify_with": inputs, **known}
+    result = export_tflite(model, tmp_path / "m.tflite", form="step", **arguments)
+    assert result.error > 1e-5  # its weights are rounded
+    runner = StepRunner(result.path)
+    expected = called(model, inputs)
+    limit = TOLERANCES[quantization] * np.ptp(expected)
+    np.testing.assert_allclose(runner(inputs), expected, atol=limit, rtol=0)
+    stream = runner.stream({"source": inputs["source"]})
+    found = [stream(inputs["target"][:, a:b]) for a, b in ((0, 3), (3, 7))]
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=limit, rtol=0)
 
 
 @pytest.mark.parametrize("length", [None, 7])

@@ -212,6 +212,21 @@ def test_full_int8_calibrates_on_samples(tmp_path: Path) -> None:
     assert np.int8 in dtypes
 
 
+def test_int8_of_a_softmax_over_many_words_is_told_to_export_the_logits(tmp_path: Path) -> None:
+    inputs = keras.Input((8,), name="features")
+    logits = keras.layers.Dense(600)(inputs)
+    words = keras.Model(inputs, {"words": keras.layers.Softmax()(logits)})
+    samples = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    arguments = {"quantization": "int8", "representative": samples}
+    reason = (
+        r"'words' is a softmax, which int8 rounds to multiples of 1/256, .* without its softmax"
+    )
+    with pytest.raises(VerificationError, match=reason):
+        export_tflite(words, tmp_path / "m.tflite", **arguments)
+    result = export_tflite(keras.Model(inputs, logits), tmp_path / "m.tflite", **arguments)
+    assert result.error <= 0.05
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
