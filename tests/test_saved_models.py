@@ -17,10 +17,10 @@ from apps.digits.export import Exported
 from apps.digits.image import normalize
 from apps.digits.model import lenet_5
 from apps.digits.pixels import scaled
-from apps.speech import espeak
+from apps.speech import voices
 from apps.speech.audio import resample
 from apps.speech.cost import cost_of
-from apps.speech.metrics import score
+from apps.speech.evaluate import score
 from apps.speech.recognizer import load_keras, load_recognizer
 from apps.speech.streaming import StreamingRecognizer
 
@@ -67,10 +67,10 @@ def test_the_recogniser_of_alphanumerics_hears_held_out_voices() -> None:
     recognizer = load_recognizer(FOLDER / "spoken-alphanumerics" / "model.tflite")
     said, heard = [], []
     for variant in ("m3", "f3"):  # no training heard them
-        voice = espeak.Voice("en-US", variant, rate=160)
+        voice = voices.Voice("en-US", variant, rate=160)
         for text in ("enter five seven", "erase j u f o", "three nine two", "start four eight one"):
-            speech = espeak.speak(text, voice).astype(np.float32) / 32768
-            samples = np.pad(resample(speech, espeak.SAMPLE_RATE, 16000), 3200)
+            speech = voices.speak(text, voice).astype(np.float32) / 32768
+            samples = np.pad(resample(speech, voices.SAMPLE_RATE, 16000), 3200)
             noise = np.random.default_rng(0).normal(scale=1e-3, size=samples.shape)
             said.append(text.upper())
             heard.append(recognizer.transcribe((samples + noise).astype(np.float32)).text)
@@ -81,9 +81,9 @@ def test_the_recogniser_of_alphanumerics_hears_held_out_voices() -> None:
 
 
 def _says(text: str) -> np.ndarray:
-    voice = espeak.Voice("en-US", "m1", rate=160)
-    speech = espeak.speak(text, voice).astype(np.float32) / 32768
-    samples = np.pad(resample(speech, espeak.SAMPLE_RATE, 16000), 3200)
+    voice = voices.Voice("en-US", "m1", rate=160)
+    speech = voices.speak(text, voice).astype(np.float32) / 32768
+    samples = np.pad(resample(speech, voices.SAMPLE_RATE, 16000), 3200)
     noise = np.random.default_rng(0).normal(scale=1e-3, size=samples.shape)
     return (samples + noise).astype(np.float32)
 

@@ -12,24 +12,25 @@ import keras
 import numpy as np
 
 from apps.an4_study.fronts import front_of
+from apps.an4_study.latency import middle
 from apps.an4_study.plots import plot_fronts
 from apps.an4_study.presets import AN4_EXTRA
 from apps.an4_study.recipe import StudyRecipe
+from apps.common.callbacks import save_model
 from apps.common.errors import InputError
+from apps.common.export import TFLITE
 from apps.common.model_card import finished_record, scored_once, size_of, write_card
 from apps.common.rate import Rate
 from apps.common.record import record_errors
-from apps.common.run import save_model
+from apps.common.report import CURVES, plot_training
 from apps.common.tables import markdown
-from apps.speech.cost import Cost, cost_of
-from apps.speech.evaluate import recognize_all
-from apps.speech.export import TFLITE, export_recognizer
+from apps.speech.cost import Cost, cost_of, milliseconds
+from apps.speech.evaluate import recognize_all, score
+from apps.speech.export import export_recognizer
 from apps.speech.features import extract_all
-from apps.speech.latency import middle, milliseconds
-from apps.speech.metrics import score
 from apps.speech.model import ModelConfig, build
+from apps.speech.recipe import MONITOR
 from apps.speech.recognizer import load_recognizer
-from apps.speech.report import CURVES, plot_training
 from apps.speech.train import product
 from apps.speech.utterance import Corpus
 
@@ -101,7 +102,7 @@ def write_model(
     save_model(network, folder / KERAS)
     measured = _measure(network, folder, corpus, cache)
     with record_errors(run):
-        plot_training({folder.name: record}, folder / CURVES)
+        plot_training({folder.name: record}, folder / CURVES, MONITOR)
     if front:
         plot_fronts({f"{run.name}, from grown to its last iteration": [front]}, folder / FRONT)
     text = card(record, measured, folder.name, f"{run.name}/{model}")

@@ -10,9 +10,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from apps.common.command_line import Add, count, parser_of, run_command
-from apps.speech.cli import add_cache, add_data, add_model
-from apps.speech.train_options import add_options
+from apps.common.command_line import (
+    Add,
+    add_model,
+    add_split,
+    count,
+    parser_of,
+    recipe_option,
+    run_command,
+)
+from apps.speech.cli import add_cache, add_data, add_sample, add_training
 
 RUNS = Path("runs/an4_study")
 RESULTS = Path(__file__).parent / "results" / "ablations"
@@ -70,55 +77,28 @@ def _train(add: Add) -> None:
         default="an4",
         help="sizes and schedule of one of the trainings of `an4`",
     )
-    add_options(command)
+    add_training(command)
     _tried(command.add_argument_group("tried"))
 
 
 def _tried(group: argparse._ArgumentGroup) -> None:
-    unset = argparse.SUPPRESS
-    group.add_argument(
-        "--vocal-tract",
-        type=float,
-        metavar="SHARE",
-        default=unset,
-        help="warp each utterance's frequencies by up to this share, anew in each epoch",
+    about = "warp each utterance's frequencies by up to this share, anew in each epoch"
+    recipe_option(group, "--vocal-tract", float, about, metavar="SHARE")
+    about = "make N utterances of words from elsewhere for each recording; needs --aligner"
+    recipe_option(group, "--spliced", count(0), about, metavar="N")
+    about = "a model that has learnt this corpus and finds its words, for --spliced"
+    group.add_argument("--aligner", type=Path, metavar="MODEL", help=about)
+    about = "of the loss that is the distance from the outputs of --teacher"
+    recipe_option(group, "--teacher-share", float, about, metavar="SHARE")
+    about = "a .keras model to learn from, too"
+    group.add_argument("--teacher", type=Path, metavar="MODEL", help=about)
+    about = (
+        "score and keep a running average of the weights, such as 0.998 a step; with"
+        " --no-grow-and-prune"
     )
-    group.add_argument(
-        "--spliced",
-        type=count(0),
-        metavar="N",
-        default=unset,
-        help="make N utterances of words from elsewhere for each recording; needs --aligner",
-    )
-    group.add_argument(
-        "--aligner",
-        type=Path,
-        metavar="MODEL",
-        help="a model that has learnt this corpus and finds its words, for --spliced",
-    )
-    group.add_argument(
-        "--teacher-share",
-        type=float,
-        metavar="SHARE",
-        default=unset,
-        help="of the loss that is the distance from the outputs of --teacher",
-    )
-    group.add_argument(
-        "--teacher", type=Path, metavar="MODEL", help="a .keras model to learn from, too"
-    )
-    group.add_argument(
-        "--averaged",
-        type=float,
-        metavar="MOMENTUM",
-        default=unset,
-        help="score and keep a running average of the weights, such as 0.998 a step; with"
-        " --no-grow-and-prune",
-    )
-    group.add_argument(
-        "--keep-iterations",
-        action="store_true",
-        help="keep each iteration's model as iteration-1.keras and so on, masks included",
-    )
+    recipe_option(group, "--averaged", float, about, metavar="MOMENTUM")
+    about = "keep each iteration's model as iteration-1.keras and so on, masks included"
+    group.add_argument("--keep-iterations", action="store_true", help=about)
 
 
 def _card(add: Add) -> None:
@@ -149,10 +129,8 @@ def _robustness(add: Add) -> None:
     )
     add_model(command)
     add_data(command)
-    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
-    command.add_argument(
-        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
-    )
+    add_split(command)
+    add_sample(command)
     command.add_argument("--seed", type=count(0), default=0, help="of the noise")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from apps.common.run_record import RunRecord, save_if_best
+from apps.common.callbacks import RunRecord, save_if_best
 
 
 def iteration_file(folder: Path, iteration: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from apps.an4_study.measures import stages
 from apps.an4_study.recipe import StudyRecipe
 from apps.an4_study.rows import Table, jobs
 from apps.an4_study.runs import Place, iterations_of, valid_features
-from apps.common.alone import alone
-from apps.common.files import write_json
+from apps.common.export import TFLITE
+from apps.common.files import alone, write_json
 from apps.common.progress import say
 from apps.common.record import NAME, read_record
-from apps.speech.export import TFLITE, export_recognizer
-from apps.speech.latency import REPEATS, middle, milliseconds
+from apps.speech.cost import REPEATS, milliseconds
+from apps.speech.export import export_recognizer
 
 
 def time_all(
@@ -70,6 +71,15 @@ def _time(
         }
         ms = [round(found[path], 4) for path in paths]
         write_json(folder / NAME, {**records[folder], "latency": {**facts, "ms": ms}})
+
+
+def middle(features: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the utterance of median length.
+
+    >>> len(middle([np.zeros((n, 1)) for n in (5, 9, 7)]))
+    7
+    """
+    return sorted(features, key=len)[len(features) // 2]
 
 
 def exported(model: Path) -> Path:

@@ -14,7 +14,7 @@ from apps.an4_study.iterations import iteration_file
 from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
 from apps.common.run import MODEL
-from apps.speech.recognition import Recognition
+from apps.speech.model import Recognition
 from apps.speech.recognizer import load_keras
 from apps.speech.train import GROWN, build_from
 

@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 from apps.an4_study.recipe import StudyRecipe
-from apps.common.errors import InputError
+from apps.common.plan import GrowAndPruneRecipe
+from apps.common.recipe import named
 from apps.speech.presets import DEMO_CORPUS, STREAMING
 from apps.speech.presets import PRESETS as SPEECH
-from apps.speech.recipe import GrowAndPruneRecipe
 
 AN4_EXTRA: dict[str, Any] = {
     **DEMO_CORPUS,
@@ -106,6 +106,4 @@ def preset(name: str, **changes: Any) -> StudyRecipe:
     >>> preset("an4", layers=1).layers
     1
     """
-    if name not in PRESETS:
-        raise InputError(f"preset: got {name!r}; expected one of {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[name], **changes)
+    return named(PRESETS, "preset", name, changes)

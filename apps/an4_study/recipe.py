@@ -8,9 +8,33 @@ from typing import Any
 
 from apps.an4_study.vocal_tract import VocalTractLength
 from apps.common.errors import InputError
-from apps.speech.augment import Augment, chain
+from apps.common.recipe import check
+from apps.speech.augment import Augment
 from apps.speech.front_end import LogMel
 from apps.speech.recipe import Recipe
+
+
+def chain(*augments: Augment) -> Augment:
+    """Do one augmentation after the other, each with a seed of its own.
+
+    Example:
+
+    >>> add = lambda features, lengths, seed: features + 1
+    >>> chain(add, add)(0, None, [0, 1])
+    2
+    """
+    if len(augments) == 1:
+        return augments[0]
+
+    def augment(features: Any, lengths: Any, seed: Any) -> Any:
+        import tensorflow as tf
+
+        seeds = tf.random.experimental.stateless_split(seed, len(augments))
+        for number, part in enumerate(augments):
+            features = part(features, lengths, seeds[number])
+        return features
+
+    return augment
 
 
 @dataclass(frozen=True)
@@ -53,10 +77,8 @@ class StudyRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("vocal_tract", "teacher_share", "averaged"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to below 1")
-        if self.spliced < 0:
-            raise InputError(f"spliced: got {self.spliced}; expected 0 or more")
+            check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "0 to below 1")
+        check("spliced", self.spliced, self.spliced >= 0, "0 or more")
         if self.vocal_tract and self.front_end.kind != LogMel.kind:
             raise InputError("vocal_tract: needs log-mel features, whose bands are frequencies")
         if self.averaged and self.grow_and_prune:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from apps.common import experiment
+from apps.common import tables
 from apps.common.errors import InputError
 
 DIGITS = 4
@@ -32,7 +32,7 @@ def add_records(runs: Sequence[str | os.PathLike[str]], results: Path) -> list[P
     Raises:
         InputError: A folder has neither a finished training of an ablation nor holds one.
     """
-    return experiment.add_records(runs, results, small, ("result", "measures"))
+    return tables.add_records(runs, results, small, ("result", "measures"))
 
 
 def small(name: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def read_results(results: Path) -> list[dict[str, Any]]:
         record["row"], record["seed"], record["result"]["words"]["errors"], record["epochs"]
         record["corpus"]
 
-    records = experiment.read_results(results, check, "a training of an ablation")
+    records = tables.read_results(results, check, "a training of an ablation")
     for name, record in records.items():
         first = next(iter(records.values()))
         if record["corpus"] != first["corpus"]:

@@ -12,7 +12,7 @@ from apps.an4_study.disturb import DISTURBANCES, Disturbance
 from apps.common.errors import InputError
 from apps.common.progress import Progress
 from apps.speech.audio import load_audio
-from apps.speech.metrics import ErrorRates, score
+from apps.speech.evaluate import ErrorRates, score
 from apps.speech.recognizer import Recognizer
 from apps.speech.utterance import Utterance
 

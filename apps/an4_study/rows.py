@@ -11,8 +11,8 @@ from typing import Any
 
 from apps.an4_study.recipe import StudyRecipe
 from apps.common.errors import InputError
+from apps.common.plan import GrowAndPruneRecipe
 from apps.speech.augment import SpecAugment
-from apps.speech.recipe import GrowAndPruneRecipe
 
 PLAIN = StudyRecipe(
     cell="hlstm",

@@ -18,12 +18,11 @@ from apps.an4_study.recipe import StudyRecipe
 from apps.an4_study.rows import Job, Table, jobs
 from apps.an4_study.train import train
 from apps.an4_study.trainings import synthesise_extra
-from apps.common.alone import alone
 from apps.common.errors import InputError
-from apps.common.files import write_json
+from apps.common.files import alone, write_json
 from apps.common.progress import say
 from apps.common.record import NAME, read_record
-from apps.speech.material import prepare
+from apps.speech.batches import prepare
 from apps.speech.utterance import Corpus
 
 WAIT = 20.0
@@ -111,7 +110,6 @@ def _run(job: Job, place: Place) -> Path:
         extra=synthesise_extra(place.folder) if job.row.extra else None,
         aligner=place.expert if recipe.spliced else None,
         teacher=place.expert if recipe.teacher_share else None,
-        label=job.name,
         drop_impossible=True,  # of AN4 at 1.1 times its speed, a few
         keep_iterations=True,
     )

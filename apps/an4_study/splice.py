@@ -18,8 +18,8 @@ import numpy as np
 from apps.common.errors import InputError
 from apps.common.progress import Progress
 from apps.speech.alphabet import Alphabet
+from apps.speech.batches import Material
 from apps.speech.decode import align, log_softmax
-from apps.speech.material import Material
 from apps.speech.recognizer import Recognizer
 from apps.speech.utterance import Utterance
 

@@ -12,11 +12,9 @@ from apps.an4_study.plots import plot_fronts
 from apps.an4_study.records import read_results
 from apps.an4_study.rows import GP, HLSTM, PRUNING, TABLES, Row
 from apps.common.errors import InputError
-from apps.common.experiment import each, pooled
 from apps.common.rate import Rate
-from apps.common.readme import write_parts
 from apps.common.record import read_record, record_errors
-from apps.common.tables import markdown
+from apps.common.tables import each, markdown, pooled, write_parts
 
 Records = list[dict[str, Any]]
 

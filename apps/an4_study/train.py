@@ -17,14 +17,14 @@ from apps.an4_study.distillation import Teacher
 from apps.an4_study.iterations import IterationModels
 from apps.an4_study.recipe import StudyRecipe
 from apps.an4_study.splice import spliced
+from apps.common.callbacks import RunRecord
 from apps.common.errors import InputError
-from apps.common.run import Trained
-from apps.common.run_record import RunRecord
+from apps.common.run import Trained, digest
+from apps.speech.batches import Material
 from apps.speech.evaluate import WordErrorRate
-from apps.speech.material import Material
 from apps.speech.model import SpeechRecognizer
 from apps.speech.recognizer import load_keras, load_recognizer
-from apps.speech.train import Training, digest
+from apps.speech.train import Training
 from apps.speech.utterance import Corpus
 
 

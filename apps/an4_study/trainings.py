@@ -50,7 +50,7 @@ def train_models(
     """
     folder = Path(folder)
     extra = synthesise_extra(folder)
-    aligner = train(unpruned(preset("an4")), corpus, folder / ALIGNER, cache, label=ALIGNER)
+    aligner = train(unpruned(preset("an4")), corpus, folder / ALIGNER, cache)
     mixed = train(
         unpruned(preset("an4-mixed")),
         corpus,
@@ -58,7 +58,6 @@ def train_models(
         cache,
         extra=extra,
         aligner=aligner.folder / GROWN,
-        label=MIXED,
         drop_impossible=True,  # spliced words may be too short for their letters
     )
     go_on = partial(_go_on, corpus, folder, cache)
@@ -85,7 +84,6 @@ def train_streaming(
         folder / STREAMING_PRETRAINED,
         cache,
         extra=synthesise_extra(folder),
-        label=STREAMING_PRETRAINED,
     )
     return _go_on(corpus, folder, cache, STREAMING_TUNED, pretrained.folder / GROWN)
 
@@ -105,6 +103,5 @@ def _go_on(
         folder / name,
         cache,
         start=start,
-        label=name,
         keep_iterations=True,
     )

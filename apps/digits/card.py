@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.export import TFLITE, Exported
 from apps.common.files import written_beside
-from apps.common.model_card import finished_record, scored_once, write_card
+from apps.common.model_card import finished_record, scored_once, size_of, write_card
 from apps.common.plots import new_figure
 from apps.common.rate import Rate
 from apps.common.record import NAME
@@ -19,7 +20,7 @@ from apps.common.run import COMPACT
 from apps.digits.batches import scoring_data
 from apps.digits.classifier import load
 from apps.digits.evaluate import errors
-from apps.digits.export import TFLITE, Exported, export_network
+from apps.digits.export import export_digits
 from apps.digits.gathered import pixel_weights
 from apps.digits.mnist import Splits
 from apps.digits.table import DENSE, WHAT
@@ -47,7 +48,7 @@ def write_model(
     """
     run, folder = Path(run), Path(folder)
     record = finished_record(run)
-    exported = export_network(run / COMPACT, folder, images=scoring_data(splits.valid)[0][:500])
+    exported = export_digits(run / COMPACT, folder, images=scoring_data(splits.valid)[0][:500])
     rate = errors(load(exported.tflite), splits.valid)
     if (rate.errors, rate.total) != (
         record["result"]["valid"]["errors"],
@@ -62,7 +63,7 @@ def write_model(
         counts = pixel_weights(exported.network)
         plot_pixels(counts, folder / PIXELS)
     text = card(record, exported, folder.name, counts, is_mnist(splits))
-    files = [*write_card(run, folder, text), exported.tflite, exported.saved_model]
+    files = [*write_card(run, folder, text), *exported.files]
     return files + ([] if counts is None else [folder / PIXELS])
 
 
@@ -139,9 +140,9 @@ Seed {recipe["seed"]} of the recipe, which is in `record.json`.
 
 | file | bytes | logits against the Keras model's, largest difference as a share of their range |
 |---|---|---|
-| `{TFLITE}`, float32 | {exported.tflite_bytes:,} | {exported.tflite_error:.1e} |
-| `1`, SavedModel, signature `serve` | {exported.saved_model_bytes:,} | \
-{exported.saved_model_error:.1e} |
+| `{TFLITE}`, float32 | {size_of(exported.tflite):,} | {exported.errors[0]:.1e} |
+| `1`, SavedModel, signature `serve` | {size_of(exported.files[1]):,} | \
+{exported.errors[1]:.1e} |
 | `{NAME}` | | every epoch of the training, and what came of it |
 
 ```

@@ -10,7 +10,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from apps.common.command_line import Add, count, parser_of, run_command
+from apps.common.command_line import (
+    Add,
+    add_export,
+    add_json,
+    add_model,
+    add_split,
+    count,
+    parser_of,
+    run_command,
+)
 
 ARCHITECTURES = ("lenet-300-100", "lenet-5", "alexnet-cifar")
 RUNS = Path("runs/digits")
@@ -57,12 +66,10 @@ def _train(add: Add) -> None:
 
 def _evaluate(add: Add) -> None:
     command = add("evaluate", "state a model's size and error rate, with its interval")
-    _model(command)
+    add_model(command)
     _data(command)
-    command.add_argument(
-        "--split", choices=("train", "valid", "test"), default="test", help="of the digits"
-    )
-    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_split(command)
+    add_json(command)
 
 
 def _export(add: Add) -> None:
@@ -72,19 +79,8 @@ def _export(add: Add) -> None:
         "Masks are folded in and dead neurons removed first; sparse dense layers hold no more than"
         " the connections that exist.",
     )
-    command.add_argument("--model", type=Path, required=True, help="a .keras file")
-    command.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder; gets model.tflite and the SavedModel's numbered version",
-    )
-    command.add_argument(
-        "--quantization",
-        choices=("none", "float16", "dynamic"),
-        default="none",
-        help="of the TFLite file; none: float32, as exact as the Keras model",
-    )
+    about = "none: float32, as exact as the Keras model"
+    add_export(command, ("none", "float16", "dynamic"), "none", about)
 
 
 def _classify(add: Add) -> None:
@@ -95,7 +91,7 @@ def _classify(add: Add) -> None:
         " dark, of any size.",
     )
     command.add_argument("files", nargs="+", type=Path, metavar="IMAGE", help="image files")
-    _model(command)
+    add_model(command)
 
 
 def _compare(add: Add) -> None:
@@ -140,10 +136,4 @@ def _data(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder with MNIST's idx files, plain or gzipped, or for alexnet-cifar with a folder"
         " of images for each class; without it HLSTM_DATA, else MNIST is downloaded",
-    )
-
-
-def _model(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--model", type=Path, required=True, help="a .keras or .tflite file or SavedModel folder"
     )

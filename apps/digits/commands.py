@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from apps.common.command_line import tell
+from apps.common.command_line import each_file
 from apps.common.errors import InputError
 from apps.common.rate import Rate
 from apps.digits.cli import RUNS
@@ -81,15 +82,13 @@ def _text(rate: Rate) -> str:
 
 def export(args: argparse.Namespace) -> None:
     """Write a SavedModel and a TFLite file."""
-    from apps.digits.export import export_network
+    from apps.common.model_card import size_of
+    from apps.digits.export import export_digits
 
     quantization = None if args.quantization == "none" else args.quantization
-    done = export_network(args.model, args.out, quantization)
-    print(f"{done.tflite}: {done.tflite_bytes:,} bytes, logits within {done.tflite_error:.1e}")
-    print(
-        f"{done.saved_model}: SavedModel, {done.saved_model_bytes:,} bytes, logits within"
-        f" {done.saved_model_error:.1e}"
-    )
+    done = export_digits(args.model, args.out, quantization)
+    for kind, path, error in zip(("", " SavedModel,"), done.files, done.errors, strict=True):
+        print(f"{path}:{kind} {size_of(path):,} bytes, logits within {error:.1e}")
 
 
 def classify(args: argparse.Namespace) -> bool:
@@ -99,21 +98,14 @@ def classify(args: argparse.Namespace) -> bool:
     from apps.digits.pixels import scaled
 
     model = load(args.model)
-    failed = False
-    for file in args.files:
-        try:
-            image = read_digit(file)
-        except (InputError, OSError) as error:
-            # The other files are still worth reading.
-            failed = True
-            tell(args, error)
-            continue
-        logits = model(scaled(image[None]))[0].astype(np.float64)
+
+    def tell(file: Path, prefix: str) -> None:
+        logits = model(scaled(read_digit(file)[None]))[0].astype(np.float64)
         sure = np.exp(logits - logits.max())
         digit = int(np.argmax(logits))
-        prefix = f"{file}: " if len(args.files) > 1 else ""
         print(f"{prefix}{digit} ({sure[digit] / sure.sum():.1%})", flush=True)
-    return failed
+
+    return each_file(args, tell)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -127,7 +119,7 @@ def compare(args: argparse.Namespace) -> None:
 
 def table(args: argparse.Namespace) -> None:
     """Write tables and plots."""
-    from apps.common.experiment import add_records
+    from apps.common.tables import add_records
     from apps.digits.table import write_tables
 
     add_records(args.runs, args.results)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.common.errors import InputError
+from apps.common.recipe import check, plain, restored
 from apps.digits.augment import Affine
 
 
@@ -105,10 +106,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("seed_sparsity", "teacher_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: got {getattr(self, name)}; expected 0 to 1")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size: got {self.batch_size}; expected at least 1")
+            check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "0 to 1")
+        check("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise InputError(f"stages: two have the same name among {', '.join(names)}")
@@ -127,20 +126,14 @@ class Recipe:
         >>> Recipe.from_json(recipe.to_json()) == recipe
         True
         """
-        values = dataclasses.asdict(self)
-        values["stages"] = list(values["stages"])
-        values["widths"] = list(self.widths) if self.widths else None
-        return values
+        return plain(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Recipe:
         """Read what `to_json` returned."""
-        augment = values["augment"]
-        return cls(
-            **{
-                **values,
-                "widths": tuple(values["widths"]) if values["widths"] else None,
-                "stages": tuple(Stage(**stage) for stage in values["stages"]),
-                "augment": Affine(**augment) if augment else None,
-            }
+        values = restored(
+            values,
+            stages=lambda stages: tuple(Stage(**stage) for stage in stages),
+            augment=lambda augment: Affine(**augment),
         )
+        return cls(**values)

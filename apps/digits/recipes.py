@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from apps.common.errors import InputError
+from apps.common.recipe import named
 from apps.digits.augment import Affine
 from apps.digits.recipe import Recipe, Stage
 
@@ -126,9 +125,7 @@ def recipe(arch: str, **changes: Any) -> Recipe:
     >>> recipe("lenet-5", seed=3).seed
     3
     """
-    if arch not in RECIPES:
-        raise InputError(f"arch: got {arch!r}; expected one of {', '.join(RECIPES)}")
-    return dataclasses.replace(RECIPES[arch], **changes)
+    return named(RECIPES, "arch", arch, changes)
 
 
 SHORT_EPOCHS = {"train": 8, "iterations": 12, "final": 8}

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from apps.common.errors import InputError
-from apps.common.experiment import each, pooled, read_results
 from apps.common.files import written_beside
 from apps.common.plots import new_figure
 from apps.common.rate import Rate
-from apps.common.readme import write_parts
 from apps.common.record import record_errors
-from apps.common.tables import markdown
+from apps.common.tables import each, markdown, pooled, read_results, write_parts
 
 PLOT = "seeds.png"
 DENSE = {"lenet-300-100": (266_610, 532_400), "lenet-5": (431_080, 4_586_000)}

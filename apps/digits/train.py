@@ -14,13 +14,12 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
-from apps.common.backup import Backup
-from apps.common.epoch_log import EpochLog
+from apps.common.callbacks import EpochLog, save_model
 from apps.common.files import write_json
-from apps.common.learning_rate import FiniteLoss, LearningRate
+from apps.common.learning_rate import LearningRate
 from apps.common.rate import Rate
 from apps.common.record import NAME, read_record, versions
-from apps.common.run import COMPACT, ENDLESS, MODEL, STATE, Trained, carry_out, save_model
+from apps.common.run import COMPACT, MODEL, STATE, Trained, carry_out, fit
 from apps.digits.batches import scoring_data, training_data
 from apps.digits.cost import cost_of
 from apps.digits.evaluate import errors
@@ -85,14 +84,13 @@ def _teacher(recipe: Recipe, splits: Splits, folder: Path) -> keras.Model:
         data = training_data(splits.train, recipe.batch_size, recipe.seed, recipe.augment)
         stage = Stage("dense", train_epochs=recipe.teacher_epochs, rate=2e-3)
         _compile(model, recipe, stage.rate)
-        callbacks = [data.follow(), LearningRate(stage.rate, stage.epochs), FiniteLoss()]
-        model.fit(
+        fit(
+            model,
             data,
-            validation_data=scoring_data(splits.valid),
+            folder / STATE / "dense",
             epochs=stage.epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[*callbacks, _log(recipe, stage), Backup(folder / STATE / "dense")],
+            before=[LearningRate(stage.rate, stage.epochs), _log(recipe, stage)],
+            validation_data=scoring_data(splits.valid),
         )
         save_model(model, path)
     return keras.models.load_model(path, compile=False)
@@ -159,13 +157,14 @@ def _run_stage(
         floor=max(0.01, stage.retrain_floor),
         grow_and_prune=gp,
     )
-    model.fit(
+    fit(
+        model,
         data,
+        folder / STATE,
+        gp,
+        before=[rate],
+        after=[_log(recipe, stage, gp)],
         validation_data=scoring_data(splits.valid),
-        epochs=ENDLESS,
-        shuffle=False,
-        verbose=0,
-        callbacks=[data.follow(), rate, gp, _log(recipe, stage, gp)],
     )
     record = read_record(folder)
     earlier = [entry for entry in record["epochs"] if entry["stage"] != stage.name]

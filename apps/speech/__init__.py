@@ -6,5 +6,5 @@ Data comes from one of three readers that all return a `apps.speech.utterance.Co
 - `apps.speech.an4.read_an4`: the CMU AN4 corpus in its official layout;
 - `apps.speech.folder.read_folder`: any folder of audio files with a CSV of transcripts.
 
-`apps.speech.sources.open_corpus` picks the reader from what a folder holds.
+`apps.speech.folder.open_corpus` picks the reader from what a folder holds.
 """

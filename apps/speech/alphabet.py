@@ -69,14 +69,11 @@ class Alphabet:
         return " ".join(text.replace("\u2019", "'").replace("\u02bc", "'").upper().split())
 
     def encode(self, text: str, utterance: str = "") -> np.ndarray:
-        """Class numbers of the normalised text.
+        """Class numbers of the normalised text, int32 (characters,) from 1 to `size - 1`.
 
         Args:
             text: what was said; may be empty (an utterance of silence).
             utterance: its id, for the error message.
-
-        Returns:
-            int32 array of shape (characters,), values 1 to `size - 1`.
 
         Raises:
             InputError: a character that the alphabet lacks.
@@ -110,10 +107,6 @@ class Alphabet:
                 " decode with the alphabet that the model was trained with"
             )
         return "".join(self.characters[k - 1] for k in numbers if k)
-
-    def config(self) -> dict[str, Any]:
-        """Plain values for a model file; `Alphabet(**config)` restores it."""
-        return dataclasses.asdict(self)
 
 
 ENGLISH = Alphabet()

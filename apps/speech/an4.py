@@ -1,6 +1,5 @@
 """CMU AN4 in its official layout: 948 training and 130 test utterances of spoken alphanumerics."""
 
-import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -36,13 +35,11 @@ def read_an4(
     validation_speakers: Sequence[str] = VALIDATION_SPEAKERS,
     alphabet: Alphabet = ENGLISH,
 ) -> Corpus:
-    """Reads AN4.
+    """Reads AN4, or a copy that has its training or its test lists alone.
 
-    `etc/an4_train.fileids` and `etc/an4_train.transcription` are read, and `etc/an4_test.*`; a copy
-    may have one of the two parts alone. A line of a transcription is `<s> TEXT </s> (utterance)`;
-    the test list has no `<s>`. Audio is `wav/<fileid>.sph`, `.raw` (16-bit big-endian), `.wav` or
-    `.flac`, the first
-    that exists. The speaker is the folder of the utterance.
+    A line of a transcription is `<s> TEXT </s> (utterance)`; the test list has no `<s>`. Audio is
+    `wav/<fileid>.sph`, `.raw` (16-bit big-endian), `.wav` or `.flac`, the first that exists. The
+    speaker is the folder of the utterance, its id the last part of the file id.
 
     Args:
         directory: the folder that holds `etc` and `wav`.
@@ -50,9 +47,6 @@ def read_an4(
             fixed, so that figures of different days compare; speakers that a copy lacks are
             ignored as long as one is there.
         alphabet: transcripts must be written in it.
-
-    Returns:
-        Corpus "an4"; utterance ids are the last part of the file ids.
 
     Raises:
         InputError: a missing list, a malformed line, an utterance without transcript or audio, a
@@ -93,12 +87,6 @@ def read_an4(
     return Corpus("an4", train, valid, tuple(test))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Line:
-    number: int
-    text: str
-
-
 def _read_list(directory: Path, split: str, alphabet: Alphabet) -> list[Utterance]:
     ids_path = directory / "etc" / f"an4_{split}.fileids"
     texts_path = directory / "etc" / f"an4_{split}.transcription"
@@ -123,28 +111,26 @@ def _read_list(directory: Path, split: str, alphabet: Alphabet) -> list[Utteranc
                 f"{ids_path} line {number}: {name!r} has no transcript in {texts_path.name}; add"
                 " its line or remove it here"
             )
-        text = alphabet.normalise(texts[name].text)
-        alphabet.encode(text, f"{name} ({texts_path} line {texts[name].number})")
+        place, text = texts[name]
+        text = alphabet.normalise(text)
+        alphabet.encode(text, f"{name} ({texts_path} line {place})")
         audio = _audio_file(directory / "wav", fileid)
         utterances.append(Utterance(name, fileid.split("/")[-2], text, audio))
-    _check_pairs(texts_path, texts, seen, ids_path)
-    return utterances
-
-
-def _check_pairs(path: Path, texts: dict[str, _Line], seen: set[str], ids_path: Path) -> None:
-    unpaired = [name for name in texts if name not in seen]
+    unpaired = [(place, name) for name, (place, _) in texts.items() if name not in seen]
     if unpaired:
-        line = texts[unpaired[0]].number
+        place, name = unpaired[0]
         raise InputError(
-            f"{path} line {line}: {unpaired[0]!r} is not in {ids_path.name} (one of"
+            f"{texts_path} line {place}: {name!r} is not in {ids_path.name} (one of"
             f" {len(unpaired)}); add it there or remove the line"
         )
     if not seen:
         raise InputError(f"{ids_path}: lists no utterances; expected one a line")
+    return utterances
 
 
-def _read_transcription(path: Path) -> dict[str, _Line]:
-    lines: dict[str, _Line] = {}
+def _read_transcription(path: Path) -> dict[str, tuple[int, str]]:
+    """Number and text of the line of each utterance."""
+    lines: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(read_lines(path, LIST), 1):
         if not line.strip():
             continue
@@ -158,7 +144,7 @@ def _read_transcription(path: Path) -> dict[str, _Line]:
             raise InputError(
                 f"{path} line {number}: a second transcript of {match['id']!r}; remove one"
             )
-        lines[match["id"]] = _Line(number, match["text"])
+        lines[match["id"]] = number, match["text"]
     return lines
 
 

@@ -16,29 +16,6 @@ Augment: TypeAlias = "Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]"
 """(features, lengths, seed) -> features, such as `SpecAugment`."""
 
 
-def chain(*augments: Augment) -> Augment:
-    """Do one augmentation after the other, each with a seed of its own.
-
-    Example:
-
-    >>> add = lambda features, lengths, seed: features + 1
-    >>> chain(add, add)(0, None, [0, 1])
-    2
-    """
-    if len(augments) == 1:
-        return augments[0]
-
-    def augment(features: tf.Tensor, lengths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        import tensorflow as tf
-
-        seeds = tf.random.experimental.stateless_split(seed, len(augments))
-        for number, part in enumerate(augments):
-            features = part(features, lengths, seeds[number])
-        return features
-
-    return augment
-
-
 @dataclasses.dataclass(frozen=True)
 class SpecAugment:
     """Masks of random frames and bands (Park et al. 2019, arXiv 1904.08779, section 2).

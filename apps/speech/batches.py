@@ -1,28 +1,111 @@
-"""Padded batches of similar length, in an order that is a function of seed and epoch alone."""
+"""A corpus made ready for a network: features and labels, and padded batches of them."""
 
 from __future__ import annotations
 
-import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+import hlstm_tf as hl
+from apps.common.bucketing import Batch, bucket_bounds, plan_batches
 from apps.common.errors import InputError
+from apps.common.recipe import check
+from apps.speech.alphabet import Alphabet
 from apps.speech.augment import Augment
+from apps.speech.features import extract_all
+from apps.speech.front_end import FrontEnd
+from apps.speech.utterance import Corpus, SplitName, Utterance
 
-Epoch: TypeAlias = "int | tf.Variable | Callable[[], int]"
-MULTIPLE = 16  # padded lengths are multiples of it: friendly to strides and vector units
+Epoch: TypeAlias = "int | Callable[[], int]"
+PARTS = (("features", "lengths"), ("labels", "label_lengths"))
+"""The inputs of a network and its targets, as `model.fit` wants them."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Which utterances one batch holds, and how many frames it is padded to."""
+@dataclass(frozen=True)
+class Material:
+    """The features and labels of some utterances.
 
-    indices: tuple[int, ...]
-    frames: int
+    Attributes:
+        utterances: What they belong to.
+        features: `(frames, bands)` float32 each.
+        labels: `(characters,)` int32 each.
+    """
+
+    utterances: tuple[Utterance, ...]
+    features: list[np.ndarray]
+    labels: list[np.ndarray]
+
+    @property
+    def texts(self) -> list[str]:
+        """The transcripts."""
+        return [utterance.text for utterance in self.utterances]
+
+    def with_more(self, other: Material) -> Material:
+        """Return this and other utterances."""
+        return Material(
+            self.utterances + other.utterances,
+            self.features + other.features,
+            self.labels + other.labels,
+        )
+
+    def up_to(self, frames: int) -> Material:
+        """Return what has at most `frames` feature frames.
+
+        Raises:
+            InputError: Nothing has.
+        """
+        kept = [i for i, found in enumerate(self.features) if len(found) <= frames]
+        if not kept:
+            raise InputError(f"max_seconds: all utterances have over {frames} frames; raise it")
+        utterances = tuple(self.utterances[i] for i in kept)
+        return Material(
+            utterances, [self.features[i] for i in kept], [self.labels[i] for i in kept]
+        )
+
+
+def prepare(
+    corpus: Corpus,
+    split: SplitName,
+    front_end: FrontEnd,
+    alphabet: Alphabet,
+    cache: str | os.PathLike[str] | None = None,
+    *,
+    speeds: tuple[float, ...] = (1.0,),
+    rooms: int = 0,
+    quiet: bool = False,
+) -> Material:
+    """Extract a split's features and encode its transcripts.
+
+    Args:
+        corpus, split: What to prepare.
+        front_end: Makes the features.
+        alphabet: Encodes the transcripts.
+        cache: Folder of the features' cache; None for none.
+        speeds: Factors by which the recordings are played faster; each makes a copy of the split.
+        rooms: How many copies more are made, of each recording in another place each
+            (`apps.speech.channel.Channel.elsewhere`), at the speeds in turn.
+        quiet: No progress on standard error.
+
+    Raises:
+        InputError: The split is empty, a recording cannot be used, or a transcript has a character
+            that the alphabet lacks.
+    """
+    utterances = corpus.split(split)
+    labels = [alphabet.encode(utterance.text, utterance.id) for utterance in utterances]
+    copies = [(speed, 0) for speed in speeds]
+    copies += [(speeds[k % len(speeds)], k + 1) for k in range(rooms)]
+    features: list[np.ndarray] = []
+    for speed, room in copies:
+        features += extract_all(
+            utterances, front_end, cache, speed_factor=speed, room=room, quiet=quiet,
+            in_tensorflow=True,
+        )  # fmt: skip
+    return Material(utterances * len(copies), features, labels * len(copies))
 
 
 def required_frames(labels: np.ndarray) -> int:
@@ -36,100 +119,6 @@ def required_frames(labels: np.ndarray) -> int:
     return len(labels) + int(np.sum(labels[1:] == labels[:-1]))
 
 
-def bucket_bounds(lengths: Sequence[int], buckets: int | Sequence[int] = 6) -> list[int]:
-    """Padded lengths of the buckets, ascending.
-
-    Args:
-        lengths: frames of each utterance.
-        buckets: how many at most (chosen so that padding is least), or the bounds themselves. Few,
-            because every static shape costs a trace where shapes are static (`jit_compile`), and
-            makes batches less random.
-
-    Raises:
-        InputError: no bucket, or an utterance longer than the last bound.
-
-    Example:
-        >>> bucket_bounds([10, 12, 100, 90], 2)
-        [16, 112]
-    """
-    ordered = np.sort(np.asarray(lengths, np.int64))
-    if not isinstance(buckets, int):
-        bounds = sorted({int(bound) for bound in buckets})
-        if not bounds or (len(ordered) and ordered[-1] > bounds[-1]):
-            raise InputError(
-                f"buckets: got {bounds}; expected frame counts, the last one at least the longest"
-                f" utterance ({ordered[-1] if len(ordered) else 0} frames)"
-            )
-        return bounds
-    if buckets < 1:
-        raise InputError(f"buckets: got {buckets}; expected at least 1")
-    return _least_padding(-(-ordered // MULTIPLE) * MULTIPLE, buckets)
-
-
-def _least_padding(lengths: np.ndarray, buckets: int) -> list[int]:
-    """The bounds of at most `buckets` buckets that pad least (dynamic programming over the
-    distinct lengths: the best k buckets up to a length extend the best k - 1 up to a shorter)."""
-    ends, counts = np.unique(lengths, return_counts=True)
-    if len(ends) <= buckets:
-        return [int(end) for end in ends] or [MULTIPLE]
-    below = np.concatenate([[0], np.cumsum(counts)])
-    cost = np.concatenate([[0.0], np.full(len(ends), np.inf)])  # of what is below each cut
-    choices = []
-    for _ in range(buckets):
-        # totals[i, j]: cut at i, then one bucket from i to j, padded to ends[j - 1].
-        totals = cost[:, None] + (below[None, :] - below[:, None]) * np.concatenate([[0], ends])
-        totals[np.tril_indices(len(cost))] = np.inf
-        choices.append(totals.argmin(axis=0))
-        cost = totals.min(axis=0)
-    bounds, cut = [], len(ends)
-    for choice in reversed(choices):
-        bounds.append(int(ends[cut - 1]))
-        cut = int(choice[cut])
-    return bounds[::-1]
-
-
-def plan_batches(
-    lengths: Sequence[int],
-    batch_size: int,
-    *,
-    epoch: int = 0,
-    seed: int = 0,
-    shuffle: bool = True,
-    buckets: int | Sequence[int] = 6,
-    drop_remainder: bool = False,
-) -> list[Batch]:
-    """The batches of one epoch: which utterances, in which order.
-
-    With `shuffle`, utterances are shuffled within their bucket and batches across buckets, by a
-    generator seeded with (seed, epoch) and nothing else. Without, batches go from short to long.
-    Every utterance occurs exactly once; each bucket's last batch may be smaller; the number of
-    batches is the same in every epoch.
-
-    With `drop_remainder` such smaller batches are left out where their bucket has a full one, so
-    that a bucket's batches have one shape; with `shuffle` other utterances are missing each epoch.
-
-    Example:
-        >>> [batch.indices for batch in plan_batches([30, 10, 20], 2, shuffle=False, buckets=1)]
-        [(1, 2), (0,)]
-    """
-    if batch_size < 1:
-        raise InputError(f"batch_size: got {batch_size}; expected at least 1")
-    bounds = bucket_bounds(lengths, buckets)
-    bucket_of = np.searchsorted(bounds, np.asarray(lengths, np.int64))
-    by_length = np.argsort(np.asarray(lengths), kind="stable")
-    rng = np.random.default_rng([seed, epoch])
-    plan: list[Batch] = []
-    for bucket, bound in enumerate(bounds):
-        members = by_length[bucket_of[by_length] == bucket]
-        if shuffle:
-            members = rng.permutation(members)
-        groups = [members[k : k + batch_size] for k in range(0, len(members), batch_size)]
-        if drop_remainder and len(groups) > 1 and len(groups[-1]) < batch_size:
-            del groups[-1]
-        plan += [Batch(tuple(int(k) for k in group), bound) for group in groups]
-    return [plan[int(k)] for k in rng.permutation(len(plan))] if shuffle else plan
-
-
 def usable(
     features: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],
@@ -141,14 +130,13 @@ def usable(
     """Indices of the utterances that CTC can learn: enough frames for their labels.
 
     Args:
-        features: (frames, width) each.
-        labels: int (characters,) each.
-        time_reduction: frames in for one frame out of the network (its strides multiplied).
-        names: utterance ids, for messages.
-        drop_impossible: leave the others out with a warning instead of raising.
+        features, labels: As in `Material`.
+        time_reduction: Frames in for one frame out of the network (its strides multiplied).
+        names: Utterance ids, for messages.
+        drop_impossible: Leave the others out with a warning instead of raising.
 
     Raises:
-        InputError: different numbers of features and labels; an utterance that is too short, or
+        InputError: Different numbers of features and labels; an utterance that is too short, or
             all of them.
     """
     if len(features) != len(labels):
@@ -156,28 +144,24 @@ def usable(
             f"batches: got {len(features)} utterances of features and {len(labels)} of labels;"
             " expected as many"
         )
-    if time_reduction < 1:
-        raise InputError(f"time_reduction: got {time_reduction}; expected at least 1")
-    short = [
-        k
-        for k, (rows, label) in enumerate(zip(features, labels, strict=True))
-        if -(-len(rows) // time_reduction) < max(1, required_frames(label))
-    ]
-    if short:
-        first = short[0]
-        name = names[first] if names is not None else f"utterance {first}"
-        message = (
-            f"{len(short)} of {len(features)} utterances are too short for their transcripts, the"
-            f" first {name}: {len(features[first])} frames give"
-            f" {-(-len(features[first]) // time_reduction)} after the network's strides of"
-            f" {time_reduction}, its {len(labels[first])} labels need"
-            f" {required_frames(labels[first])}"
-        )
-        if not drop_impossible or len(short) == len(features):
-            raise InputError(f"{message}; correct the transcript, cut it, or drop such utterances")
-        print(f"warning: dropped {message}", file=sys.stderr)
-    left_out = set(short)
-    return [k for k in range(len(features)) if k not in left_out]
+    check("time_reduction", time_reduction, time_reduction >= 1, "at least 1")
+    left = [-(-len(rows) // time_reduction) for rows in features]
+    needed = [required_frames(label) for label in labels]
+    kept = [k for k in range(len(features)) if left[k] >= max(1, needed[k])]
+    if len(kept) == len(features):
+        return kept
+    first = min(set(range(len(features))) - set(kept))
+    name = names[first] if names is not None else f"utterance {first}"
+    message = (
+        f"{len(features) - len(kept)} of {len(features)} utterances are too short for their"
+        f" transcripts, the first {name}: {len(features[first])} frames give {left[first]} after"
+        f" the network's strides of {time_reduction}, its {len(labels[first])} labels need"
+        f" {needed[first]}"
+    )
+    if not drop_impossible or not kept:
+        raise InputError(f"{message}; correct the transcript, cut it, or drop such utterances")
+    print(f"warning: dropped {message}", file=sys.stderr)
+    return kept
 
 
 def batches(
@@ -188,7 +172,7 @@ def batches(
     epoch: Epoch = 0,
     shuffle: bool = True,
     seed: int = 0,
-    buckets: int | Sequence[int] = 6,
+    buckets: int = 6,
     augment: Augment | None = None,
     time_reduction: int = 1,
     names: Sequence[str] | None = None,
@@ -198,18 +182,14 @@ def batches(
     """A dataset of one epoch.
 
     Args:
-        features: float32 (frames, width) each, all of one width.
-        labels: int32 (characters,) each, without blanks.
-        batch_size: utterances in a batch; a bucket's last one may hold fewer.
-        epoch: chooses order and masks. A number; or a `tf.Variable` or callable, read each time
-            the dataset is iterated, so that one dataset serves all epochs of a `fit`.
-        shuffle: see `plan_batches`; False for evaluation. `plan_batches` with the same arguments
-            tells which utterance is where.
-        seed: of order and masks.
-        buckets: see `bucket_bounds`.
-        drop_remainder: see `plan_batches`.
-        augment: applied with the seed of (seed, epoch, step).
-        time_reduction, names, drop_impossible: see `usable`.
+        features, labels: As in `Material`, features all of one width.
+        batch_size, shuffle, buckets, drop_remainder: As `apps.common.bucketing.plan_batches` has
+            them, which with the same arguments tells which utterance is where.
+        epoch: Chooses order and masks. A number; or a function that gives it each time the dataset
+            is iterated, so that one dataset serves all epochs of a `fit`.
+        seed: Of order and masks.
+        augment: Applied with the seed of (seed, epoch, step).
+        time_reduction, names, drop_impossible: As `usable` has them.
 
     Returns:
         Dataset of known cardinality with elements {"features": (batch, frames, width) float32
@@ -217,7 +197,7 @@ def batches(
         bucket) int32 padded with 0, "label_lengths": (batch,) int32}.
 
     Raises:
-        InputError: as `usable` and `plan_batches`.
+        InputError: As `usable` and `plan_batches`.
 
     Example:
         >>> data = batches([np.ones((20, 4), np.float32)], [np.array([1, 2])], batch_size=8)
@@ -233,7 +213,12 @@ def batches(
     rows = [features[k] for k in kept]
     ids = [np.asarray(labels[k], np.int32) for k in kept]
     lengths = [len(row) for row in rows]
-    widths = _label_widths(lengths, ids, bucket_bounds(lengths, buckets))
+    bounds = bucket_bounds(lengths, buckets)
+    # The longest label of each bucket, so that its full batches all have one shape.
+    widths = dict.fromkeys(bounds, 1)
+    for length, label in zip(lengths, ids, strict=True):
+        bound = bounds[int(np.searchsorted(bounds, length))]
+        widths[bound] = max(widths[bound], len(label))
 
     def plan(number: int) -> list[Batch]:
         return plan_batches(
@@ -242,12 +227,14 @@ def batches(
         )  # fmt: skip
 
     def generate() -> Iterator[dict[str, Any]]:
-        number = _epoch(epoch)
+        number = epoch() if callable(epoch) else epoch
         for step, batch in enumerate(plan(number)):
-            element = _pad(batch, rows, ids, widths[batch.frames])
+            values, counts = _padded([rows[k] for k in batch.indices], batch.length)
+            targets, sizes = _padded([ids[k] for k in batch.indices], widths[batch.length])
+            element = {"features": values, "lengths": counts, "labels": targets}
             # Plain arithmetic of a generator: any two (seed, epoch, step) give unrelated pairs.
             state = np.random.SeedSequence([seed, number, step]).generate_state(2)
-            yield {**element, "seed": state.view(np.int32)}
+            yield {**element, "label_lengths": sizes, "seed": state.view(np.int32)}
 
     signature = {
         "features": tf.TensorSpec((None, None, rows[0].shape[1]), tf.float32),
@@ -274,35 +261,73 @@ def batches(
     return dataset.with_options(options)
 
 
-def _epoch(epoch: Epoch) -> int:
-    value: Any = epoch() if callable(epoch) and not isinstance(epoch, tf.Variable) else epoch
-    return int(value.numpy()) if isinstance(value, tf.Variable) else int(value)
+def _padded(arrays: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays in one, behind them zeros, and their own lengths."""
+    padded = np.zeros((len(arrays), length, *arrays[0].shape[1:]), arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded, np.array([len(array) for array in arrays], np.int32)
 
 
-def _label_widths(
-    lengths: Sequence[int], labels: Sequence[np.ndarray], bounds: Sequence[int]
-) -> dict[int, int]:
-    """Longest label of each bucket, so that a bucket's full batches all have one shape."""
-    widths = dict.fromkeys(bounds, 1)
-    for length, label in zip(lengths, labels, strict=True):
-        bound = bounds[int(np.searchsorted(bounds, length))]
-        widths[bound] = max(widths[bound], len(label))
-    return widths
+def training_data(
+    material: Material, time_stride: int, *, sorted_epochs: int = 0, augment: Augment | None,
+    **options: Any,
+) -> hl.EpochData:  # fmt: skip
+    """Make the pairs to train on; their order and augmentation are functions of the epoch.
+
+    Args:
+        material: The training split.
+        time_stride: The network's; transcripts must fit into the frames that it leaves.
+        sorted_epochs: How many epochs go from short utterances to long ones, without augmentation
+            (SortaGrad; Amodei et al., arXiv 1512.02595, section 3.3). CTC finds its first
+            alignments several times faster that way.
+        augment: Such as `SpecAugment`; None for none.
+        **options: As `batches` takes them: `batch_size`, `seed`, `buckets`, `drop_impossible`,
+            `drop_remainder`.
+
+    Raises:
+        InputError: An utterance is too short for its transcript.
+    """
+    made: list[hl.EpochData] = []
+
+    # The batches are planned in Python, which asks for the epoch when an iteration begins.
+    def current() -> int:
+        return made[0].epoch if made else 0
+
+    def pairs(shuffle: bool) -> tf.data.Dataset:
+        data = batches(
+            material.features,
+            material.labels,
+            epoch=current,
+            shuffle=shuffle,
+            augment=augment if shuffle else None,
+            time_reduction=time_stride,
+            names=[utterance.id for utterance in material.utterances],
+            **options,
+        )
+        return data.map(lambda batch: tuple({n: batch[n] for n in names} for names in PARTS))
+
+    @tf.autograph.experimental.do_not_convert  # AutoGraph warns of the generator inside
+    def make(epoch: tf.Tensor) -> tf.data.Dataset:
+        shuffled = pairs(shuffle=True)
+        if not sorted_epochs:
+            return shuffled
+        steps = shuffled.cardinality()
+        first = tf.where(epoch < sorted_epochs, steps, tf.zeros_like(steps))
+        both = pairs(shuffle=False).take(first).concatenate(shuffled.take(steps - first))
+        return both.apply(tf.data.experimental.assert_cardinality(steps))
+
+    made.append(hl.EpochData(make))
+    return made[0]
 
 
-def _pad(
-    batch: Batch, features: Sequence[np.ndarray], labels: Sequence[np.ndarray], width: int
-) -> dict[str, np.ndarray]:
-    rows = [features[k] for k in batch.indices]
-    ids = [labels[k] for k in batch.indices]
-    padded = np.zeros((len(rows), batch.frames, rows[0].shape[1]), np.float32)
-    padded_ids = np.zeros((len(ids), width), np.int32)
-    for k, (row, label) in enumerate(zip(rows, ids, strict=True)):
-        padded[k, : len(row)] = row
-        padded_ids[k, : len(label)] = label
-    return {
-        "features": padded,
-        "lengths": np.array([len(row) for row in rows], np.int32),
-        "labels": padded_ids,
-        "label_lengths": np.array([len(label) for label in ids], np.int32),
-    }
+def scoring_data(material: Material, batch_size: int = 32) -> tf.data.Dataset:
+    """Make the batches to score on: every utterance once, short ones first.
+
+    Kept in memory, since they are used after every epoch. Utterances too short for their
+    transcripts stay in: what cannot be recognised counts as wrong.
+    """
+    data = batches(
+        material.features, material.labels, batch_size=batch_size, shuffle=False, buckets=4
+    )
+    return data.cache()

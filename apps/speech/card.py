@@ -45,7 +45,7 @@ class Card:
         time_stride: Feature frames an output frame stands for.
         window: Feature frames before and after its place that an output frame is made of, past what
             recurrent layers remember; of a file that can run while the speaker is speaking
-            (`apps.speech.causal`), else None.
+            (`apps.speech.export`), else None.
 
     Example:
 
@@ -64,6 +64,10 @@ class Card:
     def seconds_per_frame(self) -> float:
         """Seconds an output frame stands for."""
         return self.front_end.hop * self.time_stride
+
+    def output_frames(self, frames: int) -> int:
+        """Return how many output frames the network leaves of feature frames."""
+        return -(-frames // self.time_stride)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -97,14 +101,7 @@ class Card:
             )
         except InputError:
             raise
-        except (
-            KeyError,
-            TypeError,
-            IndexError,
-            ValueError,
-            AttributeError,
-            OverflowError,
-        ) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{source}: its {NAME} is damaged; export the model again") from error
 
 

@@ -58,11 +58,11 @@ class Channel:
         )
 
     def apply(self, speech: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-        """Sends speech through the channel.
+        """Sends speech, float32 (samples,) that is not silent, through the channel.
 
         Args:
-            speech: float32 (samples,), not silent.
-            sample_rate: in Hz.
+            speech: at `sample_rate`, in Hz.
+            sample_rate: as above.
             rng: of noise and room.
 
         Returns:
@@ -91,7 +91,7 @@ class Channel:
 def coloured_noise(
     kind: str, samples: int, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Noise of mean power 1.
+    """Noise of mean power 1, float64 (samples,).
 
     Args:
         kind: "white", "pink" (power falls with frequency), "brown" (with its square) or "hum"
@@ -99,9 +99,6 @@ def coloured_noise(
         samples: how many, at least 2.
         sample_rate: in Hz.
         rng: where the noise comes from.
-
-    Returns:
-        float64 (samples,).
 
     Raises:
         InputError: another kind.

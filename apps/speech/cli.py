@@ -10,8 +10,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from apps.common.command_line import Add, count, parser_of, run_command
-from apps.speech.train_options import add_options
+from apps.common.command_line import (
+    Add,
+    add_export,
+    add_json,
+    add_model,
+    add_plan,
+    add_split,
+    count,
+    parser_of,
+    recipe_option,
+    run_command,
+)
 
 RUNS = Path("runs/speech")
 CORPUS = RUNS / "corpus"
@@ -35,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         " grow-and-prune, evaluate, export, transcribe.",
         "Without --data-dir every command works on a corpus of spoken alphanumerics that it"
         " synthesises itself. `python -m apps.speech COMMAND --help` tells more.",
-        (*(_prepare, _train, _evaluate, _speed, _transcribe, _export, _report, _demo),),
+        (_prepare, _train, _evaluate, _speed, _transcribe, _export, _report, _demo),
     )
 
 
@@ -49,13 +59,8 @@ def _prepare(add: Add) -> None:
     add_data(command)
     command.add_argument("--seed", type=count(0), default=0, help="of the synthesised corpus")
     for split, default in (("train", 2000), ("valid", 200), ("test", 300)):
-        command.add_argument(
-            f"--{split}",
-            type=count(1),
-            default=default,
-            metavar="N",
-            help=f"utterances to synthesise in the {split} split",
-        )
+        about = f"utterances to synthesise in the {split} split"
+        command.add_argument(f"--{split}", type=count(1), default=default, metavar="N", help=about)
 
 
 def _train(add: Add) -> None:
@@ -75,17 +80,17 @@ def _train(add: Add) -> None:
         help="sizes and schedule: the demo's compact network, its baseline, those for AN4 or as"
         " many recordings of people, or for a network that listens while somebody speaks",
     )
-    add_options(command)
+    add_training(command)
 
 
 def _evaluate(add: Add) -> None:
     command = add("evaluate", "state a model's word and character error rates, with counts")
     add_model(command)
     add_data(command)
-    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    add_split(command)
     _search(command)
     command.add_argument("--out", type=Path, help="CSV file for each utterance's texts")
-    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_json(command)
 
 
 def _speed(add: Add) -> None:
@@ -97,10 +102,8 @@ def _speed(add: Add) -> None:
     )
     add_model(command)
     add_data(command)
-    command.add_argument("--split", choices=("train", "valid", "test"), default="test")
-    command.add_argument(
-        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
-    )
+    add_split(command)
+    add_sample(command)
     command.add_argument("--rounds", type=count(1), default=5)
 
 
@@ -143,20 +146,11 @@ def _export(add: Add) -> None:
         "Masks are folded in and dead neurons removed first. Both files carry the front end and the"
         " alphabet: `transcribe` needs nothing else.",
     )
-    command.add_argument("--model", type=Path, required=True, help="a .keras file")
-    command.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder; gets model.tflite and the SavedModel's numbered version",
+    about = (
+        "dynamic: 8-bit weights; sparse: the same, block by block where the model was pruned in"
+        " 1x16 blocks; best: the fastest on this machine"
     )
-    command.add_argument(
-        "--quantization",
-        choices=("none", "float16", "dynamic", "sparse", "best"),
-        default="dynamic",
-        help="of the TFLite file; dynamic: 8-bit weights; sparse: the same, block by block where"
-        " the model was pruned in 1x16 blocks; best: the fastest on this machine",
-    )
+    add_export(command, ("none", "float16", "dynamic", "sparse", "best"), "dynamic", about)
     command.add_argument(
         "--form",
         choices=("step", "sequence"),
@@ -201,10 +195,10 @@ def add_cache(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(command: argparse.ArgumentParser) -> None:
-    """Add the option of a model."""
+def add_sample(command: argparse.ArgumentParser) -> None:
+    """Add the option of how many utterances are looked at."""
     command.add_argument(
-        "--model", type=Path, required=True, help="a .keras or .tflite file or SavedModel folder"
+        "--utterances", type=count(1), default=40, metavar="N", help="of the split, evenly spaced"
     )
 
 
@@ -221,3 +215,50 @@ def _search(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a text file with all words that can be said; beam search for nothing but them",
     )
+
+
+def _longest(text: str) -> float | None:
+    return float(text) or None
+
+
+def add_training(command: argparse.ArgumentParser) -> None:
+    """Add the options of network, training and grow-and-prune."""
+    net = command.add_argument_group("network")
+    recipe_option(net, "--cell", str, choices=("hlstm", "lstm", "gru"))
+    recipe_option(net, "--layers", count(1), "recurrent layers")
+    recipe_option(net, "--units", count(1), "of each layer and direction")
+    about = "widths of the hidden layers of an H-LSTM's gates; as wide as --units by default"
+    recipe_option(net, "--hidden-units", count(1), about, nargs="*")
+    recipe_option(net, "--dropout", float, "between the layers")
+    recipe_option(net, "--hidden-dropout", float, "in an H-LSTM's gates")
+    net.add_argument(
+        "--unidirectional",
+        dest="bidirectional",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="look back only",
+    )
+    run = command.add_argument_group("training")
+    recipe_option(run, "--epochs", count(1), "before any pruning")
+    recipe_option(run, "--batch-size", count(1))
+    recipe_option(run, "--learning-rate", float, "at its peak")
+    about = (
+        "train on the recordings played at each of these speeds: 0.9 1 1.1 is three times the work"
+        " an epoch, and worth more than three times the epochs"
+    )
+    recipe_option(run, "--speeds", float, about, nargs="+", metavar="FACTOR")
+    about = (
+        "make N copies more of the recordings, each as if made elsewhere: other levels, rooms,"
+        " noise and waits before the first word"
+    )
+    recipe_option(run, "--rooms", count(0), about, metavar="N")
+    about = "leave out longer training utterances, as the demo's preset does; 0 takes all"
+    recipe_option(run, "--max-seconds", _longest, about, metavar="SECONDS")
+    recipe_option(run, "--seed", count(0))
+    about = "a .keras model to go on with, masks and all"
+    run.add_argument("--start", type=Path, metavar="MODEL", help=about)
+    about = "a corpus whose training split is mixed in"
+    run.add_argument("--extra", type=Path, metavar="DIR", help=about)
+    about = "leave out training utterances too short for their transcripts; by default an error"
+    run.add_argument("--drop-impossible", action="store_true", help=about)
+    add_plan(command, "WER")

@@ -10,16 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apps.common.command_line import tell
+from apps.common.command_line import each_file
 from apps.common.errors import InputError
 from apps.common.files import written_beside
 from apps.speech.alphabet import Alphabet
 from apps.speech.cli import CORPUS
 from apps.speech.corpus import synthesise
 from apps.speech.decode import Search, beam, greedy
+from apps.speech.folder import open_corpus
 from apps.speech.front_end import LogMel
-from apps.speech.sources import open_corpus
-from apps.speech.train_options import changed
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def run_training(
         **more: More arguments of it.
     """
     from apps.common.memory import keep_freed_memory
+    from apps.common.plan import changed
 
     keep_freed_memory()
     trained = run(
@@ -89,8 +89,7 @@ def tell_result(trained: Trained) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Score a model of any format on a split."""
-    from apps.speech.evaluate import recognize_all
-    from apps.speech.metrics import score
+    from apps.speech.evaluate import recognize_all, score
     from apps.speech.recognizer import load_recognizer
 
     if args.out and (args.out.is_dir() or not args.out.resolve().parent.is_dir()):
@@ -114,8 +113,8 @@ def evaluate(args: argparse.Namespace) -> None:
 def speed(args: argparse.Namespace) -> None:
     """Time a model's transcription, part by part."""
     from apps.common.tables import markdown
+    from apps.speech.cost import COLUMNS, measure
     from apps.speech.recognizer import load_recognizer
-    from apps.speech.speed import COLUMNS, measure
 
     recognizer = load_recognizer(args.model)
     utterances = some(corpus_of(args).split(args.split), args.utterances)
@@ -139,27 +138,20 @@ def transcribe(args: argparse.Namespace) -> bool:
         raise InputError("-: standard input is for --stream; give that, too, or files")
     recognizer = load_recognizer(args.model)
     search = _search(args, recognizer.card.alphabet)
-    failed = False
-    for file in args.files:
-        try:
-            found = recognizer.transcribe(file, search)
-        except (InputError, OSError) as error:
-            # The other files are still worth reading.
-            failed = True
-            tell(args, error)
-            continue
-        prefix = f"{file}: " if len(args.files) > 1 else ""
+    seconds = recognizer.card.seconds_per_frame
+
+    def tell(file: Path, prefix: str) -> None:
+        found = recognizer.transcribe(file, search)
         print(f"{prefix}{found.text}", flush=True)
-        if args.words:
-            seconds = recognizer.card.seconds_per_frame
-            for word in found.words:
-                begin, end = word.start * seconds, word.end * seconds
-                print(f"  {begin:7.2f} {end:7.2f} s  {word.confidence:4.0%}  {word.text}")
-    return failed
+        for word in found.words if args.words else ():
+            begin, end = word.start * seconds, word.end * seconds
+            print(f"  {begin:7.2f} {end:7.2f} s  {word.confidence:4.0%}  {word.text}")
+
+    return each_file(args, tell)
 
 
 def _transcribe_live(args: argparse.Namespace) -> None:
-    from apps.speech.live import transcribe_live
+    from apps.speech.streaming import transcribe_live
 
     if len(args.files) != 1:
         raise InputError(f"--stream: got {len(args.files)} files; expected one, or - for raw audio")
@@ -180,14 +172,20 @@ def export(args: argparse.Namespace) -> None:
     quantization = None if args.quantization == "none" else args.quantization
     exported = export_recognizer(args.model, args.out, quantization, form=args.form)
     print(f"{exported.saved_model}: SavedModel")
-    print(f"{exported.tflite}: {exported.tflite_bytes:,} bytes")
+    print(f"{exported.tflite}: {exported.tflite.stat().st_size:,} bytes")
 
 
 def report(args: argparse.Namespace) -> None:
     """Write tables and plots."""
-    from apps.speech.report import write_report
+    from apps.common.report import write_report
+    from apps.speech.recipe import MONITOR
 
-    for path in write_report(args.runs, args.out):
+    def row(record: dict[str, Any]) -> tuple[str, str]:
+        recipe = record["recipe"]
+        directions = "bi-" if recipe["bidirectional"] else ""
+        return recipe["cell"], f"{recipe['layers']} x {directions}{recipe['units']}"
+
+    for path in write_report(args.runs, args.out, ("cell", "layers x units"), row, MONITOR):
         print(path)
 
 
@@ -199,7 +197,7 @@ def demo(args: argparse.Namespace) -> None:
 
 
 def _search(args: argparse.Namespace, alphabet: Alphabet) -> Search:
-    from apps.speech.vocabulary import WIDTH, VocabularySearch, read_words
+    from apps.speech.decode import WIDTH, VocabularySearch, read_words
 
     if args.vocabulary:
         return VocabularySearch(read_words(args.vocabulary), alphabet, args.beam or WIDTH)

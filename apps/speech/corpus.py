@@ -1,11 +1,11 @@
 """The embedded corpus: spoken alphanumerics, synthesised on the spot and cached."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import wave
@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.common.files import write_json
+from apps.common.files import made_beside, write_json
 from apps.common.progress import Progress
+from apps.common.recipe import check
 from apps.common.text import read_json
-from apps.speech import audio, channel, espeak, phrases, voices
+from apps.speech import audio, channel, phrases, voices
 from apps.speech.utterance import SPLITS, Corpus, SplitName, Utterance
-
-__all__ = ["Corpus", "Utterance", "read_synthesised", "synthesise"]
 
 MANIFEST = "manifest.json"
 # Raised whenever the same parameters would give other bytes, so that old caches are not taken.
@@ -38,7 +37,7 @@ class _Take:
     speaker: str
     text: str
     spoken: str
-    voice: espeak.Voice
+    voice: voices.Voice
     channel: channel.Channel
     seed: tuple[int, ...]
 
@@ -100,20 +99,29 @@ def synthesise(
         "accents": None if accents is None else list(accents), "telephone": telephone,
         "sample_rate": sample_rate,
     }  # fmt: skip
-    _check(seed, counts, speakers, telephone, sample_rate)
+    check("seed", seed, seed >= 0, "0 or more")
+    for split in SPLITS:
+        least = 1 if split == "train" else 0
+        check(split, f"{counts[split]} utterances", counts[split] >= least, f"at least {least}")
+    three = len(speakers) == len(SPLITS) and min(speakers) >= 1
+    check("speakers", speakers, three, "three numbers of at least 1 (train, valid, test)")
+    check("telephone", telephone, 0 <= telephone <= 1, "a share, 0 to 1")
+    check("sample_rate", f"{sample_rate} Hz", 8000 <= sample_rate <= 48000, "8000 to 48000")
     if _reusable(directory, parameters):
         return read_synthesised(directory)
-    partial = _partial_folder(directory)
-    try:
+    with made_beside(directory, lambda: _reusable(directory, parameters)) as partial:
         casts = {split: voices.cast(split, max(1, min(speakers[k], counts[split])), seed, accents)
                  for k, split in enumerate(SPLITS)}  # fmt: skip
-        takes = {split: _plan(split, counts[split], casts[split], telephone, seed)
-                 for split in SPLITS}  # fmt: skip
+        # Who says what, how, and over which line: everything random but the noise itself.
+        takes: dict[SplitName, list[_Take]] = {
+            split: [
+                _take(f"{split}-{i:05d}", cast[i % len(cast)], telephone, (seed, k, i))
+                for i in range(counts[split])
+            ]
+            for k, (split, cast) in enumerate(casts.items())
+        }
         _record([t for split in SPLITS for t in takes[split]], partial, sample_rate, workers, quiet)
         write_json(partial / MANIFEST, _manifest(parameters, takes))
-        _put_in_place(partial, directory, parameters)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return read_synthesised(directory)
 
 
@@ -130,7 +138,6 @@ def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
             split: tuple(_utterance(directory, item) for item in manifest["utterances"][split])
             for split in SPLITS
         }
-        sample_rate = int(manifest["parameters"]["sample_rate"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{directory / MANIFEST}: damaged ({type(error).__name__}: {error}); delete the folder"
@@ -142,51 +149,15 @@ def read_synthesised(directory: str | os.PathLike[str]) -> Corpus:
             f"{missing[0].audio}: missing, and {len(missing) - 1} more of the corpus in"
             f" {directory}; delete the folder and prepare it again"
         )
-    return Corpus("synthesised", **splits, sample_rate=sample_rate)
+    return Corpus("synthesised", **splits)
 
 
 def _utterance(directory: Path, item: dict[str, str]) -> Utterance:
-    """An entry of a manifest; KeyError or TypeError where it is none."""
     texts = [item[name] for name in ("id", "speaker", "text", "file")]
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"got {text!r}, expected a text")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"got {texts}, expected texts")
     name, speaker, text, file = texts
     return Utterance(name, speaker, text, directory / file)
-
-
-def _check(
-    seed: int,
-    counts: dict[str, int],
-    speakers: tuple[int, int, int],
-    telephone: float,
-    sample_rate: int,
-) -> None:
-    if seed < 0:
-        raise InputError(f"seed: got {seed}; expected 0 or more")
-    if counts["train"] < 1:
-        raise InputError(f"train: got {counts['train']} utterances; expected at least 1")
-    for split in ("valid", "test"):
-        if counts[split] < 0:
-            raise InputError(f"{split}: got {counts[split]} utterances; expected 0 or more")
-    if len(speakers) != len(SPLITS) or min(speakers) < 1:
-        raise InputError(
-            f"speakers: got {speakers}; expected three numbers of at least 1 (train, valid, test)"
-        )
-    if not 0 <= telephone <= 1:
-        raise InputError(f"telephone: got {telephone}; expected a share, 0 to 1")
-    if not 8000 <= sample_rate <= 48000:
-        raise InputError(f"sample_rate: got {sample_rate} Hz; expected 8000 to 48000")
-
-
-def _plan(
-    split: SplitName, count: int, cast: list[voices.Speaker], telephone: float, seed: int
-) -> list[_Take]:
-    """Who says what, how, and over which line: everything random but the noise itself."""
-    return [
-        _take(f"{split}-{k:05d}", cast[k % len(cast)], telephone, (seed, SPLITS.index(split), k))
-        for k in range(count)
-    ]
 
 
 def _take(name: str, speaker: voices.Speaker, telephone: float, seed: tuple[int, ...]) -> _Take:
@@ -213,8 +184,8 @@ def _spoken(text: str, pause: float, rng: np.random.Generator) -> str:
 def _render(take: _Take, folder: Path, sample_rate: int) -> None:
     rng = np.random.default_rng([*take.seed, 1])
     voice_seed = 1 + int(rng.integers(2**31 - 1))
-    speech = espeak.speak(take.spoken, take.voice, voice_seed).astype(np.float32) / 32768.0
-    speech = audio.resample(speech, espeak.SAMPLE_RATE, sample_rate)
+    speech = voices.speak(take.spoken, take.voice, voice_seed).astype(np.float32) / 32768.0
+    speech = audio.resample(speech, voices.SAMPLE_RATE, sample_rate)
     recording = take.channel.apply(speech, sample_rate, rng)
     path = folder / take.file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,26 +204,25 @@ def _record(
             for take in takes:
                 _render(take, folder, sample_rate)
                 progress.step()
-        else:
-            _record_in_processes(takes, folder, sample_rate, count, progress)
-
-
-def _record_in_processes(
-    takes: list[_Take], folder: Path, sample_rate: int, count: int, progress: Progress
-) -> None:
-    """Not in threads: eSpeak NG has one voice at a time. And not by `multiprocessing`, which would
-    run the caller's script again in each process."""
-    command = [sys.executable, "-c", "from apps.speech.corpus import _work; _work()"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-    receiver, sender = os.pipe()
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        with open(receiver, encoding="utf-8") as lines:
+            return
+        # Not in threads: eSpeak NG has one voice at a time. And not by `multiprocessing`, which
+        # would run the caller's script again in each process.
+        command = [sys.executable, "-c", "from apps.speech.corpus import _work; _work()"]
+        path = os.pathsep.join(part or "." for part in sys.path)
+        receiver, sender = os.pipe()
+        with contextlib.ExitStack() as stack:
+            lines = stack.enter_context(open(receiver, encoding="utf-8"))
+            processes = []
             with open(sender, "wb") as output:
                 for k in range(count):
                     process = subprocess.Popen(
-                        command, stdin=subprocess.PIPE, stdout=output, env=environment
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=output,
+                        env={**os.environ, "PYTHONPATH": path},
                     )
+                    stack.callback(process.wait)
+                    stack.callback(process.kill)
                     processes.append(process)
                     assert process.stdin is not None
                     with process.stdin as given:
@@ -261,12 +231,8 @@ def _record_in_processes(
                 if line != _DONE:
                     raise InputError(line.rstrip())
                 progress.step()
-        if any(process.wait() for process in processes):
-            raise ChildProcessError("synthesis failed in a process; its message is above")
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+            if any(process.wait() for process in processes):
+                raise ChildProcessError("synthesis failed in a process; its message is above")
 
 
 _DONE = "done\n"
@@ -331,37 +297,3 @@ def _reusable(directory: Path, parameters: dict[str, Any]) -> bool:
             " delete it or give another folder"
         )
     return True
-
-
-def _partial_folder(directory: Path) -> Path:
-    """A fresh folder beside `directory`, of the same file system; those of runs that were killed
-    are removed."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{directory.name}.partial-"
-    for left in directory.parent.glob(f"{prefix}*"):
-        owner = left.name.removeprefix(prefix)
-        if not (owner.isdigit() and _alive(int(owner))):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = directory.parent / f"{prefix}{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _put_in_place(partial: Path, directory: Path, parameters: dict[str, Any]) -> None:
-    try:
-        os.replace(partial, directory)  # also over an empty folder
-    except OSError:
-        # Another process may have been faster; its corpus has the same bytes.
-        if not _reusable(directory, parameters):
-            raise

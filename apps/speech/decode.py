@@ -1,12 +1,17 @@
-"""From the network's outputs to text: greedy and beam search, and how sure each word is."""
+"""From the network's outputs to text, and how sure each word is."""
+
+from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from apps.common.errors import InputError
+from apps.common.recipe import check
+from apps.common.text import read_text
 from apps.speech.alphabet import Alphabet
 from hlstm_tf import quiet_import
 
@@ -35,36 +40,34 @@ class Word:
 
 @dataclasses.dataclass(frozen=True)
 class Transcript:
-    """A recognised utterance: its text, and its words in order."""
+    """A recognised utterance: its words in order."""
 
-    text: str
-    words: tuple[Word, ...]
+    words: tuple[Word, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The words with single spaces between them, whatever the network wrote."""
+        return " ".join(word.text for word in self.words)
 
     @property
     def confidence(self) -> float:
         """Least confidence of any word; 1 for an empty transcript."""
         return min((word.confidence for word in self.words), default=1.0)
 
-    def later(self, frames: float) -> "Transcript":
-        """The same, heard so many output frames later."""
+    def then(self, other: Transcript, frames: float) -> Transcript:
+        """This one and another, whose first frame came so many output frames after the first here.
+
+        Example:
+            >>> part = Transcript((Word("GO", 1.0, 0, 4), Word("ON", 1.0, 5, 9)))
+            >>> both = part.then(part, 20)
+            >>> both.text, both.words[-1].end
+            ('GO ON GO ON', 29)
+        """
         move = round(frames)
         words = [
-            dataclasses.replace(word, start=word.start + move, end=word.end + move)
-            for word in self.words
+            dataclasses.replace(w, start=w.start + move, end=w.end + move) for w in other.words
         ]
-        return Transcript(self.text, tuple(words))
-
-
-def joined(parts: Sequence[Transcript]) -> Transcript:
-    """One transcript of parts that were said one after the other.
-
-    Example:
-        >>> part = Transcript("GO ON", (Word("GO", 1.0, 0, 4), Word("ON", 1.0, 5, 9)))
-        >>> joined([part, part.later(20)]).text
-        'GO ON GO ON'
-    """
-    words = tuple(word for part in parts for word in part.words)
-    return Transcript(" ".join(word.text for word in words), words)
+        return Transcript((*self.words, *words))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -87,9 +90,6 @@ def greedy(logits: Any, lengths: Any, blank: int = 0) -> list[list[int]]:
         lengths: int (batch,), true frames; what lies beyond is ignored.
         blank: the blank class.
 
-    Returns:
-        Class numbers of each utterance.
-
     Raises:
         InputError: shapes that do not fit, or NaN.
 
@@ -97,9 +97,13 @@ def greedy(logits: Any, lengths: Any, blank: int = 0) -> list[list[int]]:
         >>> greedy(np.eye(3)[None, [1, 1, 0, 1, 2]], [5])
         [[1, 1, 2]]
     """
-    logits, lengths = checked(logits, lengths)
-    best = logits.argmax(axis=-1)
-    return [_collapse(row[:length], blank) for row, length in zip(best, lengths, strict=True)]
+    logits, lengths = _checked(logits, lengths)
+    found = []
+    for path, length in zip(logits.argmax(axis=-1), lengths, strict=True):
+        before = np.concatenate([[-1], path[:-1]])
+        pairs = zip(path[:length], before[:length], strict=True)
+        found.append([int(k) for k, last in pairs if k not in (last, blank)])
+    return found
 
 
 def beam(logits: Any, lengths: Any, width: int = 64, blank: int = 0) -> list[list[int]]:
@@ -110,9 +114,6 @@ def beam(logits: Any, lengths: Any, width: int = 64, blank: int = 0) -> list[lis
         logits, lengths, blank: as in `greedy`.
         width: prefixes kept a frame, at least 1.
 
-    Returns:
-        Class numbers of each utterance.
-
     Raises:
         InputError: as `greedy`; a width below 1.
 
@@ -122,8 +123,8 @@ def beam(logits: Any, lengths: Any, width: int = 64, blank: int = 0) -> list[lis
         >>> greedy(np.log([[[0.4, 0.3, 0.3], [0.4, 0.35, 0.25]]]), [2])
         [[]]
     """
-    check_width(width)
-    logits, lengths = checked(logits, lengths)
+    check("beam", f"width {width}", width >= 1, "at least 1")
+    logits, lengths = _checked(logits, lengths)
     if not lengths.size or not logits.shape[1]:
         return [[] for _ in lengths]
     tf = quiet_import("tensorflow")
@@ -168,7 +169,8 @@ def align(log_probabilities: np.ndarray, ids: Sequence[int], blank: int = 0) -> 
     score[:2] = log_probabilities[0, states[:2]]
     back = np.zeros((frames, len(states)), np.int8)
     for frame in range(1, frames):
-        came = np.stack([score, _shift(score, 1), np.where(skip, _shift(score, 2), -np.inf)])
+        padded = np.concatenate([[-np.inf, -np.inf], score])
+        came = np.stack([score, padded[1:-1], np.where(skip, padded[:-2], -np.inf)])
         back[frame] = came.argmax(axis=0)
         score = came.max(axis=0) + log_probabilities[frame, states]
     state = len(states) - 1
@@ -184,16 +186,12 @@ def align(log_probabilities: np.ndarray, ids: Sequence[int], blank: int = 0) -> 
 def transcripts(
     logits: Any, lengths: Any, alphabet: Alphabet, search: Search = greedy
 ) -> list[Transcript]:
-    """Text and words of each utterance.
+    """Words of each utterance, with their frames and confidences.
 
     Args:
         logits, lengths: as in `greedy`.
         alphabet: of the model; its blank is used.
         search: how the text is found.
-
-    Returns:
-        One transcript an utterance. Its text has single spaces between words, whatever the
-        network wrote.
 
     Raises:
         InputError: as `search`; a model with another number of classes.
@@ -204,7 +202,7 @@ def transcripts(
         >>> found.text, [(word.text, word.start, word.end) for word in found.words]
         ('AB C', [('AB', 0, 3), ('C', 4, 5)])
     """
-    logits, lengths = checked(logits, lengths)
+    logits, lengths = _checked(logits, lengths)
     if logits.shape[-1] != alphabet.size:
         raise InputError(
             f"decode: the model has {logits.shape[-1]} classes, the alphabet {alphabet.size};"
@@ -219,50 +217,22 @@ def transcripts(
 
 def _transcript(log_probabilities: np.ndarray, ids: list[int], alphabet: Alphabet) -> Transcript:
     if not ids:
-        return Transcript("", ())
+        return Transcript()
     path = align(log_probabilities, ids, alphabet.blank)
-    text = alphabet.decode(ids)
     words, begin = [], 0
-    for part in text.split(" "):
-        end = begin + len(part)
-        if part:
-            words.append(_word(part, log_probabilities, path, ids, begin, end))
+    for text in alphabet.decode(ids).split(" "):
+        end = begin + len(text)
+        if text:
+            peaks = [log_probabilities[path == k, ids[k]].max() for k in range(begin, end)]
+            frames = np.flatnonzero((path >= begin) & (path < end))
+            sure = float(np.exp(np.mean(peaks)))
+            words.append(Word(text, sure, int(frames[0]), int(frames[-1]) + 1))
         begin = end + 1
-    return Transcript(" ".join(word.text for word in words), tuple(words))
+    return Transcript(tuple(words))
 
 
-def _word(
-    text: str, log_probabilities: np.ndarray, path: np.ndarray, ids: list[int], begin: int, end: int
-) -> Word:
-    peaks = [log_probabilities[path == k, ids[k]].max() for k in range(begin, end)]
-    frames = np.flatnonzero((path >= begin) & (path < end))
-    return Word(text, float(np.exp(np.mean(peaks))), int(frames[0]), int(frames[-1]) + 1)
-
-
-def _collapse(path: np.ndarray, blank: int) -> list[int]:
-    changed = np.ones(len(path), bool)
-    changed[1:] = path[1:] != path[:-1]
-    return [int(k) for k in path[changed] if k != blank]
-
-
-def _shift(score: np.ndarray, places: int) -> np.ndarray:
-    shifted = np.full_like(score, -np.inf)
-    shifted[places:] = score[:-places]
-    return shifted
-
-
-def check_width(width: int) -> None:
-    """Raise an InputError for a beam of nothing."""
-    if width < 1:
-        raise InputError(f"beam: got width {width}; expected at least 1")
-
-
-def checked(logits: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and lengths as arrays.
-
-    Raises:
-        InputError: shapes that do not fit, or NaN.
-    """
+def _checked(logits: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and lengths as arrays; an InputError for shapes that do not fit, or NaN."""
     logits, lengths = np.asarray(logits), np.asarray(lengths, np.int32)
     if logits.ndim != 3 or lengths.shape != logits.shape[:1]:
         raise InputError(
@@ -277,3 +247,102 @@ def checked(logits: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
     if np.isnan(logits).any():
         raise InputError("decode: the network's output holds NaN; the model is damaged")
     return logits, lengths
+
+
+WIDTH = 100
+"""Default width of the beam of a `VocabularySearch`."""
+LARGEST = 4_000_000
+"""Bytes of a list of words; 300,000 words of English have three million."""
+NEVER = -1e4
+"""Log probability of what must not be; finite, as the decoder adds it up."""
+
+
+class VocabularySearch:
+    """Beam search for the most probable sequence of words from a list, none likelier than another.
+
+    By the lexicon decoder of Flashlight Text (Kahn et al., "Flashlight", arXiv 2201.12465, section
+    4.3) without a language model. A `Search`, to be given to `apps.speech.decode.transcripts`.
+
+    Args:
+        words: The vocabulary, in any case, repetitions allowed.
+        alphabet: Of the model.
+        width: Hypotheses kept a frame, at least 1.
+
+    Raises:
+        InputError: No words, one that the alphabet cannot write, a width below 1, or Flashlight
+            Text is not installed.
+
+    Example:
+
+    >>> alphabet = Alphabet(" AB")
+    >>> logits = np.log([[[0.1, 0.1, 0.6, 0.2], [0.1, 0.1, 0.1, 0.7]]])
+    >>> for words in (["ab", "b"], ["a"]):
+    ...     [ids] = VocabularySearch(words, alphabet)(logits, [2])
+    ...     print(alphabet.decode(ids))
+    AB
+    A
+    """
+
+    def __init__(self, words: Iterable[str], alphabet: Alphabet, width: int = WIDTH) -> None:
+        try:
+            from flashlight.lib.text import decoder as flashlight
+        except ImportError as error:
+            raise InputError(
+                "a vocabulary needs the package flashlight-text, which is not installed;"
+                ' pip install "hlstm_tf[vocabulary]"'
+            ) from error
+        check("beam", f"width {width}", width >= 1, "at least 1")
+        normal = alphabet.normalise(" ".join(words))
+        self.words = tuple(sorted(set(normal.split())))
+        if not self.words:
+            raise InputError("vocabulary: got no words; expected one or more")
+        self._spellings = [alphabet.encode(word, "the vocabulary").tolist() for word in self.words]
+        self._space = alphabet.characters.index(" ") + 1
+        trie = flashlight.Trie(alphabet.size, self._space)
+        for number, spelling in enumerate(self._spellings):
+            trie.insert([*spelling, self._space], number, 0.0)
+        options = flashlight.LexiconDecoderOptions(
+            beam_size=width,
+            beam_size_token=alphabet.size,
+            beam_threshold=-NEVER,
+            lm_weight=0.0,
+            word_score=0.0,
+            unk_score=-np.inf,
+            sil_score=0.0,
+            log_add=True,
+            criterion_type=flashlight.CriterionType.CTC,
+        )
+        self._decoder = flashlight.LexiconDecoder(
+            options, trie, flashlight.ZeroLM(), self._space, alphabet.blank, -1, [], False
+        )
+
+    def __call__(self, logits: Any, lengths: Any) -> list[list[int]]:
+        """Return the class numbers of each utterance, as `greedy` does.
+
+        Raises:
+            InputError: As `greedy`; logits of another alphabet.
+        """
+        logits, lengths = _checked(logits, lengths)
+        found = []
+        # Every word ends with a space: the last one gets a frame for it.
+        end = np.full((1, logits.shape[-1]), NEVER)
+        end[0, self._space] = 0.0
+        for rows, length in zip(logits, lengths, strict=True):
+            frames = np.concatenate([log_softmax(rows[:length]), end])
+            frames = np.ascontiguousarray(frames, np.float32)
+            best = self._decoder.decode(frames.ctypes.data, *frames.shape)
+            ids: list[int] = []
+            for number in best[0].words if best else []:
+                if number >= 0:
+                    ids += [self._space] * bool(ids) + self._spellings[number]
+            found.append(ids)
+        return found
+
+
+def read_words(path: str | os.PathLike[str]) -> list[str]:
+    """Return the words of a text file, such as a vocabulary or transcripts.
+
+    Raises:
+        InputError: No such file, larger than `LARGEST`, or no text in UTF-8.
+    """
+    return read_text(path, "a text file of words", LARGEST).split()

@@ -6,29 +6,37 @@ of small operations, which a second thread hardly speeds up: two processes get t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from apps.common.files import write_json, written_beside
+from apps.common.files import written_beside
 from apps.common.progress import say
+from apps.common.rate import Rate
 from apps.common.record import read_record
+from apps.common.report import CURVES, plot_training
+from apps.common.tables import markdown
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
-from apps.speech.demo_part import RESULT, Row
 from apps.speech.features import extract_all
 from apps.speech.presets import DEMO_CORPUS, preset
-from apps.speech.recipe import Recipe
-from apps.speech.report import markdown, plot_training
+from apps.speech.recipe import MONITOR, Recipe
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 from hlstm_tf import quiet_import
 
 LSTM, GROWN, COMPACT = "stacked LSTM", "H-LSTM, grown", "H-LSTM, grown and pruned"
+MODELS = {
+    "lstm": {LSTM: "model.keras"},
+    "hlstm": {GROWN: "grown.keras", COMPACT: "compact.keras"},
+}
+"""What is measured of each training, and what the table calls it."""
 COLUMNS = ("model", "WER", "errors/words", "connections", "MFLOPs/s", "bytes", "ms", "ms, loop")
 NOTE = (
     "WER: on voices that no training heard, greedy, from the TFLite file (8-bit weights);"
@@ -37,21 +45,41 @@ NOTE = (
     " TFLite converts a Keras model."
 )
 REPEATS = 15
+Milliseconds = dict[Path, float]
 
 
-def jobs(folder: Path, seed: int) -> list[dict[str, Any]]:
-    """Return the two trainings: the baseline, and the H-LSTM grown and pruned."""
-    baseline = preset("demo-lstm", seed=seed)
-    compact = preset("demo", seed=seed)
-    return [
-        _job(folder, "lstm", baseline, [(LSTM, "model.keras", False, True)]),
-        _job(
-            folder,
-            "hlstm",
-            compact,
-            [(GROWN, "grown.keras", False, False), (COMPACT, "compact.keras", True, False)],
-        ),
-    ]
+@dataclass(frozen=True)
+class Row:
+    """A line of the demo's table.
+
+    Attributes:
+        name: What the table calls the model.
+        words: Its word errors on the held-out voices, decoded greedily from the TFLite file.
+        connections: Of the network.
+        flops: For a second of speech.
+        bytes: Of the TFLite file.
+        tflite: The file.
+        saved_model: The SavedModel, where one was written.
+        loop: A TFLite file with the loop over time in its graph, where one was written.
+    """
+
+    name: str
+    words: Rate
+    connections: int
+    flops: float
+    bytes: int
+    tflite: Path
+    saved_model: Path | None = None
+    loop: Path | None = None
+
+
+def recipes(seed: int) -> dict[str, Recipe]:
+    """Return the two trainings: the baseline, and the H-LSTM grown and pruned, which takes longer.
+
+    Args:
+        seed: Of both.
+    """
+    return {"lstm": preset("demo-lstm", seed=seed), "hlstm": preset("demo", seed=seed)}
 
 
 def run_demo(folder: str | os.PathLike[str], seed: int = 0) -> list[Row]:
@@ -74,155 +102,160 @@ def run_demo(folder: str | os.PathLike[str], seed: int = 0) -> list[Row]:
     front_end = preset("demo").front_end
     corpus = synthesise(folder / "corpus", seed, **DEMO_CORPUS)
     say(corpus.summary())
-    work = jobs(folder, seed)
     for split in SPLITS:
-        extract_all(corpus.split(split), front_end, work[0]["cache"])
+        extract_all(corpus.split(split), front_end, folder / "features")
     say("2/4 training: a stacked LSTM, and an H-LSTM that grows and is pruned (about 7 minutes)")
-    _run_side_by_side(work)
-    rows = [
-        Row.from_json(row)
-        for job in work
-        for row in json.loads((Path(job["folder"]) / RESULT).read_text(encoding="utf-8"))
-    ]
-    say("3/4 measuring")
-    sample = _sample(corpus)
-    latency = _latencies(rows, sample)
-    table = _table(rows, latency)
+    rows = _train_and_measure(folder, recipes(seed), corpus)
+    say("3/4 timing")
+    test = corpus.split("test")
+    sample = next((u for u in test if len(u.text.split()) >= 4), test[0])
+    latency = _latency(rows, sample)
     say("4/4 transcribing a held-out recording with the compact TFLite file")
     _transcribe(rows[-1], sample)
-    report = f"{table}\n{_note(sample)}\n\n{_comparison(rows, latency)}"
+    note = NOTE.format(seconds=len(load_audio(sample.audio)) / 16000, repeats=REPEATS)
+    report = f"{_table(rows, latency)}\n{note}\n\n{_comparison(rows, latency)}"
     print(f"\n{report}")
-    files = _write(folder, work, rows, report, sample)
+    files = [*_models(folder, rows[-1]), *_write(folder, report), sample.audio]
     print("\nfiles:", *(f"  {path}" for path in files), sep="\n")
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
     return rows
 
 
-def _job(
-    folder: Path, label: str, recipe: Recipe, models: list[tuple[str, str, bool, bool]]
-) -> dict[str, Any]:
-    return {
-        "label": label,
-        "recipe": recipe.to_json(),
-        "corpus": str(folder / "corpus"),
-        "cache": str(folder / "features"),
-        "folder": str(folder / label),
-        "models": [list(model) for model in models],
-    }
+def _train_and_measure(folder: Path, recipes: dict[str, Recipe], corpus: Corpus) -> list[Row]:
+    """Train in processes; measure what is done while the next one still trains."""
+    rows = []
+    with contextlib.ExitStack() as stack:
+        last = list(recipes)[-1]  # everybody waits for it, so the others yield to it
+        processes = {
+            name: stack.enter_context(_training(folder / name, recipe, yielding=name != last))
+            for name, recipe in recipes.items()
+        }
+        quiet_import("keras")  # the trainings leave time for it
+        for name, process in processes.items():
+            if status := process.wait():
+                log = folder / name / "log.txt"
+                lines = log.read_text(encoding="utf-8").strip().splitlines()
+                raise ChildProcessError(
+                    f"the training in {log.parent} failed ({lines[-1] if lines else status});"
+                    f" see {log}"
+                )
+            for model, file in MODELS[name].items():
+                say(f"  export and test {model}")
+                rows.append(_measure(model, folder / name / file, corpus, folder / "features"))
+                say(f"  {model}: WER {rows[-1].words} on held-out voices")
+    return rows
 
 
-def _run_side_by_side(work: list[dict[str, Any]]) -> None:
-    # The last job is the longest: everybody waits for it.
-    parts = [_Part(job, yielding=job is not work[-1]) for job in work]
-    try:
-        quiet_import("keras")  # the measurements want it; the trainings leave time for it
-        for part in parts:
-            part.wait()
-    finally:
-        for part in parts:
-            part.stop()
+@contextlib.contextmanager
+def _training(folder: Path, recipe: Recipe, yielding: bool) -> Iterator[subprocess.Popen[str]]:
+    """A process that trains into a folder beside the corpus, with its log in `log.txt`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    one = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
+    environment = {**os.environ, **one, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apps.speech.demo", str(folder), json.dumps(recipe.to_json())],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    if yielding and hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, process.pid, 5)
 
-
-class _Part:
-    """A process of `demo_part`: its log goes into a file, its own lines to the screen, too.
-
-    Where `yielding`, the other process goes first.
-    """
-
-    def __init__(self, job: dict[str, Any], yielding: bool) -> None:
-        folder = Path(job["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "job.json"
-        write_json(path, job)
-        self.log = folder / "log.txt"
-        self.label = job["label"]
-        one = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
-        environment = {**os.environ, **one, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "apps.speech.demo_part", str(path)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        if yielding and hasattr(os, "setpriority"):
-            os.setpriority(os.PRIO_PROCESS, self.process.pid, 5)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with open(self.log, "a", encoding="utf-8") as log:
-            for line in self.process.stdout:
+    def keep_log() -> None:
+        assert process.stdout is not None
+        with open(folder / "log.txt", "a", encoding="utf-8") as log:
+            for line in process.stdout:
                 log.write(line)
                 log.flush()
-                if line.startswith(f"{self.label}: "):
+                if line.startswith(f"{folder.name}: "):
                     say(f"  {line.rstrip()}")
 
-    def wait(self) -> None:
-        """Wait for the end.
-
-        Raises:
-            ChildProcessError: It failed.
-        """
-        status = self.process.wait()
-        self._reader.join()
-        if status:
-            lines = self.log.read_text(encoding="utf-8").strip().splitlines()
-            raise ChildProcessError(
-                f"the training in {self.log.parent} failed ({lines[-1] if lines else status});"
-                f" see {self.log}"
-            )
-
-    def stop(self) -> None:
-        """End the process if it still runs."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
+    reader = threading.Thread(target=keep_log, daemon=True)
+    reader.start()
+    try:
+        yield process
+    finally:
+        process.terminate()  # nothing where it has ended
+        process.wait()
+        reader.join()
 
 
-def _sample(corpus: Corpus) -> Utterance:
-    """The first held-out utterance of at least four words."""
+def _train(folder: Path, recipe: str) -> None:
+    """Train by a recipe in JSON; what a process of the demo does."""
+    from apps.common.memory import keep_freed_memory
+    from apps.speech.folder import open_corpus
+    from apps.speech.train import train
+
+    keep_freed_memory()
+    corpus = open_corpus(folder.parent / "corpus")
+    train(Recipe.from_json(json.loads(recipe)), corpus, folder, folder.parent / "features")
+
+
+def _measure(name: str, model: Path, corpus: Corpus, cache: Path) -> Row:
+    from apps.speech.cost import cost_of
+    from apps.speech.evaluate import recognize_all, score
+    from apps.speech.export import export_recognizer
+    from apps.speech.recognizer import load_keras, load_recognizer
+
+    folder = model.with_suffix("")
+    exported = export_recognizer(model, folder, saved_model=name == COMPACT)
+    loop = None
+    if name == LSTM:
+        looped = export_recognizer(model, folder / "loop", saved_model=False, form="sequence")
+        loop = looped.tflite
     test = corpus.split("test")
-    return next((u for u in test if len(u.text.split()) >= 4), test[0])
+    heard = recognize_all(load_recognizer(exported.tflite), test, cache)
+    words = score([u.text for u in test], heard).words
+    cost = cost_of(load_keras(model))
+    return Row(
+        name, words, cost.connections, cost.flops, exported.tflite.stat().st_size, exported.tflite,
+        exported.saved_model, loop,
+    )  # fmt: skip
 
 
-Milliseconds = list[tuple[float, float | None]]
-"""Of each model: as it is deployed, and with the loop over time inside the file."""
+def _latency(rows: list[Row], sample: Utterance) -> Milliseconds:
+    """Milliseconds from features to logits of each TFLite file."""
+    from apps.speech.cost import milliseconds
+
+    files = [path for row in rows for path in (row.tflite, row.loop) if path]
+    return milliseconds(files, preset("demo").front_end(load_audio(sample.audio)), REPEATS)
 
 
 def _table(rows: list[Row], latency: Milliseconds) -> str:
     cells = [
         (
             row.name,
-            f"{100 * row.wer:.1f} %",
-            f"{row.words[0]}/{row.words[1]}",
+            f"{100 * row.words.value:.1f} %",
+            f"{row.words.errors}/{row.words.total}",
             f"{row.connections:,}",
             f"{row.flops / 1e6:.2f}",
             f"{row.bytes:,}",
-            f"{stepped:.2f}",
-            f"{looped:.2f}" if looped else "",
+            f"{latency[row.tflite]:.2f}",
+            f"{latency[row.loop]:.2f}" if row.loop else "",
         )
-        for row, (stepped, looped) in zip(rows, latency, strict=True)
+        for row in rows
     ]
     return markdown(COLUMNS, cells)
 
 
-def _note(sample: Utterance) -> str:
-    return NOTE.format(seconds=len(load_audio(sample.audio)) / 16000, repeats=REPEATS)
-
-
-def _latencies(rows: list[Row], sample: Utterance) -> Milliseconds:
-    """Milliseconds from features to logits."""
-    from apps.speech.latency import milliseconds
-
-    files = [path for row in rows for path in (row.tflite, row.loop) if path]
-    features = preset("demo").front_end(load_audio(sample.audio))
-    median = milliseconds(files, features, REPEATS)
-    return [
-        (median[Path(row.tflite)], median[Path(row.loop)] if row.loop else None) for row in rows
+def _comparison(rows: list[Row], latency: Milliseconds) -> str:
+    baseline, compact = rows[0], rows[-1]
+    ours = latency[compact.tflite]
+    ratios = [
+        f"{baseline.connections / compact.connections:.1f} times fewer connections",
+        f"{baseline.flops / compact.flops:.1f} times fewer FLOPs",
+        f"{baseline.bytes / compact.bytes:.1f} times fewer bytes",
+        f"{latency[baseline.tflite] / ours:.1f} times faster than it in step form",
     ]
+    if baseline.loop:
+        faster = latency[baseline.loop] / ours
+        ratios.insert(3, f"{faster:.1f} times faster than it as TFLite converts it")
+    return (
+        f"{compact.name} against {baseline.name}: {', '.join(ratios)}; WER {compact.words}"
+        f" against {baseline.words}"
+    )
 
 
 def _transcribe(row: Row, sample: Utterance) -> None:
@@ -232,30 +265,18 @@ def _transcribe(row: Row, sample: Utterance) -> None:
     print(f"\n{sample.audio}\n  said:  {sample.text}\n  heard: {found.text}")
 
 
-def _comparison(rows: list[Row], latency: Milliseconds) -> str:
-    baseline, compact = rows[0], rows[-1]
-    (stepped, looped), (ours, _) = latency[0], latency[-1]
-    ratios = [
-        f"{baseline.connections / compact.connections:.1f} times fewer connections",
-        f"{baseline.flops / compact.flops:.1f} times fewer FLOPs",
-        f"{baseline.bytes / compact.bytes:.1f} times fewer bytes",
-        *([f"{looped / ours:.1f} times faster than it as TFLite converts it"] if looped else []),
-        f"{stepped / ours:.1f} times faster than it in step form",
-    ]
-    return (
-        f"{compact.name} against {baseline.name}: {', '.join(ratios)}; WER {compact.wer_text}"
-        f" against {baseline.wer_text}"
-    )
+def _models(folder: Path, row: Row) -> list[Path]:
+    keras = folder / "hlstm" / MODELS["hlstm"][COMPACT]
+    return [row.tflite, *([row.saved_model] if row.saved_model else []), keras]
 
 
-def _write(
-    folder: Path, work: list[dict[str, Any]], rows: list[Row], text: str, sample: Utterance
-) -> list[Path]:
+def _write(folder: Path, text: str) -> list[Path]:
     report = folder / "report.md"
     with written_beside(report) as temporary:
         temporary.write_text(f"{text}\n", encoding="utf-8")
-    records = {job["label"]: read_record(job["folder"]) for job in work}
-    plot = plot_training(records, folder / "training.png")
-    compact = rows[-1]
-    models = [Path(p) for p in (compact.tflite, compact.saved_model, compact.keras) if p]
-    return [*models, report, plot, sample.audio]
+    records = {name: read_record(folder / name) for name in MODELS}
+    return [report, plot_training(records, folder / CURVES, MONITOR)]
+
+
+if __name__ == "__main__":
+    _train(Path(sys.argv[1]), sys.argv[2])

@@ -2,29 +2,115 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
+from apps.common.errors import InputError
 from apps.common.progress import Progress
+from apps.common.rate import Rate
 from apps.speech.alphabet import Alphabet
 from apps.speech.decode import Search, greedy
 from apps.speech.features import extract_all
-from apps.speech.metrics import ErrorRates, score
-from apps.speech.recognition import Batch, Recognition
+from apps.speech.model import Batch, Recognition
 from apps.speech.recognizer import Recognizer
 from apps.speech.utterance import Utterance
 
 
-def references(batch: Batch, alphabet: Alphabet) -> list[str]:
-    """Return the transcripts of a batch, from its labels."""
-    lengths = batch["label_lengths"]
-    return [
-        alphabet.decode(row[: int(length)])
-        for row, length in zip(batch["labels"].numpy(), lengths, strict=True)
+@dataclasses.dataclass(frozen=True)
+class ErrorRates:
+    """What `score` found.
+
+    Args:
+        words: word errors over reference words: the WER.
+        characters: character errors (spaces count) over reference characters: the CER.
+        sentences: utterances with any word error over utterances.
+        substitutions, deletions, insertions: of words; they add up to `words.errors`.
+    """
+
+    words: Rate
+    characters: Rate
+    sentences: Rate
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def wer(self) -> float:
+        """Word error rate as a share."""
+        return self.words.value
+
+    @property
+    def cer(self) -> float:
+        """Character error rate as a share."""
+        return self.characters.value
+
+    def __str__(self) -> str:
+        return f"WER {self.words}, CER {self.characters}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a run record."""
+        return {
+            "wer": self.wer,
+            "wer_interval": list(self.words.interval),
+            "cer": self.cer,
+            **dataclasses.asdict(self),
+        }
+
+
+def score(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorRates:
+    """Counts errors over a whole set (not the mean of the utterances' rates).
+
+    Args:
+        references: what was said, one string an utterance; where nothing was, every word that was
+            recognised is an insertion.
+        hypotheses: what was recognised, in the same order.
+
+    Raises:
+        InputError: not as many hypotheses as references; the package jiwer is missing.
+
+    Example:
+        >>> print(score(["GO TO NINE", "YES"], ["GO NINE", "YES"]))
+        WER 25.0 % (1/4) [4.6, 69.9], CER 23.1 % (3/13) [8.2, 50.3]
+    """
+    if len(references) != len(hypotheses):
+        raise InputError(
+            f"score: got {len(references)} references and {len(hypotheses)} hypotheses; expected"
+            " one hypothesis a reference"
+        )
+    pairs = [
+        (" ".join(reference.split()), " ".join(hypothesis.split()))
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
     ]
+    words, characters = _align(pairs, "words"), _align(pairs, "characters")
+    return ErrorRates(
+        Rate(sum(words[1:]), sum(words[:3])),
+        Rate(sum(characters[1:]), sum(characters[:3])),
+        Rate(sum(reference != hypothesis for reference, hypothesis in pairs), len(pairs)),
+        *words[1:],
+    )
+
+
+def _align(pairs: Sequence[tuple[str, str]], unit: str) -> tuple[int, int, int, int]:
+    """Hits, substitutions, deletions and insertions."""
+    try:
+        import jiwer
+    except ImportError as error:
+        raise InputError(
+            'scoring needs the package jiwer, which is not installed; pip install "hlstm_tf[audio]"'
+        ) from error
+    # jiwer refuses empty references: all that was recognised in one is an insertion.
+    spoken = [(reference, hypothesis) for reference, hypothesis in pairs if reference]
+    invented = [hypothesis for reference, hypothesis in pairs if not reference]
+    extra = sum(len(text.split() if unit == "words" else text) for text in invented)
+    if not spoken:
+        return 0, 0, 0, extra
+    process = getattr(jiwer, f"process_{unit}")
+    found = process(*map(list, zip(*spoken, strict=True)))
+    return found.hits, found.substitutions, found.deletions, found.insertions + extra
 
 
 def error_rates(
@@ -33,42 +119,37 @@ def error_rates(
     alphabet: Alphabet,
     search: Search = greedy,
 ) -> ErrorRates:
-    """Recognise every batch and score the texts against the labels.
+    """Recognise batches (`apps.speech.batches.batches`), and score all texts against the labels.
 
     Args:
         recognition: Of the model.
-        batches: As `apps.speech.batches.batches` makes them.
+        batches: All count together.
         alphabet: The model's.
         search: How the text is found.
-
-    Returns:
-        Error counts and rates over all batches together.
     """
-    expected: list[str] = []
-    found: list[str] = []
+    expected, found = [], []
     for batch in batches:
-        expected += references(batch, alphabet)
-        found += recognition.texts(batch, alphabet, search)
+        rows = zip(batch["labels"].numpy(), batch["label_lengths"], strict=True)
+        expected += [alphabet.decode(row[: int(length)]) for row, length in rows]
+        found += [alphabet.decode(ids) for ids in search(*recognition.logits(batch))]
     return score(expected, found)
 
 
 class WordErrorRate(keras.callbacks.Callback):
-    """Put the greedy word and character error rates of a split into the epoch's logs.
+    """Put the greedy error rates of a split into the epoch's logs.
 
-    Place it before whatever reads `val_wer` in `model.fit(callbacks=[...])`.
+    They are `val_wer` and `val_cer`, shares (0.087 for 8.7 %), and `val_word_errors`, a count.
+    Place it before whatever reads them in `model.fit(callbacks=[...])`.
 
     Args:
         batches: The split's batches, unshuffled.
         alphabet: The model's.
-        prefix: Of the names in the logs: `val_wer` and `val_cer` with the default, shares
-            (0.087 for 8.7 %), and `val_word_errors`, a count.
     """
 
-    def __init__(self, batches: Iterable[Batch], alphabet: Alphabet, prefix: str = "val_") -> None:
+    def __init__(self, batches: Iterable[Batch], alphabet: Alphabet) -> None:
         super().__init__()
         self.batches = batches
         self.alphabet = alphabet
-        self.prefix = prefix
         self._recognition: Recognition | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -76,9 +157,9 @@ class WordErrorRate(keras.callbacks.Callback):
             self._recognition = Recognition(self.model)
         rates = error_rates(self._recognition, self.batches, self.alphabet)
         if logs is not None:
-            logs[f"{self.prefix}wer"] = rates.wer
-            logs[f"{self.prefix}cer"] = rates.cer
-            logs[f"{self.prefix}word_errors"] = rates.words.errors
+            logs["val_wer"] = rates.wer
+            logs["val_cer"] = rates.cer
+            logs["val_word_errors"] = rates.words.errors
 
 
 def recognize_all(

@@ -5,40 +5,67 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
-from pathlib import Path
 
 import keras
+import numpy as np
 
 import hlstm_tf as hl
-from apps.common.errors import InputError
-from apps.speech.card import NAME, Card, of_model, write_to_tflite
-from apps.speech.causal import is_causal, window_of, without_padding
+from apps.common.export import Exported, compact, export_folder, export_network
+from apps.speech.card import NAME, of_model, write_to_tflite
+from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid
 from apps.speech.recognizer import load_keras
 
-TFLITE = "model.tflite"
+_ONLY_FOR_PADDING = (keras.layers.InputLayer, SpeechInput, ValidFrames, ZeroInvalid)
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote.
+def is_causal(model: keras.Model) -> bool:
+    """Whether no recurrent layer of a recogniser waits for the end of the recording."""
+    return not any(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
 
-    Attributes:
-        saved_model: The SavedModel's numbered folder; None where none was asked for.
-        tflite: The TFLite file.
-        tflite_bytes: Its size, front end and alphabet included.
-        network: The Keras model that was exported: plain layers, without dead neurons.
+
+def window_of(model: keras.Model) -> tuple[int, int]:
+    """Return how many feature frames before and after its place an output frame is made of, past
+    what the recurrent layers remember.
+
+    Example:
+
+    >>> from apps.speech.model import ModelConfig, build
+    >>> window_of(build(ModelConfig(front_end={}, alphabet="ab", bands=8, channels=(2, 2),
+    ...     kernels=((11, 3), (7, 3)), cell="lstm", layers=1, units=3, bidirectional=False)))
+    (11, 11)
     """
+    reach, stride = 0, 1
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            reach += (layer.kernel_size[0] - 1) // 2 * stride
+            stride *= layer.strides[0]
+    return reach, reach
 
-    saved_model: Path | None
-    tflite: Path
-    tflite_bytes: int
-    network: keras.Model
 
+def without_padding(model: keras.Model) -> keras.Model:
+    """Return a recogniser for single utterances: features in, logits out, no lengths, no masks.
 
-def compact(model: keras.Model) -> keras.Model:
-    """Return the same function in plain layers, without dead neurons."""
-    return hl.shrink(hl.strip(model)) if hl.masked_kernels(model) else model
+    Where nothing is padded there is nothing to mask, and without masks a step is one call through
+    all recurrent layers, which `hl.StepRunner` streams.
+
+    Args:
+        model: A recogniser whose masks are folded in, with `is_causal`. Layers are shared.
+
+    Raises:
+        VerificationError: It computes something else: the model is not what `build` makes.
+    """
+    features = keras.Input((None, model.input["features"].shape[-1]), name="features")
+    x = keras.layers.Reshape((-1, features.shape[-1], 1), name="add_channel")(features)
+    for layer in model.layers:
+        if not isinstance(layer, _ONLY_FOR_PADDING):
+            x = layer(x)
+    single = keras.Model(features, x, name=model.name)
+    some = np.random.default_rng(0).normal(size=(1, 61, features.shape[-1])).astype(np.float32)
+    expected = model({"features": some, "lengths": np.array([61], np.int32)}, training=False)
+    error = float(np.abs(single(some, training=False) - expected).max())
+    if not error <= 1e-4 * (1 + float(np.ptp(expected))):
+        raise hl.VerificationError(f"{model.name} without its masks: logits differ by {error:.2g}.")
+    return single
 
 
 def export_recognizer(
@@ -65,24 +92,21 @@ def export_recognizer(
         InputError: The file is no recogniser.
         VerificationError: An exported file computes something else; it is not kept.
     """
-    folder = Path(folder)
-    if folder.is_file():
-        raise InputError(f"{folder}: is a file; expected a folder for the exported files")
-    network = compact(load_keras(model))
+    folder = export_folder(folder)
+    network = load_keras(model)
+    if hl.masked_kernels(network):
+        network = compact(network)
     card = of_model(network, model)
-    folder.mkdir(parents=True, exist_ok=True)
-    tflite = folder / TFLITE
-    if form == "step" and is_causal(network):
-        hl.export_tflite(without_padding(network), tflite, form=form, quantization=quantization)
-        write_to_tflite(tflite, dataclasses.replace(card, window=window_of(network)))
-    else:
-        hl.export_tflite(network, tflite, form=form, quantization=quantization)
-        write_to_tflite(tflite, card)
-    version = _write_saved_model(network, card, folder / "1") if saved_model else None
-    return Exported(version, tflite, tflite.stat().st_size, network)
-
-
-def _write_saved_model(network: keras.Model, card: Card, path: Path) -> Path:
-    content = json.dumps(card.to_json(), indent=1, sort_keys=True)
-    hl.export_saved_model(network, path, extra_assets={NAME: content.encode()}, overwrite=True)
-    return path
+    content = json.dumps(card.to_json(), indent=1, sort_keys=True).encode()
+    streams = form == "step" and is_causal(network)
+    exported = export_network(
+        network,
+        folder,
+        lite=without_padding(network) if streams else None,
+        tflite={"form": form, "quantization": quantization},
+        saved_model={"extra_assets": {NAME: content}} if saved_model else None,
+    )
+    if streams:
+        card = dataclasses.replace(card, window=window_of(network))
+    write_to_tflite(exported.tflite, card)
+    return exported

@@ -1,25 +1,32 @@
 """Features of a whole split, computed once and mapped from disk afterwards.
 
-The front ends themselves are in `apps.speech.front_end`; their names are here too.
+In a process that has TensorFlow loaded, log-mel features are computed by tensorflow-io's
+spectrogram where that is installed: two fifths of the front end's processor time, and its numbers
+but for rounding. Of tensorflow-io 0.37.1, its last release, only what is written in TensorFlow's
+own operations runs beside TensorFlow 2.17 or later, the spectrogram among it; nothing needs it.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
-import dataclasses
+import functools
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from apps.common.array_cache import kept_arrays
 from apps.common.errors import InputError
-from apps.common.files import written_beside
 from apps.common.progress import Progress
 from apps.speech.audio import load_audio, speed
 from apps.speech.channel import Channel
 from apps.speech.front_end import MFCC, FrontEnd, LogMel, from_config
+from apps.speech.spectrum import FLOOR, by_utterance
 from apps.speech.utterance import Utterance
 
 __all__ = ["MFCC", "FrontEnd", "LogMel", "extract_all", "from_config"]
@@ -54,7 +61,7 @@ def extract_all(
         workers: threads; default one a core.
         quiet: no progress on standard error.
         in_tensorflow: compute them in a `tf.data` pipeline where tensorflow-io is installed
-            (`apps.speech.tf_features`): for a process that has TensorFlow loaded already.
+            (`apps.speech.features`): for a process that has TensorFlow loaded already.
 
     Returns:
         One float32 (frames, width) array an utterance; with a cache they are read-only views of
@@ -69,23 +76,30 @@ def extract_all(
     """
     if not utterances:
         return []
+    rate = front_end.sample_rate
 
-    def compute(path: Path) -> None:
-        threads = workers or min(4, os.cpu_count() or 1)
-        reader = _Reader(utterances, front_end, speed_factor, room)
-        _compute(path, reader, threads, quiet, in_tensorflow)
+    def read(place: int) -> np.ndarray:
+        samples = speed(load_audio(utterances[place].audio, rate), speed_factor)
+        if room and samples.any():
+            rng = np.random.default_rng([room, place])
+            samples = Channel.elsewhere(rng).apply(samples, rate, rng)
+        return samples
+
+    def compute() -> Iterator[np.ndarray]:
+        threads, number = workers or min(4, os.cpu_count() or 1), len(utterances)
+        with Progress(number, "extract features", quiet=quiet) as progress:
+            if in_tensorflow and can_compute(front_end):
+                computed = features_of(number, read, front_end, threads)
+            else:
+                computed = _in_threads(number, read, front_end, threads)
+            for features in computed:
+                yield features
+                progress.step()
 
     if cache_dir is None:
-        with tempfile.TemporaryDirectory(prefix="features-") as folder:
-            path = Path(folder) / "features.bin"
-            compute(path)
-            return [np.array(view) for view in _views(path, front_end.width)]
-    path = Path(cache_dir) / f"features-{_key(utterances, front_end, speed_factor, room)}.bin"
-    try:
-        return _views(path, front_end.width)
-    except (OSError, ValueError):  # not there, or damaged
-        compute(path)
-    return _views(path, front_end.width)
+        return list(compute())
+    key = _key(utterances, front_end, speed_factor, room)
+    return kept_arrays(Path(cache_dir) / f"features-{key}.bin", front_end.width, compute)
 
 
 def _key(utterances: Sequence[Utterance], front_end: FrontEnd, factor: float, room: int) -> str:
@@ -99,62 +113,88 @@ def _key(utterances: Sequence[Utterance], front_end: FrontEnd, factor: float, ro
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reader:
-    """Samples of utterances by their places, as fast as wanted and where wanted."""
-
-    utterances: Sequence[Utterance]
-    front_end: FrontEnd
-    factor: float
-    room: int
-
-    def __call__(self, place: int) -> np.ndarray:
-        rate = self.front_end.sample_rate
-        samples = speed(load_audio(self.utterances[place].audio, rate), self.factor)
-        if self.room and samples.any():
-            rng = np.random.default_rng([self.room, place])
-            samples = Channel.elsewhere(rng).apply(samples, rate, rng)
-        return samples
-
-
-def _compute(path: Path, reader: _Reader, threads: int, quiet: bool, in_tensorflow: bool) -> None:
-    """Writes all features to one file: the frames of each utterance, then 32-bit integers: the
-    utterances' frame counts, how many those are, and the format."""
-    number = len(reader.utterances)
-    counts: list[int] = []
-    with (
-        written_beside(path) as temporary,
-        temporary.open("wb") as file,
-        Progress(number, "extract features", quiet=quiet) as progress,
-    ):
-        for features in _features(reader, threads, in_tensorflow):
-            file.write(features.tobytes())
-            counts.append(len(features))
-            progress.step()
-        file.write(np.array([*counts, len(counts), FORMAT], np.int32).tobytes())
-
-
-def _features(reader: _Reader, threads: int, in_tensorflow: bool) -> Iterator[np.ndarray]:
-    front_end, number = reader.front_end, len(reader.utterances)
-    if in_tensorflow:
-        from apps.speech import tf_features
-
-        if tf_features.can_compute(front_end):
-            yield from tf_features.features_of(number, reader, front_end, threads)
-            return
+def _in_threads(
+    recordings: int, samples: Callable[[int], np.ndarray], front_end: FrontEnd, threads: int
+) -> Iterator[np.ndarray]:
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         # An error cancels what is left.
-        yield from pool.map(lambda place: front_end(reader(place)), range(number))
+        yield from pool.map(lambda place: front_end(samples(place)), range(recordings))
 
 
-def _views(path: Path, width: int) -> list[np.ndarray]:
-    data = np.memmap(path, np.float32, mode="r")
-    count, version = (int(n) for n in np.array(data[-2:]).view(np.int32))
-    if version != FORMAT or not 0 < count < len(data) - 2:
-        raise ValueError(f"{path}: not a feature cache")
-    counts = np.array(data[-2 - count : -2]).view(np.int32).astype(np.int64)
-    ends = np.cumsum(counts) * width
-    if counts.min() < 1 or ends[-1] + count + 2 != len(data):
-        raise ValueError(f"{path}: truncated feature cache")
-    starts = ends - counts * width
-    return [data[start:end].reshape(-1, width) for start, end in zip(starts, ends, strict=True)]
+@functools.lru_cache(maxsize=1)
+def audio_operations() -> Any:
+    """Return `tensorflow_io.audio`, imported without its warnings; None where it cannot be."""
+    try:
+        with warnings.catch_warnings():
+            # Of its compiled operations, which fit old releases of TensorFlow only.
+            warnings.simplefilter("ignore")
+            import tensorflow_io
+    except Exception:  # not installed, or built for a TensorFlow that it does not tell from this
+        return None
+    return tensorflow_io.audio
+
+
+def can_compute(front_end: FrontEnd) -> bool:
+    """Whether a front end's features can be computed here: log-mel bands, with tensorflow-io.
+
+    TensorFlow's Hann window is another one where it has an odd number of samples.
+    """
+    whole = front_end.kind == LogMel.kind and not front_end.running
+    return whole and front_end.window_samples % 2 == 0 and bool(audio_operations())
+
+
+def features_of(
+    recordings: int,
+    samples: Callable[[int], np.ndarray],
+    front_end: FrontEnd,
+    threads: int,
+) -> Iterator[np.ndarray]:
+    """Yield the features `(frames, bands)` of recordings in their order, computed some ahead.
+
+    Args:
+        recordings: How many there are.
+        samples: Takes the place of one, returns its float32 `(samples,)`; called from threads, and
+            what it raises is raised here.
+        front_end: One that `can_compute`.
+        threads: How many recordings are read and transformed at a time.
+    """
+    import tensorflow as tf
+
+    failed: list[Exception] = []
+
+    def read(place: np.ndarray) -> np.ndarray:
+        try:
+            return front_end.checked(samples(int(place)))
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    @tf.autograph.experimental.do_not_convert
+    def rows(place: tf.Tensor) -> tf.Tensor:
+        heard = tf.numpy_function(read, [place], tf.float32)
+        return log_mel(tf.ensure_shape(heard, [None]), front_end)
+
+    places = tf.data.Dataset.range(recordings)
+    dataset = places.map(rows, num_parallel_calls=threads, deterministic=True).prefetch(threads)
+    try:
+        for features in dataset.as_numpy_iterator():
+            yield by_utterance(features) if front_end.normalise else features
+    except tf.errors.OpError:
+        # TensorFlow makes one long text of the error and where it came from.
+        if failed:
+            raise failed[0] from None
+        raise
+
+
+def log_mel(samples: Any, front_end: FrontEnd) -> Any:
+    """Return the log-mel energies `(frames, bands)` of a tensor of samples, not normalised."""
+    import tensorflow as tf
+
+    size, window, hop = front_end.fourier_size, front_end.window_samples, front_end.hop_samples
+    # The front end has its windows around multiples of the hop; there they begin at them.
+    before = window // 2
+    magnitudes = audio_operations().spectrogram(
+        tf.pad(samples, [[before, 0]]), nfft=size, window=window, stride=hop
+    )[: front_end.frames(tf.shape(samples)[0])]
+    energies = tf.linalg.matmul(tf.square(magnitudes), front_end.mel_basis, transpose_b=True)
+    return tf.math.log(tf.maximum(energies, FLOOR))

@@ -1,7 +1,6 @@
-"""A plain folder of audio files with a CSV of transcripts."""
+"""Folders of recordings: of any kind that is known, and one with a CSV of transcripts."""
 
 import csv
-import dataclasses
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,16 +11,12 @@ from apps.common.errors import InputError
 from apps.common.files import check_size
 from apps.common.text import LARGEST, check_lines
 from apps.speech.alphabet import ENGLISH, Alphabet
+from apps.speech.an4 import is_an4, read_an4
+from apps.speech.corpus import MANIFEST, read_synthesised
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 
 SHARES = (0.8, 0.1, 0.1)
 """Of the speakers (or utterances) that train, valid and test get where the CSV does not say."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    utterance: Utterance
-    split: str
 
 
 def read_folder(
@@ -55,11 +50,23 @@ def read_folder(
     directory = Path(directory)
     path = Path(csv_file) if csv_file is not None else _only_csv(directory)
     rows = _read_rows(path, alphabet)
-    if any(row.split for row in rows):
-        splits = _given(path, rows)
+    without = sum(not split for _, split in rows)
+    if without == len(rows):
+        splits = _deal([utterance for utterance, _ in rows], seed, path)
+    elif without:
+        raise InputError(
+            f"{path}: {without} of {len(rows)} rows have no split; fill in all of them or none"
+        )
     else:
-        splits = _deal([row.utterance for row in rows], seed, path)
-    _check_speakers(path, splits)
+        splits = {split: [u for u, given in rows if given == split] for split in SPLITS}
+    home: dict[str, str] = {}
+    for split, utterances in splits.items():
+        for utterance in utterances:
+            if home.setdefault(utterance.speaker, split) != split:
+                raise InputError(
+                    f"{path}: speaker {utterance.speaker!r} is in {home[utterance.speaker]} and"
+                    f" {split}; a speaker belongs to one split, or error rates flatter"
+                )
     train, valid, test = (tuple(splits[split]) for split in SPLITS)
     return Corpus(directory.resolve().name, train, valid, test)
 
@@ -83,7 +90,7 @@ def _only_csv(directory: Path) -> Path:
     return found[0]
 
 
-def _read_rows(path: Path, alphabet: Alphabet) -> list[_Row]:
+def _read_rows(path: Path, alphabet: Alphabet) -> list[tuple[Utterance, str]]:
     try:
         check_size(path, LARGEST, "a CSV")
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -112,7 +119,9 @@ def _check_columns(path: Path, columns: Iterable[str]) -> None:
         )
 
 
-def _row(path: Path, line: int, row: dict[str, str | None], alphabet: Alphabet) -> _Row:
+def _row(
+    path: Path, line: int, row: dict[str, str | None], alphabet: Alphabet
+) -> tuple[Utterance, str]:
     where = f"{path} line {line}"
     if None in row or None in row.values():
         raise InputError(f"{where}: more or fewer fields than the first line; quote the commas")
@@ -128,19 +137,7 @@ def _row(path: Path, line: int, row: dict[str, str | None], alphabet: Alphabet) 
     text = alphabet.normalise(values["text"])
     alphabet.encode(text, f"{values['path']} ({where})")
     speaker = values.get("speaker", "") or values["path"]
-    return _Row(Utterance(values["path"], speaker, text, audio), split)
-
-
-def _given(path: Path, rows: list[_Row]) -> dict[str, list[Utterance]]:
-    without = sum(not row.split for row in rows)
-    if without:
-        raise InputError(
-            f"{path}: {without} of {len(rows)} rows have no split; fill in all of them or none"
-        )
-    splits: dict[str, list[Utterance]] = {
-        split: [row.utterance for row in rows if row.split == split] for split in SPLITS
-    }
-    return splits
+    return Utterance(values["path"], speaker, text, audio), split
 
 
 def _deal(utterances: list[Utterance], seed: int, path: Path) -> dict[str, list[Utterance]]:
@@ -150,23 +147,39 @@ def _deal(utterances: list[Utterance], seed: int, path: Path) -> dict[str, list[
         raise InputError(
             f"{path}: {len(speakers)} speaker(s) cannot be split three ways; add a split column"
         )
-    order = np.random.default_rng(seed).permutation(len(speakers))
-    held_out = [max(1, round(share * len(speakers))) for share in SHARES[1:]]
-    first, second = held_out[0], sum(held_out)
-    chosen = {speakers[int(k)]: "valid" for k in order[:first]}
-    chosen |= {speakers[int(k)]: "test" for k in order[first:second]}
+    order = [speakers[int(k)] for k in np.random.default_rng(seed).permutation(len(speakers))]
+    first, second = (max(1, round(share * len(speakers))) for share in SHARES[1:])
+    chosen = dict.fromkeys(order[:first], "valid")
+    chosen |= dict.fromkeys(order[first : first + second], "test")
     splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
     for utterance in utterances:
         splits[chosen.get(utterance.speaker, "train")].append(utterance)
     return splits
 
 
-def _check_speakers(path: Path, splits: dict[str, list[Utterance]]) -> None:
-    home: dict[str, str] = {}
-    for split, utterances in splits.items():
-        for utterance in utterances:
-            if home.setdefault(utterance.speaker, split) != split:
-                raise InputError(
-                    f"{path}: speaker {utterance.speaker!r} is in {home[utterance.speaker]} and"
-                    f" {split}; a speaker belongs to one split, or error rates flatter"
-                )
+def open_corpus(directory: str | os.PathLike[str], alphabet: Alphabet = ENGLISH) -> Corpus:
+    """Reads a corpus of any kind.
+
+    A folder with `etc/an4_train.fileids` is AN4, one with a `manifest.json` was made by
+    `apps.speech.corpus.synthesise`, one with a CSV is a plain folder.
+
+    Args:
+        directory: the folder.
+        alphabet: transcripts must be written in it.
+
+    Raises:
+        InputError: no such folder, or none of these; and what the reader raises.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder; expected a corpus")
+    if is_an4(directory):
+        return read_an4(directory, alphabet=alphabet)
+    if (directory / MANIFEST).is_file():
+        return read_synthesised(directory)
+    if find_csv(directory):
+        return read_folder(directory, alphabet=alphabet)
+    raise InputError(
+        f"{directory}: no corpus that is known: expected AN4's etc/an4_train.fileids, a"
+        f" {MANIFEST} of a synthesised corpus, or a CSV with columns path,text[,speaker][,split]"
+    )

@@ -1,14 +1,28 @@
 """Front ends: from samples to the network's input, one row a frame."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from apps.common.errors import InputError
-from apps.speech.feature_stream import FeatureStream, Frames
-from apps.speech.normalise import FLOOR, RunningNormalisation, by_utterance
-from apps.speech.spectrum import cepstrum, delta, mel_basis, mel_frequencies, power_spectrum
+from apps.speech.spectrum import (
+    FLOOR,
+    RunningNormalisation,
+    by_utterance,
+    cepstrum,
+    delta,
+    mel_basis,
+    mel_frequencies,
+    power_spectrum,
+)
+
+BLOCK = 4
+"""Frames that a stream computes at a time: 40 ms of waiting at the most, a third of the work of one
+by one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +31,7 @@ class LogMel:
 
     Frame k covers the samples around `k * hop`, edges padded with zeros: an utterance of n samples
     gives `1 + n // (hop * sample_rate)` frames. Energies are clamped at `FLOOR`, so that digital
-    silence gives finite numbers. With `normalise`, each band has its mean over the utterance
-    subtracted (which cancels the microphone's frequency response) and is divided by its standard
-    deviation plus 0.01 (so a constant band becomes 0 and not noise blown up).
+    silence gives finite numbers.
 
     Args:
         sample_rate: of the audio it is called on, in Hz.
@@ -28,7 +40,8 @@ class LogMel:
         bands: mel bands; 40 are enough for telephone-grade speech at a third of the cost of 161
             linear bins.
         low, high: ends of the mel scale, in Hz; `high` None for half the sample rate.
-        normalise: per utterance, as above.
+        normalise: give each band of an utterance mean 0, which cancels the microphone's frequency
+            response, and deviation 1 (`by_utterance`).
         running: normalise by what was heard so far instead, for a network that listens while the
             speaker is speaking; None for the whole utterance.
 
@@ -53,26 +66,23 @@ class LogMel:
     running: RunningNormalisation | None = None
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        if self.sample_rate < 1000:
-            raise InputError(
-                f"{name}: sample_rate is {self.sample_rate}; expected Hz, at least 1000"
-            )
-        if not 0 < self.hop <= self.window <= 1:
-            raise InputError(
-                f"{name}: window is {self.window} and hop {self.hop}; expected seconds,"
-                " 0 < hop <= window <= 1"
-            )
-        if self.bands < 1:
-            raise InputError(f"{name}: bands is {self.bands}; expected at least 1")
-        high = self._highest
-        if not 0 <= self.low < high <= self.sample_rate / 2:
-            raise InputError(
-                f"{name}: low is {self.low} and high {high} Hz; expected"
-                f" 0 <= low < high <= {self.sample_rate / 2:g}"
-            )
-        if self.running and not self.normalise:
-            raise InputError(f"{name}: running normalises; expected none with normalise=False")
+        rate, low, high = self.sample_rate, self.low, self._highest
+        self._check(rate >= 1000, f"sample_rate is {rate}; expected Hz, at least 1000")
+        self._check(
+            0 < self.hop <= self.window <= 1,
+            f"window is {self.window} and hop {self.hop}; expected seconds, 0 < hop <= window <= 1",
+        )
+        self._check(self.bands >= 1, f"bands is {self.bands}; expected at least 1")
+        self._check(
+            0 <= low < high <= rate / 2,
+            f"low is {low} and high {high} Hz; expected 0 <= low < high <= {rate / 2:g}",
+        )
+        fits = self.normalise or not self.running
+        self._check(fits, "running normalises; expected none with normalise=False")
+
+    def _check(self, holds: bool, message: str) -> None:
+        if not holds:
+            raise InputError(f"{type(self).__name__}: {message}")
 
     @property
     def _highest(self) -> float:
@@ -85,7 +95,7 @@ class LogMel:
 
     @property
     def streams(self) -> bool:
-        """Whether a frame depends on nothing that is heard later (`apps.speech.feature_stream`)."""
+        """Whether a frame depends on nothing that is heard later."""
         return not self.why_not_streaming
 
     @property
@@ -107,19 +117,24 @@ class LogMel:
         return tuple(float(edge) for edge in edges[1:-1])
 
     @property
-    def window_samples(self) -> int:
-        """Samples of the window."""
-        return round(self.window * self.sample_rate)
-
-    @property
     def mel_basis(self) -> np.ndarray:
         """float32 (bands, 1 + fourier_size // 2): what each band has of each frequency's power."""
         return mel_basis(self.sample_rate, self.fourier_size, self.bands, self.low, self._highest)
 
     @property
+    def window_samples(self) -> int:
+        """Samples of the window."""
+        return round(self.window * self.sample_rate)
+
+    @property
     def hop_samples(self) -> int:
         """Samples from one frame to the next."""
         return round(self.hop * self.sample_rate)
+
+    @property
+    def fourier_size(self) -> int:
+        """Samples of a transform, in whose middle the window is."""
+        return max(512, 1 << (self.window_samples - 1).bit_length())
 
     def frames(self, samples: int) -> int:
         """Frames of an utterance of that many samples."""
@@ -141,7 +156,7 @@ class LogMel:
         if self.running:
             stream = self.stream()
             return np.concatenate([stream.feed(audio), stream.finish()])
-        features = self._static(audio)
+        features = self._rows(np.pad(audio, self.fourier_size // 2))
         return by_utterance(features) if self.normalise else features
 
     def stream(self) -> FeatureStream:
@@ -163,11 +178,7 @@ class LogMel:
                 " streaming needs log-mel features with a running normalisation, as those of"
                 " saved_models/an4-streaming"
             )
-        frames = Frames(
-            self.log_mel, self.width, self.fourier_size, self.window_samples, self.hop_samples
-        )
-        running = self.running.start(self.width, self.hop) if self.running else None
-        return FeatureStream(frames, running)
+        return FeatureStream(self)
 
     def checked(self, audio: np.ndarray) -> np.ndarray:
         """The samples of an utterance as float32.
@@ -176,38 +187,20 @@ class LogMel:
             InputError: as a call.
         """
         audio = np.asarray(audio, np.float32)
-        if audio.ndim != 1 or not audio.size:
-            raise InputError(
-                f"{type(self).__name__}: got audio of shape {audio.shape}; expected (samples,),"
-                " at least one"
-            )
-        if not np.all(np.isfinite(audio)):
-            raise InputError(f"{type(self).__name__}: got NaN or infinite samples")
+        shape = f"got audio of shape {audio.shape}; expected (samples,), at least one"
+        self._check(audio.ndim == 1 and audio.size > 0, shape)
+        self._check(bool(np.all(np.isfinite(audio))), "got NaN or infinite samples")
         return audio
 
-    @property
-    def fourier_size(self) -> int:
-        """Samples of a transform, in whose middle the window is."""
-        return max(512, 1 << (self.window_samples - 1).bit_length())
-
     def log_mel(self, samples: np.ndarray) -> np.ndarray:
-        """Log-mel energies, not normalised, of all transforms that fit into `samples`.
+        """float32 (frames, bands) log-mel energies, not normalised, of all transforms that fit into
+        float32 (samples,)."""
+        return np.ascontiguousarray(self._energies(samples).T, np.float32)
 
-        Args:
-            samples: float32 (samples,).
+    def _rows(self, samples: np.ndarray) -> np.ndarray:
+        return self.log_mel(samples)
 
-        Returns:
-            float32 (frames, bands).
-        """
-        return np.ascontiguousarray(self._band_energies(samples).T, np.float32)
-
-    def _static(self, audio: np.ndarray) -> np.ndarray:
-        return self.log_mel(self._padded(audio))
-
-    def _padded(self, audio: np.ndarray) -> np.ndarray:
-        return np.pad(audio, self.fourier_size // 2)
-
-    def _band_energies(self, samples: np.ndarray) -> np.ndarray:
+    def _energies(self, samples: np.ndarray) -> np.ndarray:
         size, hop, window = self.fourier_size, self.hop_samples, self.window_samples
         energies = self.mel_basis @ power_spectrum(samples, size, hop, window)
         return np.log(np.maximum(energies, np.float32(FLOOR)))
@@ -241,12 +234,11 @@ class MFCC(LogMel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.coefficients <= self.bands:
-            raise InputError(
-                f"MFCC: coefficients is {self.coefficients}; expected 1 to bands ({self.bands})"
-            )
-        if self.running:
-            raise InputError("MFCC: got a running normalisation, which is for log-mel bands only")
+        fits = 1 <= self.coefficients <= self.bands
+        expected = f"expected 1 to bands ({self.bands})"
+        self._check(fits, f"coefficients is {self.coefficients}; {expected}")
+        only = "got a running normalisation, which is for log-mel bands only"
+        self._check(not self.running, only)
 
     @property
     def why_not_streaming(self) -> str:
@@ -258,8 +250,8 @@ class MFCC(LogMel):
         """Numbers in a frame."""
         return self.coefficients * (3 if self.deltas else 1)
 
-    def _static(self, audio: np.ndarray) -> np.ndarray:
-        found = cepstrum(self._band_energies(self._padded(audio)), self.coefficients)
+    def _rows(self, samples: np.ndarray) -> np.ndarray:
+        found = cepstrum(self._energies(samples), self.coefficients)
         if self.deltas:
             found = np.concatenate([found, delta(found, 1), delta(found, 2)])
         return np.ascontiguousarray(found.T, np.float32)
@@ -267,6 +259,70 @@ class MFCC(LogMel):
 
 FrontEnd = LogMel
 """What functions ask for: `LogMel` or a subclass of it, such as `MFCC`."""
+
+
+class FeatureStream:
+    """The rows of a front end as soon as their samples are there; `LogMel.stream` starts one.
+
+    Frames are computed in blocks of `BLOCK`, always the same ones, so that the numbers are the same
+    to the last bit however the samples are cut into chunks; `LogMel` itself computes them so when
+    its normalisation is a running one.
+
+    Args:
+        front_end: Of log-mel features, with `running` or without normalisation.
+    """
+
+    def __init__(self, front_end: LogMel) -> None:
+        self._of = front_end
+        self._normalise: Callable[[np.ndarray], np.ndarray] | None = None
+        if front_end.running:
+            self._normalise = front_end.running.start(front_end.width, front_end.hop)
+        # What frame 0 sees before the recording begins.
+        self._samples = np.zeros(front_end.fourier_size // 2, np.float32)
+        self._frames = 0
+        self.heard = 0
+        """Samples so far."""
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take the next samples; return the frames that are complete with them.
+
+        Args:
+            samples: float32 (samples,), any number, also none.
+
+        Returns:
+            float32 (frames, width); often no frames.
+        """
+        self._samples = np.concatenate([self._samples, np.asarray(samples, np.float32)])
+        self.heard += len(samples)
+        # The transform is longer than the window, whose zeros need no samples.
+        margin = self._of.fourier_size // 2 - self._of.window_samples // 2
+        found = [np.zeros((0, self._of.width), np.float32)]
+        while len(self._samples) >= self._block_size - margin:
+            found.append(self._block(BLOCK))
+        return np.concatenate(found)
+
+    def finish(self) -> np.ndarray:
+        """Return the frames at the end, behind which there is silence."""
+        total = self._of.frames(self.heard) if self.heard else 0
+        found = [np.zeros((0, self._of.width), np.float32)]
+        while self._frames < total:
+            found.append(self._block(total - self._frames))
+        return np.concatenate(found)
+
+    @property
+    def _block_size(self) -> int:
+        """Samples under a block, from the first transform's begin to the last one's end."""
+        return self._of.fourier_size + (BLOCK - 1) * self._of.hop_samples
+
+    def _block(self, wanted: int) -> np.ndarray:
+        """The next frames, of which there are not more than `wanted`."""
+        segment = np.zeros(self._block_size, np.float32)
+        there = self._samples[: len(segment)]
+        segment[: len(there)] = there
+        rows = self._of.log_mel(segment)[:wanted]
+        self._samples = self._samples[BLOCK * self._of.hop_samples :]
+        self._frames += len(rows)
+        return self._normalise(rows) if self._normalise else rows
 
 
 def from_config(config: dict[str, Any]) -> FrontEnd:

@@ -1,4 +1,4 @@
-"""The three small layers that make a recogniser respect each utterance's own length.
+"""The layers that make a recogniser respect each utterance's own length, and its loss.
 
 Lengths travel through the network as an explicit input. Nothing relies on Keras's implicit
 masks: a mask is made here, once a time resolution, and handed to every layer that needs it.
@@ -9,9 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
-from apps.speech.lengths import reduced_lengths
+
+def reduced_lengths(lengths: Any, stride: int) -> Any:
+    """Return how many frames are left of `lengths` frames after striding by `stride`.
+
+    Rounds up, as a convolution with "same" padding does, and works on integers, NumPy arrays and
+    tensors alike.
+
+    >>> reduced_lengths(9, 4)
+    3
+    """
+    return (lengths + (stride - 1)) // stride
 
 
 @keras.saving.register_keras_serializable("hlstm_tf.speech")
@@ -19,20 +30,15 @@ class SpeechInput(keras.layers.Layer):
     """Zero the padded frames of a batch of features and add the channel axis of a convolution.
 
     The layer also carries what a model file must know in order to be used on audio: the
-    configuration of its front end and the symbols of its alphabet. They are part of the layer's
-    configuration rather than of the model's, so that they survive whatever clones the network
-    layer by layer.
+    configuration of its front end and the symbols of its alphabet. In a layer's configuration they
+    survive whatever clones the network layer by layer.
 
     Args:
         front_end: Configuration of the front end that makes the features, as plain JSON data.
         alphabet: The output symbols after the blank, in order; the blank has index 0.
 
-    Call arguments:
-        features: `(batch, frames, bands)` floats.
-        lengths: `(batch,)` integers, the valid frames of each utterance.
-
-    Returns:
-        `(batch, frames, bands, 1)`; exactly zero in every frame from the utterance's length on.
+    Call with features `(batch, frames, bands)` and lengths `(batch,)`; returns `(batch, frames,
+    bands, 1)`, exactly zero in every frame from the utterance's length on.
 
     Example:
 
@@ -66,17 +72,13 @@ class SpeechInput(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hlstm_tf.speech")
 class ValidFrames(keras.layers.Layer):
-    """Return the mask of valid frames at one time resolution.
+    """Return the mask of valid frames `(batch, frames')`, booleans, at one time resolution.
 
     Args:
         stride: Frames of the input a frame of this resolution stands for.
 
-    Call arguments:
-        x: `(batch, frames', ...)`: only its number of frames is used.
-        lengths: `(batch,)` integers, in frames of the network's input.
-
-    Returns:
-        `(batch, frames')` booleans.
+    Call with `(batch, frames', ...)`, of which only the number of frames is used, and lengths
+    `(batch,)` in frames of the network's input.
 
     Example:
 
@@ -102,17 +104,10 @@ class ValidFrames(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("hlstm_tf.speech")
 class ZeroInvalid(keras.layers.Layer):
-    """Zero every frame that its mask marks as padding.
+    """Zero every frame of `(batch, frames, ...)` that its mask `(batch, frames)` marks as padding.
 
     Convolutions look past an utterance's end; there they must find the zeros that they would find
     had the utterance not been padded at all.
-
-    Call arguments:
-        x: `(batch, frames, ...)`.
-        mask: `(batch, frames)` booleans.
-
-    Returns:
-        `x`'s shape and dtype.
 
     Example:
 
@@ -138,3 +133,54 @@ class ZeroInvalid(keras.layers.Layer):
 
     def compute_output_shape(self, x_shape: Any, mask_shape: Any = None) -> Any:
         return x_shape
+
+
+def ctc_loss(labels: Any, logits: Any, label_lengths: Any, logit_lengths: Any) -> tf.Tensor:
+    """Return the CTC loss of every utterance, blank = 0, in nats: `(batch,)` float32.
+
+    Graves et al., "Connectionist Temporal Classification" (ICML 2006), equations 14 to 16.
+
+    This is TensorFlow's compiled CPU kernel, which computes the loss and its gradient in one go:
+    seven times faster than the same loss on dense labels (`keras.ops.ctc_loss`), a scan in
+    TensorFlow ops that would take longer than the network itself for small recognisers.
+
+    Args:
+        labels: `(batch, max_labels)` integers in 1..symbols-1; what lies beyond an utterance's
+            label length is ignored. An utterance may have none at all (silence).
+        logits: `(batch, frames, symbols)` unnormalised scores.
+        label_lengths, logit_lengths: `(batch,)` integers.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If an utterance has more labels than frames. Where only the
+            blanks between equal neighbours do not fit, the loss is infinite; check transcripts
+            with `apps.speech.batches.usable` before training.
+
+    Example:
+
+    Two frames of even odds over {blank, 1} give the transcript "1" in three of four paths.
+
+    >>> loss = ctc_loss([[1]], tf.zeros((1, 2, 2)), [1], [2])
+    >>> round(float(tf.exp(-loss)[0]), 6)
+    0.75
+    """
+    logits = tf.cast(logits, tf.float32)
+    label_lengths = tf.cast(label_lengths, tf.int32)
+    logit_lengths = tf.cast(logit_lengths, tf.int32)
+    # The kernel refuses utterances without labels, so it is shown one label for them.
+    indices = tf.where(tf.sequence_mask(tf.maximum(label_lengths, 1), tf.shape(labels)[1]))
+    values = tf.maximum(tf.gather_nd(tf.cast(labels, tf.int32), indices), 1)
+    losses = tf.raw_ops.CTCLoss(
+        # It wants time first and the blank last.
+        inputs=tf.transpose(tf.concat([logits[..., 1:], logits[..., :1]], axis=-1), (1, 0, 2)),
+        labels_indices=indices,
+        labels_values=values - 1,
+        sequence_length=logit_lengths,
+    )[0]
+    return tf.where(label_lengths > 0, losses, _only_blanks(logits, logit_lengths))
+
+
+def _only_blanks(logits: tf.Tensor, logit_lengths: tf.Tensor) -> tf.Tensor:
+    """Return the loss of empty transcripts: every valid frame must be blank."""
+    log_blank = tf.nn.log_softmax(logits)[..., 0]
+    valid = tf.sequence_mask(logit_lengths, tf.shape(logits)[1])
+    return -tf.reduce_sum(tf.where(valid, log_blank, 0.0), axis=1)

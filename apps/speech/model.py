@@ -6,17 +6,15 @@ utterances, with H-LSTM layers (arXiv 1805.11797) where that has plain recurrent
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 import hlstm_tf as hl
-from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid
-from apps.speech.lengths import reduced_lengths
-from apps.speech.losses import ctc_loss
+from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid, ctc_loss, reduced_lengths
 
 CELLS = ("hlstm", "lstm", "gru")
 
@@ -58,7 +56,6 @@ class ModelConfig:
     dropout: float = 0.0
     bidirectional: bool = True
     seed: int = 0
-    name: str = field(default="recognizer")
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -68,15 +65,6 @@ class ModelConfig:
                 raise ValueError(f"{count} must be at least 1; got {getattr(self, count)}.")
         if any(size % 2 == 0 for kernel in self.kernels for size in kernel):
             raise ValueError(f"kernels must have odd sizes; got {self.kernels}.")
-
-    @property
-    def time_stride(self) -> int:
-        """Feature frames an output frame stands for."""
-        return math.prod(stride[0] for stride in self.strides)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON data."""
-        return asdict(self)
 
 
 @keras.saving.register_keras_serializable("hlstm_tf.speech")
@@ -144,23 +132,18 @@ class SpeechRecognizer(keras.Model):
 
 
 def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
-    common: dict[str, Any] = {"return_sequences": True, "seed": config.seed + index}
-    kernel = keras.initializers.GlorotUniform(seed=config.seed + 100 * index)
-    recurrent = keras.initializers.Orthogonal(seed=config.seed + 100 * index + 1)
-    common |= {"kernel_initializer": kernel, "recurrent_initializer": recurrent}
-    name = f"{config.cell}_{index}"
+    seed, name = config.seed + 100 * index, f"{config.cell}_{index}"
+    arguments: dict[str, Any] = {
+        "return_sequences": True,
+        "seed": config.seed + index,
+        "kernel_initializer": keras.initializers.GlorotUniform(seed=seed),
+        "recurrent_initializer": keras.initializers.Orthogonal(seed=seed + 1),
+    }
     if config.cell == "hlstm":
-        layer = hl.HLSTM(
-            config.units,
-            hidden_units=config.hidden_units,
-            hidden_dropout=config.hidden_dropout,
-            name=name,
-            **common,
-        )
-    elif config.cell == "lstm":
-        layer = hl.MaskedLSTM(config.units, name=name, **common)
-    else:
-        layer = hl.MaskedGRU(config.units, name=name, **common)
+        arguments["hidden_units"] = config.hidden_units
+        arguments["hidden_dropout"] = config.hidden_dropout
+    kind = {"hlstm": hl.HLSTM, "lstm": hl.MaskedLSTM, "gru": hl.MaskedGRU}[config.cell]
+    layer = kind(config.units, name=name, **arguments)
     return keras.layers.Bidirectional(layer, name=f"bi_{name}") if config.bidirectional else layer
 
 
@@ -226,4 +209,53 @@ def build(config: ModelConfig) -> SpeechRecognizer:
         name="logits",
     )(x)
     inputs = {"features": features, "lengths": lengths}
-    return SpeechRecognizer(inputs=inputs, outputs=logits, name=config.name)
+    return SpeechRecognizer(inputs=inputs, outputs=logits, name="recognizer")
+
+
+Batch = Mapping[str, Any]
+
+
+class Recognition:
+    """A model's outputs for whole batches, through one compiled function.
+
+    The function is traced once for all lengths and batch sizes, and reads the model's current
+    weights and masks; it is traced anew where the model's hidden activation was changed. So one
+    object serves every epoch of a training.
+
+    Args:
+        model: A `SpeechRecognizer`.
+
+    Example:
+
+    >>> model = build(ModelConfig({}, " AB", bands=8, channels=(2, 2),
+    ...                           kernels=((3, 3), (3, 3)), cell="lstm", layers=1, units=3))
+    >>> batch = {"features": tf.zeros((2, 9, 8)), "lengths": tf.constant([9, 5])}
+    >>> logits, lengths = Recognition(model).logits(batch)
+    >>> logits.shape, lengths.tolist()
+    ((2, 3, 4), [3, 2])
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self._infer: Any = None
+        self._activations: list[Any] = []
+
+    def logits(self, batch: Batch) -> tuple[Any, Any]:
+        """Return `(batch, frames, symbols)` logits and `(batch,)` output lengths, as NumPy."""
+        layers = self.model._flatten_layers()
+        activations = [getattr(layer, "hidden_activation", None) for layer in layers]
+        if self._infer is None or activations != self._activations:  # what was traced has them
+            bands = self.model.input["features"].shape[-1]
+            features = tf.TensorSpec((None, None, bands), tf.float32)
+            lengths = tf.TensorSpec((None,), tf.int32)
+            self._activations = activations
+            self._infer = tf.function(
+                lambda features, lengths: self.model(
+                    {"features": features, "lengths": lengths}, training=False
+                ),
+                input_signature=[features, lengths],
+            )
+        logits = self._infer(batch["features"], batch["lengths"])
+        return logits.numpy(), self.model.output_lengths(
+            tf.cast(batch["lengths"], tf.int32)
+        ).numpy()

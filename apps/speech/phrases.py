@@ -93,14 +93,6 @@ def _digits(rng: np.random.Generator, count: int) -> list[str]:
     return [zero if word == "ZERO" else word for word in _pick(rng, DIGITS, count)]
 
 
-def _answer(rng: np.random.Generator) -> list[str]:
-    return _pick(rng, ANSWERS)
-
-
-def _command(rng: np.random.Generator) -> list[str]:
-    return _pick(rng, COMMANDS)
-
-
 def _code(rng: np.random.Generator) -> list[str]:
     """Two to six letters and digits in any order."""
     count = int(rng.integers(2, 7))
@@ -110,26 +102,8 @@ def _code(rng: np.random.Generator) -> list[str]:
 
 
 def _verb(rng: np.random.Generator) -> list[str]:
-    kinds: tuple[Callable[[np.random.Generator], list[str]], ...] = (_code, _house, _spelled)
-    argument = kinds[int(rng.choice(3, p=(0.6, 0.2, 0.2)))](rng)
+    argument = KINDS[str(rng.choice(("code", "number", "spelled"), p=(0.6, 0.2, 0.2)))][1](rng)
     return [*_pick(rng, VERBS), *argument]
-
-
-def _spelled(rng: np.random.Generator) -> list[str]:
-    return list(_pick(rng, SPELLED)[0])
-
-
-def _letters(rng: np.random.Generator) -> list[str]:
-    """Three to seven letters, each as likely as the next, so that rare ones are learned too."""
-    return _pick(rng, LETTERS, int(rng.integers(3, 8)))
-
-
-def _string(rng: np.random.Generator) -> list[str]:
-    return _digits(rng, int(rng.integers(3, 8)))
-
-
-def _telephone(rng: np.random.Generator) -> list[str]:
-    return _digits(rng, 10 if rng.random() < 0.3 else 7)
 
 
 def _house(rng: np.random.Generator) -> list[str]:
@@ -140,34 +114,29 @@ def _house(rng: np.random.Generator) -> list[str]:
     return words
 
 
-def _year(rng: np.random.Generator) -> list[str]:
-    rest = int(rng.integers(10, 100))
-    return [*number(int(rng.integers(18, 21))), *number(rest)]
-
-
 def _date(rng: np.random.Generator) -> list[str]:
     ordinal = rng.random() < 0.4
     day = _pick(rng, ORDINALS) if ordinal else number(int(rng.integers(1, 32)))
     words = [*_pick(rng, MONTHS), *day]
-    return [*words, *_year(rng)] if rng.random() < 0.6 else words
-
-
-def _address(rng: np.random.Generator) -> list[str]:
-    return [*_house(rng), *_pick(rng, STREETS), *_pick(rng, WAYS)]
+    if rng.random() < 0.6:
+        rest = int(rng.integers(10, 100))
+        words += [*number(int(rng.integers(18, 21))), *number(rest)]
+    return words
 
 
 KINDS: dict[str, tuple[float, Callable[[np.random.Generator], list[str]]]] = {
-    "answer": (0.04, _answer),
-    "command": (0.08, _command),
+    "answer": (0.04, lambda rng: _pick(rng, ANSWERS)),
+    "command": (0.08, lambda rng: _pick(rng, COMMANDS)),
     "verb": (0.13, _verb),
-    "spelled": (0.18, _spelled),
-    "letters": (0.08, _letters),
+    "spelled": (0.18, lambda rng: list(_pick(rng, SPELLED)[0])),
+    # Each letter as likely as the next, so that rare ones are learned too.
+    "letters": (0.08, lambda rng: _pick(rng, LETTERS, int(rng.integers(3, 8)))),
     "code": (0.10, _code),
-    "digits": (0.10, _string),
-    "telephone": (0.05, _telephone),
+    "digits": (0.10, lambda rng: _digits(rng, int(rng.integers(3, 8)))),
+    "telephone": (0.05, lambda rng: _digits(rng, 10 if rng.random() < 0.3 else 7)),
     "number": (0.07, _house),
     "date": (0.10, _date),
-    "address": (0.07, _address),
+    "address": (0.07, lambda rng: [*_house(rng), *_pick(rng, STREETS), *_pick(rng, WAYS)]),
 }
 """Kind to (share of sentences, generator of its words); the shares add up to 1."""
 
@@ -185,8 +154,3 @@ def sentence(rng: np.random.Generator) -> Phrase:
     names = list(KINDS)
     kind = names[int(rng.choice(len(names), p=[KINDS[name][0] for name in names]))]
     return Phrase(" ".join(KINDS[kind][1](rng)), kind)
-
-
-def sentences(rng: np.random.Generator, count: int) -> list[Phrase]:
-    """`count` random sentences; repeats happen, as they do when people answer a form."""
-    return [sentence(rng) for _ in range(count)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from apps.common.errors import InputError
+from apps.common.plan import GrowAndPruneRecipe
+from apps.common.recipe import named
 from apps.speech.augment import SpecAugment
 from apps.speech.front_end import LogMel
-from apps.speech.normalise import RunningNormalisation
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recipe import Recipe
+from apps.speech.spectrum import RunningNormalisation
 
 DEMO_CORPUS: dict[str, Any] = {
     "train": 3000,
@@ -97,6 +98,4 @@ def preset(name: str, **changes: Any) -> Recipe:
     >>> preset("demo", layers=2).layers
     2
     """
-    if name not in PRESETS:
-        raise InputError(f"preset: got {name!r}; expected one of {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[name], **changes)
+    return named(PRESETS, "preset", name, changes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import abc
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,9 @@ from apps.common.models import load_keras as load_model
 from apps.speech import card as cards
 from apps.speech.audio import MAX_SECONDS, MIN_SECONDS, load_recording
 from apps.speech.card import Card
-from apps.speech.decode import Search, Transcript, greedy, joined, transcripts
-from apps.speech.lengths import reduced_lengths
-from apps.speech.normalise import without_empty_bands
+from apps.speech.decode import Search, Transcript, greedy, transcripts
 from apps.speech.segments import speech_parts
+from apps.speech.spectrum import without_empty_bands
 from hlstm_tf import quiet_import
 
 BLOCK = 2
@@ -27,52 +27,52 @@ BLOCK = 2
 look at 230 ms for one, and 270 ms for two."""
 
 
-class Stream(Protocol):
-    """What `hl.StepRunner.stream` gives: features `(1, frames, bands)` in, logits out."""
-
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Take the next frames; return the logits that are complete with them."""
-
-    def finish(self) -> np.ndarray:
-        """Return what waited for frames after the last."""
-
-
-class Recognizer(abc.ABC):
-    """A model that can be asked what was said in a recording.
+@dataclass(frozen=True)
+class Recognizer:
+    """A model of any format that can be asked what was said in a recording.
 
     Attributes:
         path: Where it was loaded from.
         card: Its front end, alphabet and time stride.
+        infer: Takes padded features `(batch, frames, bands)` and lengths `(batch,)`, returns logits
+            `(batch, frames', symbols)`.
+        lite: The `hl.TFLiteModel` of a TFLite file, which may stream.
     """
 
-    def __init__(self, path: Path, card: Card) -> None:
-        self.path = path
-        self.card = card
+    path: Path
+    card: Card
+    infer: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    lite: Any = None
 
-    def stream(self) -> Stream:
-        """Start an utterance whose features come little by little.
+    def stream(self) -> Any:
+        """Start an utterance whose features come little by little, as `hl.StepRunner.stream` does.
 
         Raises:
-            InputError: The file cannot do that.
+            InputError: The file cannot do that: the network waits for the end of the recording.
         """
-        raise InputError(
-            f"{self.path}: cannot stream: that needs a .tflite file of a unidirectional network;"
-            " export it with `python -m apps.speech export`"
-        )
-
-    @abc.abstractmethod
-    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Return logits `(batch, frames', symbols)` of padded features `(batch, frames, bands)`
-        and lengths `(batch,)`."""
+        if self.lite is None:
+            raise InputError(
+                f"{self.path}: cannot stream: that needs a .tflite file of a unidirectional"
+                " network; export it with `python -m apps.speech export`"
+            )
+        if self.card.window is None:
+            raise InputError(
+                f"{self.path}: cannot stream: its network also runs backwards from the end of a"
+                " recording, or was not exported in the form step; train with --unidirectional and"
+                " export with --form step"
+            )
+        back, ahead = self.card.window
+        with one_line_errors(self.path, "streamed"):
+            return self.lite.stream(
+                look_back=back, look_ahead=ahead, stride=self.card.time_stride, block=BLOCK
+            )
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return the logits `(frames', symbols)` of one utterance's features `(frames, bands)`."""
         lengths = np.array([len(features)], np.int32)
         with one_line_errors(self.path, f"run on features of {features.shape[1]} bands"):
             logits = self.infer(np.ascontiguousarray(features[None], np.float32), lengths)[0]
-            expected = (
-                reduced_lengths(len(features), self.card.time_stride), self.card.alphabet.size
-            )  # fmt: skip
+            expected = (self.card.output_frames(len(features)), self.card.alphabet.size)
             if logits.shape != expected:
                 raise ValueError(f"logits of shape {logits.shape}, expected {expected}")
         return logits
@@ -102,13 +102,13 @@ class Recognizer(abc.ABC):
         else:
             samples, rate = load_recording(audio, front_end.sample_rate, 0.0, MAX_SECONDS)
         if len(samples) < MIN_SECONDS * front_end.sample_rate:
-            return Transcript("", ())
+            return Transcript()
         frame = self.card.seconds_per_frame * front_end.sample_rate
-        found = []
+        found = Transcript()
         for begin, end in self.parts(samples):
             logits = self.logits(self.features(samples[begin:end], rate))
-            found.append(self.transcript(logits, search).later(begin / frame))
-        return joined(found)
+            found = found.then(self.transcript(logits, search), begin / frame)
+        return found
 
     def parts(self, samples: np.ndarray) -> list[tuple[int, int]]:
         """Return begin and end, in samples, of the parts that a recording is heard in."""
@@ -135,73 +135,6 @@ class Recognizer(abc.ABC):
         return transcripts(logits[None], [len(logits)], self.card.alphabet, search)[0]
 
 
-class _KerasRecognizer(Recognizer):
-    def __init__(self, path: Path) -> None:
-        model = load_keras(path)
-        from apps.speech.recognition import Recognition
-
-        super().__init__(path, cards.of_model(model, path))
-        self._recognition = Recognition(model)
-
-    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        return self._recognition.logits({"features": features, "lengths": lengths})[0]
-
-
-class _SavedModelRecognizer(Recognizer):
-    def __init__(self, path: Path) -> None:
-        folder = _version_folder(path)
-        super().__init__(path, cards.read_from_saved_model(folder))
-        self._model = load_saved_model(folder)
-        self._serve = self._model.signatures["serve"]
-
-    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        import tensorflow as tf
-
-        outputs = self._serve(features=tf.constant(features), lengths=tf.constant(lengths))
-        return outputs["outputs"].numpy()
-
-
-class _TFLiteRecognizer(Recognizer):
-    def __init__(self, path: Path, threads: int) -> None:
-        super().__init__(path, cards.read_from_tflite(path))
-        with one_line_errors(path, "loaded as a .tflite file"):
-            self._model: Any = hl.load_tflite(path, threads=threads)
-
-    def infer(self, features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        if self.card.window is None:
-            return self._model({"features": features, "lengths": lengths})
-        parts = [self._one(row[:length]) for row, length in zip(features, lengths, strict=True)]
-        frames = reduced_lengths(features.shape[1], self.card.time_stride)
-        return np.stack([np.pad(part, ((0, frames - len(part)), (0, 0))) for part in parts])
-
-    def stream(self) -> Stream:
-        """Start an utterance whose features come little by little.
-
-        Raises:
-            InputError: The network waits for the end of the recording.
-        """
-        if self.card.window is None:
-            raise InputError(
-                f"{self.path}: cannot stream: its network also runs backwards from the end of a"
-                " recording, or was not exported in the form step; train with --unidirectional and"
-                " export with --form step"
-            )
-        look_back, look_ahead = self.card.window
-        with one_line_errors(self.path, "streamed"):
-            return self._model.stream(
-                look_back=look_back,
-                look_ahead=look_ahead,
-                stride=self.card.time_stride,
-                block=BLOCK,
-            )
-
-    def _one(self, features: np.ndarray) -> np.ndarray:
-        # As a stream, whose pieces are always the same: 8-bit activations are rounded by the frames
-        # that come with them, and a text must not depend on how its recording arrives.
-        stream = self.stream()
-        return np.concatenate([stream(features[None]), stream.finish()], axis=1)[0]
-
-
 def load_recognizer(path: str | os.PathLike[str], threads: int = 1) -> Recognizer:
     """Load a model of any format.
 
@@ -216,13 +149,64 @@ def load_recognizer(path: str | os.PathLike[str], threads: int = 1) -> Recognize
     path = Path(path)
     check_model(path)
     if path.is_dir():
-        return _SavedModelRecognizer(path)
+        return _of_saved_model(path)
     if path.suffix == ".keras":
         with one_line_errors(path, "loaded as a speech recogniser"):
-            return _KerasRecognizer(path)
+            return _of_keras(path)
     if path.suffix == ".tflite":
-        return _TFLiteRecognizer(path, threads)
+        return _of_tflite(path, threads)
     raise InputError(f"{path}: unknown kind of model; expected {FORMATS}")
+
+
+def _of_keras(path: Path) -> Recognizer:
+    model = load_keras(path)
+    from apps.speech.model import Recognition
+
+    recognition = Recognition(model)
+
+    def infer(features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return recognition.logits({"features": features, "lengths": lengths})[0]
+
+    return Recognizer(path, cards.of_model(model, path), infer)
+
+
+def _of_saved_model(path: Path) -> Recognizer:
+    folder = path
+    if not (path / "saved_model.pb").is_file():
+        versions = [p for p in path.glob("*/saved_model.pb") if p.parent.name.isdigit()]
+        if not versions:
+            raise InputError(f"{path}: holds no saved_model.pb; expected {FORMATS}")
+        folder = max((file.parent for file in versions), key=lambda version: int(version.name))
+    card = cards.read_from_saved_model(folder)
+    model = load_saved_model(folder)
+    tf = quiet_import("tensorflow")
+
+    def infer(features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        inputs = {"features": tf.constant(features), "lengths": tf.constant(lengths)}
+        return model.signatures["serve"](**inputs)["outputs"].numpy()
+
+    return Recognizer(path, card, infer)
+
+
+def _of_tflite(path: Path, threads: int) -> Recognizer:
+    card = cards.read_from_tflite(path)
+    with one_line_errors(path, "loaded as a .tflite file"):
+        model: Any = hl.load_tflite(path, threads=threads)
+
+    def infer(features: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        if card.window is None:
+            return model({"features": features, "lengths": lengths})
+        # As a stream, whose pieces are always the same: 8-bit activations are rounded by the frames
+        # that come with them, and a text must not depend on how its recording arrives.
+        frames, rows = card.output_frames(features.shape[1]), []
+        for row, length in zip(features, lengths, strict=True):
+            stream = recognizer.stream()
+            logits = np.concatenate([stream(row[None, :length]), stream.finish()], axis=1)[0]
+            rows.append(np.pad(logits, ((0, frames - len(logits)), (0, 0))))
+        return np.stack(rows)
+
+    recognizer = Recognizer(path, card, infer, model)
+    return recognizer
 
 
 def load_keras(path: str | os.PathLike[str]) -> Any:
@@ -235,12 +219,3 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     import apps.speech.model  # noqa: F401  registers the classes
 
     return load_model(path)
-
-
-def _version_folder(path: Path) -> Path:
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [p for p in path.iterdir() if p.name.isdigit() and (p / "saved_model.pb").is_file()]
-    if not versions:
-        raise InputError(f"{path}: holds no saved_model.pb; expected {FORMATS}")
-    return max(versions, key=lambda p: int(p.name))

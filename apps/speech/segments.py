@@ -35,18 +35,15 @@ NOTHING = -99.0
 
 
 def speech_parts(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
-    """Return begin and end of each part of a recording to be recognised by itself.
+    """Return begin and end, in samples, of each part of a recording to be recognised by itself.
 
     Loudness is measured in frames of 10 ms without their offset, smoothed over 50 ms. A recording
     of `LONG` or less gives one part, which is all of it where neither end is silent for `EDGE`, or
-    where nothing is louder than the rest.
+    where nothing is louder than the rest. No part is of digital silence.
 
     Args:
         samples: float32 (samples,).
         sample_rate: in Hz.
-
-    Returns:
-        In samples, ascending, not overlapping; no part of digital silence.
 
     Example:
         >>> word = 0.1 * np.random.default_rng(0).standard_normal(1000)

@@ -8,7 +8,7 @@ while the run is not finished.
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,20 +18,26 @@ from typing import Any
 import keras
 
 import hlstm_tf as hl
-from apps.common.backup import Backup
-from apps.common.epoch_log import EpochLog
+from apps.common.callbacks import BestModel, EpochLog, RunRecord
 from apps.common.errors import InputError
-from apps.common.learning_rate import FiniteLoss, LearningRate
+from apps.common.learning_rate import LearningRate
 from apps.common.progress import say
-from apps.common.run import COMPACT, ENDLESS, MODEL, STATE, Trained, carry_out, save_model
-from apps.common.run_record import BestModel, RunRecord
+from apps.common.run import (
+    COMPACT,
+    MODEL,
+    STATE,
+    Trained,
+    carry_out,
+    digest,
+    fit,
+    started,
+    write_models,
+)
+from apps.speech.batches import Material, prepare, scoring_data, training_data
 from apps.speech.evaluate import WordErrorRate, error_rates
-from apps.speech.material import Material, prepare, scoring_data, training_data
-from apps.speech.model import ModelConfig, SpeechRecognizer, build
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
-from apps.speech.recognition import Recognition
+from apps.speech.model import ModelConfig, Recognition, SpeechRecognizer, build
+from apps.speech.recipe import MONITOR, Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.start import started
 from apps.speech.utterance import Corpus
 
 GROWN = "grown.keras"
@@ -44,23 +50,11 @@ FIGURES: dict[str, Callable[[float], str]] = {
 
 def build_from(recipe: Recipe) -> SpeechRecognizer:
     """Build the network of a recipe; its seed architecture where it grows and prunes."""
-    config = ModelConfig(
-        front_end=recipe.front_end.config(),
-        alphabet=recipe.characters,
-        bands=recipe.front_end.width,
-        channels=recipe.channels,
-        kernels=recipe.kernels,
-        strides=recipe.strides,
-        cell=recipe.cell,
-        layers=recipe.layers,
-        units=recipe.units,
-        hidden_units=recipe.hidden_units,
-        hidden_dropout=recipe.hidden_dropout,
-        dropout=recipe.dropout,
-        bidirectional=recipe.bidirectional,
-        seed=recipe.seed,
-    )
-    model = build(config)
+    names = {field.name for field in dataclasses.fields(ModelConfig)}
+    shared = {name: value for name, value in vars(recipe).items() if name in names}
+    front_end = recipe.front_end
+    shared |= {"front_end": front_end.config(), "bands": front_end.width}
+    model = build(ModelConfig(alphabet=recipe.characters, **shared))
     if recipe.grow_and_prune:
         sparsity = recipe.grow_and_prune.seed_sparsity
         model = hl.sparsify(model, sparsity, recipe.seed, seed_architecture="random")
@@ -80,7 +74,6 @@ class Training:
         start: `.keras` file of a recogniser of the recipe's architecture, to go on with instead of
             a seed architecture; it keeps its masks. `compact.keras` has narrower gates than its
             recipe (`hidden_units`), and its zeros become masks.
-        label: First word of the progress lines.
         drop_impossible: Leave out training utterances too short for their transcripts.
     """
 
@@ -90,7 +83,6 @@ class Training:
     cache: str | os.PathLike[str] | None = None
     extra: Corpus | None = None
     start: str | os.PathLike[str] | None = None
-    label: str = "train"
     drop_impossible: bool = False
 
     def run(self) -> Trained:
@@ -129,7 +121,7 @@ class Training:
     def model(self) -> SpeechRecognizer:
         """Return the network to train, not compiled."""
         model = build_from(self.recipe)
-        return model if self.start is None else started(model, self.start)
+        return model if self.start is None else started(model, load_keras(self.start), self.start)
 
     def optimizer(self, **more: Any) -> keras.optimizers.Optimizer:
         """Return the optimizer.
@@ -155,7 +147,7 @@ class Training:
             record: Of the run.
             gp: Its `GrowAndPrune` callback; None for a plain training.
         """
-        best = BestModel(self.folder / (GROWN if gp else MODEL), record, "val_wer", gp)
+        best = BestModel(self.folder / (GROWN if gp else MODEL), record, MONITOR[0], gp)
         return [rates, best]
 
     def material(self) -> Material:
@@ -175,7 +167,7 @@ class Training:
         return short
 
     def _fit(self, facts: dict[str, Any]) -> None:
-        recipe, folder = self.recipe, self.folder
+        recipe, folder, plan = self.recipe, self.folder, self.recipe.grow_and_prune
         valid = prepare(self.corpus, "valid", recipe.front_end, recipe.alphabet, self.cache)
         material, model = self.material(), self.model()
         data = training_data(
@@ -191,25 +183,27 @@ class Training:
         )
         # XLA has no CTC kernel; small loops compile alone.
         model.compile(self.optimizer(), jit_compile=False)
-        plan = recipe.grow_and_prune
-        state = folder / STATE
-        gp = _grow_and_prune(plan, recipe, data, state) if plan else None
+        state, seed = folder / STATE, recipe.seed
+        gp = plan.callback(data, recipe.epochs, MONITOR[0], state, seed) if plan else None
         record = RunRecord(folder, facts, gp, ["soxr", "tensorflow-io"])
         rates = WordErrorRate(scoring_data(valid), recipe.alphabet)
-        scoring = self.scoring(rates, record, gp)
-        lines = EpochLog(self.label, FIGURES, recipe.expected_epochs, grow_and_prune=gp)
-        rate = _learning_rate(recipe, gp)
-        if gp is not None:
-            callbacks = [rate, *scoring, gp, record, lines]
-        else:
-            follow, backup = data.follow(), Backup(state)
-            callbacks = [follow, rate, FiniteLoss(), *scoring, record, lines, backup]
-        epochs = ENDLESS if gp else recipe.epochs
-        model.fit(data, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+        rate = LearningRate(
+            recipe.learning_rate,
+            recipe.epochs,
+            recipe.warmup_epochs,
+            retraining=plan.retrain_rate if plan else 0.0,
+            retrain_epochs=plan.retrain_epochs if plan else 1,
+            grow_and_prune=gp,
+        )
+        lines = EpochLog(folder.name, FIGURES, recipe.expected_epochs, grow_and_prune=gp)
+        fit(
+            model, data, state, gp, recipe.epochs,
+            before=[rate, *self.scoring(rates, record, gp)], after=[record, lines],
+        )  # fmt: skip
         if plan and not plan.prunes:
             # The best epoch, where pruning would have gone on from.
             model = load_keras(folder / GROWN)
-        _write_models(model, folder, gp)
+        write_models(model, folder, gp)
         record.finish(_result(folder, recipe, valid))
 
     def _as_today(self, recipe: Any) -> dict[str, Any] | None:
@@ -231,66 +225,6 @@ def train(
     Arguments, result and errors are those of `Training` and `Training.run`.
     """
     return Training(recipe, corpus, Path(folder), cache, **options).run()
-
-
-def digest(name: str, path: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Return what a record says of a model file that a training begins with or learns from.
-
-    Raises:
-        InputError: There is no such file.
-
-    Example:
-
-    >>> digest("start", None)
-    {}
-    """
-    if path is None:
-        return {}
-    if not Path(path).is_file():
-        raise InputError(f"{name}: {path}: no such file; expected a .keras model")
-    return {name: hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-
-
-def _grow_and_prune(
-    plan: GrowAndPruneRecipe, recipe: Recipe, data: hl.EpochData, state: Path
-) -> Any:
-    return hl.GrowAndPrune(
-        data,
-        growth=plan.growth(),
-        pruning=plan.pruning(),
-        monitor="val_wer",
-        threshold=plan.threshold,
-        tolerance=plan.tolerance,
-        train_epochs=recipe.epochs - plan.growth_epochs,
-        directory=state,
-        seed=recipe.seed,
-        verbose=0,
-    )
-
-
-def _learning_rate(recipe: Recipe, gp: Any) -> LearningRate:
-    plan = recipe.grow_and_prune
-    return LearningRate(
-        recipe.learning_rate,
-        recipe.epochs,
-        recipe.warmup_epochs,
-        retraining=plan.retrain_rate if plan else 0.0,
-        retrain_epochs=plan.retrain_epochs if plan else 1,
-        grow_and_prune=gp,
-    )
-
-
-def _write_models(model: keras.Model, folder: Path, gp: Any) -> None:
-    """Write the final files, without the optimizer's share (two thirds of the bytes)."""
-    if gp is None:
-        save_model(load_keras(folder / MODEL), folder / MODEL)
-        return
-    save_model(model, folder / MODEL)
-    masked = load_keras(folder / MODEL)
-    save_model(masked, folder / MODEL)
-    for path in sorted(set(folder.glob("*.keras")) - {folder / MODEL, folder / COMPACT}):
-        save_model(load_keras(path), path)
-    save_model(hl.shrink(hl.strip(masked)), folder / COMPACT)
 
 
 def _result(folder: Path, recipe: Recipe, valid: Material) -> dict[str, Any]:

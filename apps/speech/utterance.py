@@ -38,7 +38,6 @@ class Corpus:
     Args:
         name: for tables and model cards, such as "an4".
         train, valid, test: a split may be empty (AN4 without its test lists has no `test`).
-        sample_rate: of the front end, in Hz; the files may have another.
 
     Raises:
         InputError: an utterance id that occurs twice.
@@ -48,7 +47,6 @@ class Corpus:
     train: tuple[Utterance, ...]
     valid: tuple[Utterance, ...]
     test: tuple[Utterance, ...] = ()
-    sample_rate: int = 16000
 
     def __post_init__(self) -> None:
         for split in SPLITS:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from apps.common.plan import GrowAndPruneRecipe
 from apps.speech.corpus import synthesise
 from apps.speech.front_end import LogMel
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recipe import Recipe
 
 TINY = Recipe(
     units=4,
@@ -71,12 +72,13 @@ def gp_run(toy_corpus, cache, shared):
 
 @pytest.fixture(scope="session")
 def exported(gp_run, shared):
-    from apps.speech.export import TFLITE, Exported, export_recognizer
+    from apps.common.export import TFLITE, Exported
+    from apps.speech.export import export_recognizer
     from apps.speech.recognizer import load_keras
 
     with _alone(shared) as folder:
         target = folder / "exported" / "toy"
         if (target / "1").exists():
             file = target / TFLITE
-            return Exported(target / "1", file, file.stat().st_size, load_keras(gp_run.model))
+            return Exported(load_keras(gp_run.model), file, target / "1")
         return export_recognizer(gp_run.model, target)

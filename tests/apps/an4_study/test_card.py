@@ -8,9 +8,9 @@ import hlstm_tf as hl
 from apps.an4_study import card as study_card
 from apps.an4_study.card import Measured, card, stacked, write_model
 from apps.common.errors import InputError
+from apps.common.export import TFLITE
 from apps.common.record import read_record
 from apps.speech.cost import Cost
-from apps.speech.export import TFLITE
 from apps.speech.recognizer import load_keras, load_recognizer
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from apps.an4_study.cli import main, parser
 from apps.an4_study.presets import PRESETS, preset
-from apps.speech.train_options import changed
+from apps.common.plan import changed
 
 
 @pytest.mark.parametrize("command", ["an4", "train", "card", "robustness", "ablate", "table"])

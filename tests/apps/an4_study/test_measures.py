@@ -3,8 +3,8 @@ import pytest
 
 from apps.an4_study.measures import count_layers, hidden_zeros, stages
 from apps.common.errors import InputError
+from apps.common.plan import GrowAndPruneRecipe
 from apps.speech.model import ModelConfig, build
-from apps.speech.recipe import GrowAndPruneRecipe
 from tests.apps.conftest import TINY
 
 UNITS, HIDDEN = 3, 5

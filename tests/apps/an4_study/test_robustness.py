@@ -12,7 +12,7 @@ from apps.an4_study.robustness import COLUMNS, robustness, rows
 from apps.common.errors import InputError
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
-from apps.speech.metrics import score
+from apps.speech.evaluate import score
 from apps.speech.presets import DEMO_CORPUS
 from apps.speech.recognizer import load_recognizer
 

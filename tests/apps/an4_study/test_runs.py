@@ -15,11 +15,10 @@ from apps.an4_study.presets import AN4_EXTRA
 from apps.an4_study.recipe import StudyRecipe
 from apps.an4_study.records import add_records, read_results
 from apps.an4_study.rows import Row, Table
-from apps.common.alone import alone
 from apps.common.errors import InputError
-from apps.common.files import write_json
+from apps.common.files import alone, write_json
+from apps.common.plan import GrowAndPruneRecipe
 from apps.common.record import NAME, read_record
-from apps.speech.recipe import GrowAndPruneRecipe
 from apps.speech.recognizer import load_keras
 from tests.apps.an4_study.conftest import TINY
 
@@ -149,8 +148,8 @@ def test_rows_get_the_help_that_they_are_about(place, monkeypatch):
     place = dataclasses.replace(place, expert=place.folder / "expert.keras")
     helped = {}
 
-    def train(recipe, corpus, folder, cache, *, extra, aligner, teacher, label, **_):
-        helped[label] = (extra, aligner, teacher)
+    def train(recipe, corpus, folder, cache, *, extra, aligner, teacher, **_):
+        helped[folder.name] = (extra, aligner, teacher)
         raise FloatingPointError
 
     monkeypatch.setattr(runs, "train", train)

@@ -9,7 +9,7 @@ from apps.an4_study.train import train
 from apps.common.errors import InputError
 from apps.common.record import read_record
 from apps.speech.alphabet import Alphabet
-from apps.speech.material import Material
+from apps.speech.batches import Material
 from apps.speech.utterance import Utterance
 from tests.apps.an4_study.conftest import TINY
 

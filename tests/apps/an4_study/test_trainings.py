@@ -5,8 +5,8 @@ import pytest
 from apps.an4_study import trainings
 from apps.an4_study.presets import PRESETS
 from apps.an4_study.trainings import train_models, train_streaming
+from apps.common.plan import GrowAndPruneRecipe
 from apps.common.record import read_record
-from apps.speech.recipe import GrowAndPruneRecipe
 from tests.apps.an4_study.conftest import TINY
 
 GROWING = GrowAndPruneRecipe(growth_epochs=1, retrain_epochs=1, threshold=2.0, max_iterations=1)

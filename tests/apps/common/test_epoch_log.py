@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from apps.common.epoch_log import EpochLog
+from apps.common.callbacks import EpochLog
 
 FIGURES = {"loss": "loss {:.2f}".format, "val_wer": lambda share: f"WER {100 * share:.1f} %"}
 
@@ -56,6 +56,6 @@ def test_a_training_that_ends_early_counts_the_epochs_it_had(finished, capsys):
 
 def test_the_epochs_of_later_trainings_are_part_of_the_time_left(monkeypatch, capsys):
     now = iter(range(0, 1000, 10))
-    monkeypatch.setattr("apps.common.epoch_log.time.monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("apps.common.callbacks.time.monotonic", lambda: float(next(now)))
     lines = log_of([{}, {}, {}], capsys, later=6)
     assert [line.rsplit(", ", 1)[1] for line in lines] == ["1:20 left", "1:10 left", "1:00 left"]

@@ -1,9 +1,9 @@
 import pytest
 
 from apps.common.errors import InputError
-from apps.common.experiment import add_records, each, pooled, read_results
 from apps.common.files import write_json
 from apps.common.rate import Rate
+from apps.common.tables import add_records, each, pooled, read_results
 
 
 def record(result, **more):

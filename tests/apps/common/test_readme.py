@@ -1,7 +1,7 @@
 import pytest
 
 from apps.common.errors import InputError
-from apps.common.readme import write_parts
+from apps.common.tables import write_parts
 
 
 def test_only_what_stands_between_the_marks_changes(tmp_path):

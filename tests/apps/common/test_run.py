@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from apps.common.alone import alone
 from apps.common.errors import InputError
+from apps.common.files import alone
 from apps.common.record import NAME
 from apps.common.run import STATE, carry_out
 

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 
+from apps.common.callbacks import BestModel, RunRecord
 from apps.common.record import read_record
-from apps.common.run_record import BestModel, RunRecord
 
 
 def test_a_resumed_record_replaces_the_epochs_done_again(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 import hlstm_tf as hl
 from apps.digits.classifier import load
-from apps.digits.export import export_network
+from apps.digits.export import export_digits
 from apps.digits.mnist import Digits, Splits
 from apps.digits.model import alexnet
 from apps.digits.recipe import Stage
@@ -76,7 +76,7 @@ def test_alexnet_in_its_true_size_grows_is_pruned_and_exported(tmp_path):
     assert hl.summary(model, print_fn=None).sparsity == pytest.approx(0.99, abs=1e-3)
     path = tmp_path / "alexnet.keras"
     model.save(path, include_optimizer=False)
-    exported = export_network(path, tmp_path / "out", images=x[:1])
+    exported = export_digits(path, tmp_path / "out", images=x[:1])
     expected = np.asarray(model(x[:1]))
     found = load(exported.tflite)(x[:1])
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(expected))

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from apps.common.errors import InputError
+from apps.common.export import TFLITE, compact
+from apps.common.model_card import size_of
 from apps.digits.batches import scoring_data
 from apps.digits.classifier import load
-from apps.digits.export import TFLITE, compact, export_network
+from apps.digits.export import export_digits
 from apps.digits.gathered import GatheredDense, gathered, pixel_weights
 from apps.digits.model import lenet_5, lenet_300_100
 
@@ -70,15 +72,15 @@ def test_the_files_run_without_keras_and_compute_the_same(pruned, splits, tmp_pa
     path = tmp_path / "model.keras"
     pruned.save(path)
     images, _ = scoring_data(splits.valid)
-    exported = export_network(path, tmp_path / "out", quantization, images)
+    exported = export_digits(path, tmp_path / "out", quantization, images)
     expected = np.asarray(pruned(images))
     near = 1e-5 if quantization is None else 0.02 * np.ptp(expected)
     np.testing.assert_allclose(load(exported.tflite)(images), expected, atol=near)
     np.testing.assert_allclose(load(exported.saved_model)(images), expected, atol=1e-5)
     np.testing.assert_allclose(load(path)(images), expected, atol=1e-6)
     assert exported.tflite == tmp_path / "out" / TFLITE
-    assert exported.tflite_bytes == exported.tflite.stat().st_size < 20_000
-    assert exported.saved_model_bytes < 60_000
+    assert exported.tflite.stat().st_size < 20_000
+    assert size_of(exported.saved_model) < 60_000
 
 
 def test_what_is_no_model_is_refused_in_one_line(tmp_path):
@@ -96,7 +98,7 @@ def test_what_is_no_model_is_refused_in_one_line(tmp_path):
             load(tmp_path / name)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="is a file; expected a folder"):
-        export_network(tmp_path / "a.keras", tmp_path / "a.txt")
+        export_digits(tmp_path / "a.keras", tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("file", ["model.tflite", "model.keras", "1"])

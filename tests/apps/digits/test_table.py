@@ -3,8 +3,8 @@ import json
 import pytest
 
 from apps.common.errors import InputError
-from apps.common.experiment import add_records
 from apps.common.files import write_json
+from apps.common.tables import add_records
 from apps.digits.table import PLOT, write_tables
 
 README = "# Digits\n<!-- targets -->\nold\n<!-- /targets -->\n<!-- comparison -->\n"

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from apps.common.alone import alone
-from apps.common.epoch_log import EpochLog
+from apps.common.callbacks import EpochLog
 from apps.common.errors import InputError
+from apps.common.files import alone
 from apps.common.record import read_record
 from apps.digits.cost import cost_of
 from apps.digits.evaluate import errors

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apps.common.callbacks import RunRecord
 from apps.common.record import read_record
-from apps.common.run_record import RunRecord
 from apps.speech.recognizer import load_keras
 
 

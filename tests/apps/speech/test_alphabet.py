@@ -57,5 +57,5 @@ def test_repeated_characters_and_a_missing_space_are_refused():
 
 def test_config_restores_the_alphabet():
     alphabet = Alphabet(" ABCÄ")
-    assert Alphabet(**alphabet.config()) == alphabet
+    assert Alphabet(alphabet.characters) == alphabet
     assert alphabet.decode(alphabet.encode("bä")) == "BÄ"

@@ -134,7 +134,7 @@ def test_a_truncated_24_bit_stereo_wav_is_refused(tmp_path):
     data = (tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").write_bytes(data[:-30])
     with pytest.raises(
-        InputError, match="promises sound up to byte 48,044, the file has 48,014 bytes"
+        InputError, match="promises 48,000 bytes or samples of sound, the file has 47,970"
     ):
         load_audio(tmp_path / "a.wav")
 
@@ -191,17 +191,19 @@ def test_one_missing_byte_is_enough(tmp_path, kind):
     soundfile.write(tmp_path / "a", tone(), 16000, format=kind.upper(), subtype="PCM_16")
     data = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(data[:-1])
-    with pytest.raises(InputError, match=f"has {len(data) - 1:,} bytes; copy it again"):
+    with pytest.raises(InputError, match=r"truncated: .*; copy it again"):
         load_audio(tmp_path / "a")
 
 
+@pytest.mark.parametrize("notes", [1, 300])
 @pytest.mark.parametrize("size", [10, 5000, 70000])
-def test_a_truncated_wav_is_refused_whatever_stands_before_its_samples(tmp_path, size):
+def test_a_truncated_wav_is_refused_whatever_stands_before_its_samples(tmp_path, size, notes):
     soundfile.write(tmp_path / "a.wav", tone(), 16000, subtype="PCM_16")
     data = (tmp_path / "a.wav").read_bytes()
     start = data.index(b"data")
-    note = b"LIST" + size.to_bytes(4, "little") + bytes(size)
-    longer = data[:4] + (len(data) + size).to_bytes(4, "little") + data[8:start] + note
+    note = (b"LIST" + size.to_bytes(4, "little") + bytes(size)) * notes
+    length = len(data) + len(note) - 8
+    longer = data[:4] + length.to_bytes(4, "little") + data[8:start] + note
     (tmp_path / "a.wav").write_bytes(longer + data[start:])
     assert len(load_audio(tmp_path / "a.wav")) == 8000
     (tmp_path / "a.wav").write_bytes(longer + data[start:-4000])

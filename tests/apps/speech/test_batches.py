@@ -1,23 +1,16 @@
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.common.bucketing import plan_batches
 from apps.common.errors import InputError
+from apps.speech.alphabet import Alphabet
 from apps.speech.augment import SpecAugment
-from apps.speech.batches import (
-    MULTIPLE,
-    batches,
-    bucket_bounds,
-    plan_batches,
-    required_frames,
-    usable,
-)
-
-lengths_lists = st.lists(st.integers(1, 900), min_size=1, max_size=60)
+from apps.speech.batches import batches, prepare, required_frames, usable
+from apps.speech.features import extract_all
+from tests.apps.conftest import TINY
 
 
 def data(count=23, width=5, seed=0):
@@ -47,84 +40,13 @@ def order(dataset):
     return [element["features"][:, 0, 0].astype(int).tolist() for element in arrays(dataset)]
 
 
-@given(lengths_lists, st.integers(1, 9), st.integers(0, 3), st.booleans(), st.integers(1, 8))
-def test_every_utterance_occurs_once_in_a_bucket_that_holds_it(lengths, size, epoch, shuffle, n):
-    plan = plan_batches(lengths, size, epoch=epoch, shuffle=shuffle, buckets=n)
-    assert sorted(k for batch in plan for k in batch.indices) == list(range(len(lengths)))
-    assert all(lengths[k] <= batch.frames for batch in plan for k in batch.indices)
-    assert all(len(batch.indices) <= size for batch in plan)
-    assert len({batch.frames for batch in plan}) <= n
-    assert len(plan) == len(plan_batches(lengths, size, epoch=epoch + 1, buckets=n))
-
-
-@given(lengths_lists, st.integers(1, 8))
-def test_bounds_are_few_ascending_multiples_and_fit_the_longest(lengths, buckets):
-    bounds = bucket_bounds(lengths, buckets)
-    assert bounds == sorted(set(bounds))
-    assert 1 <= len(bounds) <= buckets
-    assert all(bound % MULTIPLE == 0 for bound in bounds)
-    assert 0 <= bounds[-1] - max(lengths) < MULTIPLE
-
-
-def test_bounds_can_be_given():
-    assert bucket_bounds([10, 30], [64, 32]) == [32, 64]
-    with pytest.raises(InputError, match=r"the longest utterance \(70 frames\)"):
-        bucket_bounds([10, 70], [32, 64])
-    with pytest.raises(InputError, match="buckets: got 0"):
-        bucket_bounds([10], 0)
-
-
-@given(st.lists(st.integers(1, 160), min_size=1, max_size=30), st.integers(1, 4))
-def test_no_other_bounds_pad_less(lengths, buckets):
-    def padded(bounds):
-        return sum(min(b for b in bounds if b >= n) for n in lengths)
-
-    ends = sorted({-(-n // MULTIPLE) * MULTIPLE for n in lengths})
-    choices = [
-        (*some, ends[-1])
-        for count in range(buckets)
-        for some in itertools.combinations(ends[:-1], count)
-    ]
-    assert padded(bucket_bounds(lengths, buckets)) == min(map(padded, choices))
-
-
-def test_the_order_is_a_function_of_seed_and_epoch_alone():
-    lengths = [len(row) for row in data()[0]]
-    one = plan_batches(lengths, 4, seed=1, epoch=2)
-    plan_batches(lengths, 4, seed=9, epoch=9)
-    np.random.default_rng().random()
-    assert plan_batches(lengths, 4, seed=1, epoch=2) == one
-    assert plan_batches(lengths, 4, seed=1, epoch=3) != one
-    assert plan_batches(lengths, 4, seed=2, epoch=2) != one
-
-
-def test_remainders_can_be_dropped_but_for_buckets_without_a_full_batch():
-    lengths = [16] * 5 + [32] * 4 + [48]
-    plans = [
-        plan_batches(lengths, 2, epoch=epoch, buckets=3, drop_remainder=True) for epoch in range(9)
-    ]
-    for plan in plans:
-        assert sorted((batch.frames, len(batch.indices)) for batch in plan) == [
-            (16, 2), (16, 2), (32, 2), (32, 2), (48, 1),
-        ]  # fmt: skip
-    missing = {k for plan in plans for k in set(range(10)) - {i for b in plan for i in b.indices}}
-    assert len(missing) > 1  # not the same utterance each time
-
-
-def test_without_shuffling_batches_go_from_short_to_long():
-    lengths = [len(row) for row in data()[0]]
-    plan = plan_batches(lengths, 4, shuffle=False)
-    flat = [lengths[k] for batch in plan for k in batch.indices]
-    assert flat == sorted(flat)
-
-
 def test_batches_hold_padded_features_and_labels_with_true_lengths():
     features, labels = data()
     plan = plan_batches([len(row) for row in features], 4, seed=5, epoch=1)
     found = arrays(batches(features, labels, batch_size=4, seed=5, epoch=1))
     assert len(found) == len(plan)
     for element, batch in zip(found, plan, strict=True):
-        assert element["features"].shape == (len(batch.indices), batch.frames, 5)
+        assert element["features"].shape == (len(batch.indices), batch.length, 5)
         assert [element[k].dtype for k in sorted(element)] == ["float32", "int32", "int32", "int32"]
         for row, k in enumerate(batch.indices):
             length, count = len(features[k]), len(labels[k])
@@ -151,17 +73,13 @@ def test_the_number_of_batches_is_known_and_the_element_is_symbolic_in_its_sizes
     assert dataset.element_spec["features"].shape.as_list() == [None, None, 5]
 
 
-def test_an_epoch_can_be_a_variable_that_is_read_at_each_iteration():
+def test_an_epoch_can_be_a_function_that_is_asked_at_each_iteration():
     features, labels = data()
-    epoch = tf.Variable(0, dtype=tf.int64)
-    dataset = batches(features, labels, batch_size=4, epoch=epoch)
-    plans = []
-    for number in (0, 1, 0):
-        epoch.assign(number)
-        plans.append(order(dataset))
+    epochs = iter((0, 1, 0))
+    dataset = batches(features, labels, batch_size=4, epoch=lambda: next(epochs))
+    plans = [order(dataset) for _ in range(3)]
     assert plans[0] == plans[2] != plans[1]
     assert plans[1] == order(batches(features, labels, batch_size=4, epoch=1))
-    assert plans[1] == order(batches(features, labels, batch_size=4, epoch=lambda: 1))
 
 
 def test_masks_are_a_function_of_seed_epoch_and_step_too():
@@ -234,3 +152,20 @@ def test_bad_arguments_are_refused():
         batches(features, labels, batch_size=1, time_reduction=0)
     with pytest.raises(InputError, match="no utterances"):
         batches([], [], batch_size=1)
+
+
+def test_copies_come_at_each_speed_then_from_each_room_at_the_speeds_in_turn(toy_corpus, cache):
+    speeds = (0.9, 1.0)
+    made = prepare(
+        toy_corpus, "train", TINY.front_end, Alphabet(), cache, speeds=speeds, rooms=3, quiet=True
+    )
+    count = len(toy_corpus.train)
+    assert len(made.features) == len(made.labels) == len(made.utterances) == 5 * count
+    for number, (speed, room) in enumerate([(0.9, 0), (1.0, 0), (0.9, 1), (1.0, 2), (0.9, 3)]):
+        wanted = extract_all(
+            toy_corpus.train, TINY.front_end, cache, speed_factor=speed, room=room, quiet=True
+        )
+        for k in range(count):
+            place = number * count + k
+            np.testing.assert_array_equal(made.features[place], wanted[k])
+            np.testing.assert_array_equal(made.labels[place], made.labels[k])

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
+from apps.common.plan import changed
 from apps.speech.cli import main, parser
 from apps.speech.presets import PRESETS, preset
 from apps.speech.recipe import Recipe
-from apps.speech.train_options import changed
 
 
 def run(capsys, *arguments):

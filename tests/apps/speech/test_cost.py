@@ -1,18 +1,21 @@
-"""FLOPs of a recogniser against counts by hand."""
-
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from apps.speech.cost import cost_of
+from apps.common.errors import InputError
+from apps.speech.cli import main
+from apps.speech.cost import PARTS, cost_of, measure
 from apps.speech.front_end import LogMel
 from apps.speech.model import ModelConfig, build
 from apps.speech.presets import preset
+from apps.speech.recognizer import load_recognizer
 from apps.speech.train import build_from
+from tests.apps.speech.test_transcribe import KEPT
 
 TINY = ModelConfig(
     front_end=LogMel(bands=8).config(),
@@ -76,3 +79,27 @@ def test_the_demos_stacked_lstm_costs_what_the_readme_says():
     row = next(line for line in readme.splitlines() if line.startswith("| stacked LSTM "))
     assert f"| {cost.connections:,} " in row
     assert f"| {cost.flops / 1e6:.2f} " in row
+
+
+def test_the_parts_make_up_the_whole(toy_corpus):
+    recognizer = load_recognizer(KEPT)
+    files = [utterance.audio for utterance in toy_corpus.test]
+    found = measure(recognizer, files, rounds=2)
+    assert 1 < found.audio < 30
+    assert tuple(found.parts) == PARTS
+    assert found.stream is None
+    # What `transcribe` does between its parts is little; the clock's ticks are not.
+    assert sum(found.parts.values()) == pytest.approx(found.whole, rel=0.5)
+    assert 0 < found.factor < 0.5
+    with pytest.raises(InputError, match="got no recordings"):
+        measure(recognizer, [])
+
+
+def test_the_command_prints_shares_and_a_factor(toy_folder, capsys):
+    command = ["speed", "--model", str(KEPT), "--data-dir", str(toy_folder), "--rounds", "1"]
+    assert main([*command, "--utterances", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "2 recordings" in out
+    assert len(re.findall(r"\| \d+% +\|", out)) == len(PARTS) + 1
+    factor, times = re.search(r"real-time factor (\S+): (\d+) times faster", out).groups()
+    assert float(factor) * int(times) == pytest.approx(1, rel=0.05)

@@ -4,9 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.common.errors import InputError
-from apps.speech.feature_stream import BLOCK
-from apps.speech.front_end import MFCC, LogMel
-from apps.speech.normalise import RunningNormalisation
+from apps.speech.front_end import BLOCK, MFCC, LogMel
+from apps.speech.spectrum import RunningNormalisation
 
 RUNNING = LogMel(bands=8, running=RunningNormalisation())
 UNEVEN = LogMel(sample_rate=11025, window=0.025, hop=0.007, bands=8, normalise=False)

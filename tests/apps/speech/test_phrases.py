@@ -9,9 +9,14 @@ from apps.speech import phrases
 from apps.speech.alphabet import Alphabet
 
 
+def sentences(seed, count):
+    rng = np.random.default_rng(seed)
+    return [phrases.sentence(rng) for _ in range(count)]
+
+
 @pytest.fixture(scope="module")
 def many():
-    return phrases.sentences(np.random.default_rng(0), 5000)
+    return sentences(0, 5000)
 
 
 def test_sentences_hold_every_word_of_the_vocabulary_and_no_other(many):
@@ -33,7 +38,7 @@ def test_kinds_come_in_their_shares(many):
 
 
 def test_equal_seeds_give_equal_sentences_and_others_do_not():
-    one, same, other = (phrases.sentences(np.random.default_rng(s), 50) for s in (7, 7, 8))
+    one, same, other = (sentences(seed, 50) for seed in (7, 7, 8))
     assert one == same != other
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.common.errors import InputError
-from apps.speech import tf_features
+from apps.speech import features as tf_features
 from apps.speech.features import extract_all
 from apps.speech.front_end import MFCC, LogMel
-from apps.speech.normalise import RunningNormalisation
+from apps.speech.spectrum import RunningNormalisation
 from apps.speech.utterance import Utterance
 
 needs_tensorflow_io = pytest.mark.skipif(
@@ -94,7 +94,7 @@ def test_other_front_ends_and_places_without_the_package_compute_themselves(
 
 @needs_tensorflow_io
 def test_the_package_is_imported_without_a_word_of_what_does_not_load():
-    code = "from apps.speech.tf_features import audio_operations; print(bool(audio_operations()))"
+    code = "from apps.speech.features import audio_operations; print(bool(audio_operations()))"
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
     )

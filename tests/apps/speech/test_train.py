@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import hlstm_tf as hl
-from apps.common.alone import alone
 from apps.common.errors import InputError
-from apps.common.files import write_json
+from apps.common.files import alone, write_json
+from apps.common.plan import GrowAndPruneRecipe
 from apps.common.record import read_record
+from apps.common.run import started
 from apps.speech.cost import cost_of
 from apps.speech.presets import PRESETS, preset
-from apps.speech.recipe import GrowAndPruneRecipe, Recipe
+from apps.speech.recipe import Recipe
 from apps.speech.recognizer import load_keras
-from apps.speech.start import started
 from apps.speech.train import Training, build_from, train
 from tests.apps.conftest import TINY
 from tests.apps.speech.interruption import assert_an_interrupted_run_ends_as_the_whole_one
@@ -179,9 +179,8 @@ def test_an_unknown_preset_is_named():
 def test_a_network_of_plain_layers_goes_on_with_its_zeros_as_masks(tmp_path):
     recipe = dataclasses.replace(TINY, grow_and_prune=GrowAndPruneRecipe(growth_epochs=1))
     before = build_from(recipe)
-    hl.strip(before).save(tmp_path / "plain.keras")
     other = dataclasses.replace(recipe, seed=1)
-    after = started(build_from(other), tmp_path / "plain.keras")
+    after = started(build_from(other), hl.strip(before), "plain.keras")
     for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert any(not kernel.mask.numpy().all() for kernel in hl.masked_kernels(after))

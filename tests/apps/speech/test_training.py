@@ -7,11 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from apps.speech.alphabet import Alphabet
+from apps.speech.batches import Material, scoring_data, training_data
 from apps.speech.decode import beam
 from apps.speech.evaluate import WordErrorRate, error_rates
-from apps.speech.material import Material, scoring_data, training_data
-from apps.speech.model import ModelConfig, build
-from apps.speech.recognition import Recognition
+from apps.speech.model import ModelConfig, Recognition, build
 
 ALPHABET = Alphabet(" AB")
 CONFIG = ModelConfig(

@@ -10,7 +10,7 @@ import soundfile
 from apps.speech.audio import load_audio
 from apps.speech.cli import main
 from apps.speech.corpus import synthesise
-from apps.speech.metrics import score
+from apps.speech.evaluate import score
 from apps.speech.presets import DEMO_CORPUS
 from apps.speech.recognizer import load_recognizer
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from apps.common.errors import InputError
 from apps.speech.alphabet import Alphabet
 from apps.speech.cli import main
-from apps.speech.decode import greedy, log_softmax, transcripts
-from apps.speech.vocabulary import VocabularySearch, read_words
+from apps.speech.decode import VocabularySearch, greedy, log_softmax, read_words, transcripts
 
 ALPHABET = Alphabet(" AB")
 WORDS = ("A", "AB", "BB")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from apps.common.errors import InputError
 from apps.common.rate import Rate, wilson
-from apps.speech.metrics import score
+from apps.speech.evaluate import score
 
 sentences = st.lists(st.sampled_from(["A", "B", "CD", "'"]), max_size=6).map(" ".join)
 

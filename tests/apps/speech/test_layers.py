@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.speech.losses import ctc_loss
+from apps.speech.layers import ctc_loss
 
 
 def collapse(path):
