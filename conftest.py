@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from apps.common.process import keep_freed_memory
+from apps.common.memory import keep_freed_memory
 
 # Read by TensorFlow when it is first imported. One thread a pool: the suite
 # runs two processes on two cores, and sums come out in one order.
