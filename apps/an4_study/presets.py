@@ -8,8 +8,8 @@ from typing import Any
 from apps.an4_study.recipe import StudyRecipe
 from apps.common.plan import GrowAndPruneRecipe
 from apps.common.recipe import named
-from apps.speech.presets import DEMO_CORPUS, STREAMING
-from apps.speech.presets import PRESETS as SPEECH
+from apps.speech.recipe import DEMO_CORPUS, STREAMING
+from apps.speech.recipe import PRESETS as SPEECH
 
 AN4_EXTRA: dict[str, Any] = {
     **DEMO_CORPUS,

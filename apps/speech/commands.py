@@ -44,7 +44,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train by a preset, with the changes that the command line makes."""
-    from apps.speech.presets import preset
+    from apps.speech.recipe import preset
     from apps.speech.train import train as run
 
     run_training(args, preset(args.preset), run)

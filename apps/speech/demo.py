@@ -26,8 +26,7 @@ from apps.common.tables import markdown
 from apps.speech.audio import load_audio
 from apps.speech.corpus import synthesise
 from apps.speech.features import extract_all
-from apps.speech.presets import DEMO_CORPUS, preset
-from apps.speech.recipe import MONITOR, Recipe
+from apps.speech.recipe import DEMO_CORPUS, MONITOR, Recipe, preset
 from apps.speech.utterance import SPLITS, Corpus, Utterance
 from hlstm_tf import quiet_import
 

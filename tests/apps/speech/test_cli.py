@@ -8,8 +8,7 @@ import pytest
 
 from apps.common.plan import changed
 from apps.speech.cli import main, parser
-from apps.speech.presets import PRESETS, preset
-from apps.speech.recipe import Recipe
+from apps.speech.recipe import PRESETS, Recipe, preset
 
 
 def run(capsys, *arguments):

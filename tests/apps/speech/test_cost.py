@@ -12,7 +12,7 @@ from apps.speech.cli import main
 from apps.speech.cost import PARTS, cost_of, measure
 from apps.speech.front_end import LogMel
 from apps.speech.model import ModelConfig, build
-from apps.speech.presets import preset
+from apps.speech.recipe import preset
 from apps.speech.recognizer import load_recognizer
 from apps.speech.train import build_from
 from tests.apps.speech.test_transcribe import KEPT

@@ -19,8 +19,7 @@ from apps.speech.decode import transcripts
 from apps.speech.export import export_recognizer, is_causal, window_of, without_padding
 from apps.speech.front_end import LogMel
 from apps.speech.model import ModelConfig, build
-from apps.speech.presets import preset
-from apps.speech.recipe import Recipe
+from apps.speech.recipe import Recipe, preset
 from apps.speech.recognizer import load_recognizer
 from apps.speech.spectrum import RunningNormalisation
 from apps.speech.streaming import GreedyStream, StreamingRecognizer, in_real_time, pcm_chunks, show

@@ -12,8 +12,7 @@ from apps.common.plan import GrowAndPruneRecipe
 from apps.common.record import read_record
 from apps.common.run import started
 from apps.speech.cost import cost_of
-from apps.speech.presets import PRESETS, preset
-from apps.speech.recipe import Recipe
+from apps.speech.recipe import PRESETS, Recipe, preset
 from apps.speech.recognizer import load_keras
 from apps.speech.train import Training, build_from, train
 from tests.apps.conftest import TINY

@@ -11,7 +11,7 @@ from apps.speech.audio import load_audio
 from apps.speech.cli import main
 from apps.speech.corpus import synthesise
 from apps.speech.evaluate import score
-from apps.speech.presets import DEMO_CORPUS
+from apps.speech.recipe import DEMO_CORPUS
 from apps.speech.recognizer import load_recognizer
 
 KEPT = Path(__file__).parents[3] / "saved_models" / "spoken-alphanumerics" / "model.tflite"
