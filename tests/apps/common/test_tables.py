@@ -3,7 +3,7 @@ import pytest
 from apps.common.errors import InputError
 from apps.common.files import write_json
 from apps.common.rate import Rate
-from apps.common.tables import add_records, each, pooled, read_results
+from apps.common.tables import add_records, each, pooled, read_results, write_parts
 
 
 def record(result, **more):
@@ -43,3 +43,22 @@ def test_several_seeds_are_no_larger_sample():
     assert pooled(rates) == str(Rate(60, 1000)).replace(" (60/1000)", "")
     assert pooled(rates, 2).startswith("6.00 % [")
     assert each(rates) == "50, 70"
+
+
+def test_only_what_stands_between_the_marks_changes(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- one -->\nold\n<!-- /one -->\nb <!-- two --><!-- /two -->\nc\n")
+    write_parts(readme, {"two": "2", "one": "| 1 |"})
+    assert readme.read_text() == (
+        "a\n<!-- one -->\n| 1 |\n<!-- /one -->\nb <!-- two -->\n2\n<!-- /two -->\nc\n"
+    )
+
+
+def test_a_missing_mark_is_named_and_the_file_stays_as_it_was(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- one -->old<!-- /one -->")
+    with pytest.raises(InputError, match="no mark <!-- two -->"):
+        write_parts(readme, {"one": "new", "two": "new"})
+    assert readme.read_text() == "<!-- one -->old<!-- /one -->"
+    with pytest.raises(InputError, match=r"none.md: no such file"):
+        write_parts(tmp_path / "none.md", {})
