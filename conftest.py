@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from apps.common.memory import keep_freed_memory
 
 # Read by TensorFlow when it is first imported. One thread a pool: the suite
