@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.masking import MaskedKernel
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
 from hlstm_tf.layers.observers import bridging, tapping
 from hlstm_tf.pruning.feature_maps import Trials
 from hlstm_tf.pruning.layer_sites import LayerSite, sites_of
@@ -18,6 +18,10 @@ from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.scoring.step_gradients import refuse_own_train_step
 from hlstm_tf.sparsity import Birth, edit_masks, held_optimizers, neuron_births
 from hlstm_tf.sparsity.checks import check_count, check_fraction
+from hlstm_tf.transforms.envelopes import why_no_births
+
+_SAID = 8
+"""Layers that an error gives the reasons of."""
 
 
 class BridgingGradients(GradientPass):
@@ -153,14 +157,25 @@ def require_sites(model: keras.Model, births: NeuronGrowthRule) -> list[Site]:
     if unknown or not sites:
         raise ValueError(
             f"neurons: model '{model.name}' has no layer "
-            + (f"'{unknown[0]}' " if unknown else "")
-            + "into which neurons can grow; it has to be a masked dense layer or convolution whose "
-            "output only masked dense layers and convolutions read, or an H-LSTM whose gates have "
-            "hidden layers"
+            + (f"{', '.join(map(repr, unknown))} " if unknown else "")
+            + f"into which neurons can grow: {_reasons(model, unknown)}"
             + (f" (such are: {', '.join(known)})" if known else "")
-            + ". Build the model with hl.sparsify(model, neurons=0.5)."
+            + ". Neurons grow into masked dense layers and convolutions that such layers alone "
+            "read, and into the hidden layers of H-LSTM gates."
         )
     return [site for site in sites if births.wanted(site.name, site.width)]
+
+
+def _reasons(model: keras.Model, names: Sequence[str]) -> str:
+    """Why neurons cannot grow into each layer named, or into each masked one; the first few."""
+    kernels = masked_kernels(model)
+    reasons = why_no_births(model, kernels)
+    if not names:
+        masked = {kernel.layer.name for kernel in kernels}
+        names = [name for name in reasons if name in masked]
+    said = [f"'{name}': {reasons.get(name, 'there is no such layer')}" for name in names[:_SAID]]
+    more = [f"and {len(names) - _SAID} more"] if len(names) > _SAID else []
+    return "; ".join(said + more)
 
 
 def grow_neurons(

@@ -9,6 +9,7 @@ from hlstm_tf.layers import PartialAreaConv2D
 from hlstm_tf.transforms.editing import Edited, WeightStore, is_elementwise, zero
 from hlstm_tf.transforms.groups import Consumer, ManyConsumers, Producer
 from hlstm_tf.transforms.kernel_ends import (
+    DEPTHWISE,
     SEPARABLE,
     TRANSPOSED,
     AreaConsumer,
@@ -31,7 +32,7 @@ _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 def producer_of(layer: keras.Layer, store: WeightStore) -> Producer | None:
     """Returns the end of a layer whose neurons can be taken out; `None` where there is none."""
-    layer = _unwrapped(layer)
+    layer = unwrapped(layer)
     if keras_class(layer) is keras.layers.Embedding and is_plain(layer):
         return EmbeddingProducer(store.open(layer, "embeddings"))
     if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
@@ -53,7 +54,7 @@ def producer_of(layer: keras.Layer, store: WeightStore) -> Producer | None:
 
 def consumer_of(layer: keras.Layer, store: WeightStore) -> Consumer | None:
     """Returns the end of a layer that reads neurons row by row; `None` where there is none."""
-    layer = _unwrapped(layer)
+    layer = unwrapped(layer)
     if isinstance(layer, PartialAreaConv2D):
         return AreaConsumer(opened_area(layer, store))
     if is_convolution(layer, SEPARABLE):
@@ -76,7 +77,22 @@ def consumer_of(layer: keras.Layer, store: WeightStore) -> Consumer | None:
     return cell_consumer(cell, store)
 
 
-def _unwrapped(layer: keras.Layer) -> keras.Layer:
+def why_no_producer(layer: keras.Layer) -> str:
+    """Why a layer has no neurons that can be taken out or added, where `producer_of` finds none."""
+    layer = unwrapped(layer)
+    if getattr(layer, "groups", 1) > 1:
+        return f"it is a convolution in groups={layer.groups}, which have to stay equally wide"
+    if isinstance(layer, DEPTHWISE):
+        return "it is a depthwise convolution, whose channels are those of the layer before it"
+    if getattr(layer, "data_format", "channels_last") == "channels_first":
+        return "it has data_format='channels_first'"
+    if not is_elementwise(getattr(layer, "activation", None) or keras.activations.linear):
+        return f"its activation {keras.activations.serialize(layer.activation)!r} mixes its neurons"
+    return f"it is a {type(layer).__name__}"
+
+
+def unwrapped(layer: keras.Layer) -> keras.Layer:
+    """The layer that a `TimeDistributed` applies; any other layer itself."""
     return layer.layer if type(layer) is keras.layers.TimeDistributed else layer
 
 

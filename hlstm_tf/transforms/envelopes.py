@@ -1,6 +1,6 @@
 """Envelopes: layers with room for more neurons than live in them at first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -9,13 +9,17 @@ from hlstm_tf.layers import MaskedKernel
 from hlstm_tf.sparsity import reset_entries
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
+from hlstm_tf.transforms.ends import unwrapped
 from hlstm_tf.transforms.groups import NeuronGroup
+from hlstm_tf.transforms.kernel_ends import ChannelFilter, MatrixConsumer, MatrixProducer
 from hlstm_tf.transforms.model_graph import (
     HiddenLayers,
     feed_forward_ends,
+    groups_or_reasons,
     hidden_layers,
     layer_groups,
 )
+from hlstm_tf.transforms.pass_through import described
 
 Neurons = float | Mapping[str, int | float]
 """A share of every layer's width, or a number or share for each layer named; of H-LSTM layers, of
@@ -49,10 +53,9 @@ def living_places(
         neurons = dict.fromkeys((*groups, *gates), check_fraction(neurons, "neurons"))
     for name, amount in neurons.items():
         if name not in groups and name not in gates:
+            reason = why_no_births(model, kernels).get(name, "the model has no such layer")
             raise ValueError(
-                f"`neurons`: layer '{name}' cannot have dormant neurons; it has to be a dense "
-                "layer or convolution, masked as all that read it, which have to be such too, or "
-                "a masked H-LSTM whose gates have hidden layers "
+                f"`neurons`: layer '{name}' cannot have dormant neurons: {reason} "
                 f"(such are: {', '.join((*groups, *gates)) or 'none'})"
             )
         for cell in gates.get(name, ()):
@@ -63,6 +66,47 @@ def living_places(
             if layer.use_bias:
                 reset_entries(layer.bias, gone)
     return {kernel: array != 0 for kernel, array in room.items()}
+
+
+def why_no_births(model: keras.Model, masked: Iterable[MaskedKernel]) -> dict[str, str]:
+    """Why no neurons can be born into a layer, by its name; of all layers but those that can grow.
+
+    Args:
+        model: A built model.
+        masked: Its masked kernels.
+    """
+    rooms = {kernel: np.ones(kernel.shape) for kernel in masked}
+    owners = {id(kernel.layer) for kernel in rooms}
+    reasons: dict[str, str] = {}
+    for layer, group in groups_or_reasons(model, WeightStore(in_place_of(rooms))):
+        reason = group if isinstance(group, str) else _why_not_born(group, owners)
+        if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+            reason = "it is recurrent, and no gate of it has hidden layers, into which neurons grow"
+        if reason:
+            reasons[unwrapped(layer).name] = reason
+    return reasons
+
+
+def _why_not_born(group: NeuronGroup, owners: set[int]) -> str:
+    """Why neurons cannot be born into the layer of a group; empty where they can."""
+    layer = group.producer.layer
+    if not isinstance(group.producer, MatrixProducer):
+        return (
+            f"it is a {type(layer).__name__}: neurons grow into dense layers and plain convolutions"
+        )
+    if id(layer) not in owners:
+        return "it has no mask"
+    for branch in group.branches:
+        for each in branch.pass_throughs:
+            if isinstance(each, ChannelFilter):
+                return f"{described(each.layer)} has weights of its own for each of its neurons"
+        if not isinstance(branch.consumer, MatrixConsumer):
+            return (
+                f"{described(branch.reader)} reads it, which must be dense or a plain convolution"
+            )
+        if id(branch.consumer.layer) not in owners:
+            return f"{described(branch.reader)} reads it, which has no mask"
+    return ""
 
 
 def _gates(

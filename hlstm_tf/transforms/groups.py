@@ -140,10 +140,17 @@ class ManyConsumers:
 
 @dataclass(frozen=True)
 class Branch:
-    """The pass-through layers from a producer to one consumer, and the consumer."""
+    """The pass-through layers from a producer to one consumer, and the consumer.
+
+    Attributes:
+        pass_throughs: The layers between, in order.
+        consumer: The end that takes the neurons in.
+        reader: The layer that it belongs to.
+    """
 
     pass_throughs: tuple[PassThrough, ...]
     consumer: Consumer
+    reader: keras.Layer
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,11 @@ class ChannelFilter:
         self._edited = edited
         self._pads = pads(edited.layer)
 
+    @property
+    def layer(self) -> keras.Layer:
+        """The convolution."""
+        return self._edited.layer
+
     def constants(self, values: np.ndarray) -> np.ndarray:
         kernel = self._edited.arrays["kernel"][..., 0]
         window = tuple(range(kernel.ndim - 1))

@@ -12,10 +12,10 @@ from hlstm_tf.keras_internals import child_layers
 from hlstm_tf.layers.cells import CellForm, form_of
 from hlstm_tf.layers.masking import layers_within
 from hlstm_tf.transforms.editing import WeightStore
-from hlstm_tf.transforms.ends import consumer_of, producer_of
+from hlstm_tf.transforms.ends import consumer_of, producer_of, why_no_producer
 from hlstm_tf.transforms.groups import Branch, NeuronGroup, PassThrough
 from hlstm_tf.transforms.kernel_ends import ChannelFilter, MatrixConsumer, MatrixProducer
-from hlstm_tf.transforms.pass_through import pass_through_of
+from hlstm_tf.transforms.pass_through import described, pass_through_of, why_not_through
 from hlstm_tf.transforms.recurrent import gate_groups
 from hlstm_tf.transforms.rewriting import Entry, rewrite, write_entry
 
@@ -40,60 +40,90 @@ class Graph:
     Attributes:
         layers: The layers by name, in order.
         uses: For each layer its output's uses.
-        fixed: Layers whose output must stay as wide as it is.
+        fixed: Layers whose output must stay as wide as it is, with the reason.
         often: Layers that are called several times.
         driven: Recurrent layers that are given their first states.
     """
 
     layers: dict[str, keras.Layer]
     uses: dict[str, list[Use]] = field(default_factory=dict)
-    fixed: set[str] = field(default_factory=set)
+    fixed: dict[str, str] = field(default_factory=dict)
     often: set[str] = field(default_factory=set)
     driven: set[str] = field(default_factory=set)
 
-    def groups(self, store: WeightStore, shared: set[int]) -> Iterator[NeuronGroup]:
-        """Yields the neuron groups of the model.
+    def groups(
+        self, store: WeightStore, shared: set[int]
+    ) -> Iterator[tuple[keras.Layer, NeuronGroup | str]]:
+        """Yields each layer with its neuron group, or with the reason why it has none.
 
         Args:
             store: Where weights and arguments are worked on.
             shared: `id`s of layers that occur in other places too, which are left alone.
         """
-        self.fixed |= {name for name, layer in self.layers.items() if id(layer) in shared}
         for name, layer in self.layers.items():
-            if name in self.fixed or name in self.driven:
-                continue
-            producer = producer_of(layer, store)
-            if producer is None:
-                continue
-            branches = self._branches(name, producer.width, (), store)
-            if branches:
-                group = NeuronGroup(producer, tuple(branches))
-                if group.is_sound():
-                    yield group
+            if id(layer) in shared:
+                self.fixed[name] = "it is used in several places"
+        for name, layer in self.layers.items():
+            yield layer, self._group(name, layer, store)
+
+    def _group(self, name: str, layer: keras.Layer, store: WeightStore) -> NeuronGroup | str:
+        if name in self.fixed:
+            return self.fixed[name]
+        if name in self.driven:
+            return "it is given its first states"
+        producer = producer_of(layer, store)
+        if producer is None:
+            return why_no_producer(layer)
+        branches = self._branches(name, producer.width, (), store)
+        if isinstance(branches, str):
+            return branches
+        group = NeuronGroup(producer, tuple(branches))
+        return group if group.is_sound() else "what reads its neurons splits them up"
 
     def _branches(
         self, name: str, width: int, passed: tuple[PassThrough, ...], store: WeightStore
-    ) -> list[Branch] | None:
-        """Follows a layer's output to all its consumers; `None` where it goes anywhere else."""
-        if name in self.fixed or not self.uses.get(name):
-            return None
+    ) -> list[Branch] | str:
+        """Follows a layer's output to all its consumers; the reason where it goes elsewhere."""
+        if name in self.fixed:
+            behind = f"it goes through {described(self.layers[name])}, and " if passed else ""
+            return behind + self.fixed[name]
+        if not self.uses.get(name):
+            return "nothing reads its output"
         found: list[Branch] = []
         for use in self.uses[name]:
             layer = self.layers.get(use.layer)
-            if layer is None or not use.is_data or use.layer in self.often:
-                return None
+            if layer is None:
+                return "a layer that is not known reads its output"
+            if not use.is_data:
+                return self._why_coupled(name, layer)
+            if use.layer in self.often:
+                return f"{described(layer)}, which its output goes into, is called several times"
             consumer = consumer_of(layer, store)
             if consumer is not None:
-                found.append(Branch(passed, consumer))
+                found.append(Branch(passed, consumer, layer))
                 continue
             pass_through = pass_through_of(layer, width, store)
-            further = None
-            if pass_through is not None:
-                further = self._branches(use.layer, width, (*passed, pass_through), store)
-            if further is None:
-                return None
+            if pass_through is None:
+                return why_not_through(layer)
+            further = self._branches(use.layer, width, (*passed, pass_through), store)
+            if isinstance(further, str):
+                return further
             found.extend(further)
         return found
+
+    def _why_coupled(self, name: str, layer: keras.Layer) -> str:
+        """Why an output cannot change that is one of several inputs of a layer."""
+        others = [
+            f"'{other}'"
+            for other, uses in self.uses.items()
+            if other != name and any(use.layer == layer.name for use in uses)
+        ]
+        if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)) or not others:
+            return f"{described(layer)} takes its output as a state, a mask or another argument"
+        return f"{described(layer)} couples its neurons with those of {', '.join(others)}"
+
+
+_IS_OUTPUT = "its output is one of the model's"
 
 
 def graph_of(model: keras.Layer, entry: Entry) -> Graph | None:
@@ -112,7 +142,7 @@ def graph_of(model: keras.Layer, entry: Entry) -> Graph | None:
 def _chain(graph: Graph, names: list[str]) -> Graph:
     for name, after in pairwise(names):
         graph.uses[name] = [Use(after, True)]
-    graph.fixed.update(names[-1:])
+    graph.fixed.update(dict.fromkeys(names[-1:], _IS_OUTPUT))
     return graph
 
 
@@ -123,7 +153,7 @@ def _functional(graph: Graph, config: dict[str, Any], entries: list[Entry]) -> G
             continue
         if len(nodes) > 1:
             graph.often.add(name)
-            graph.fixed.add(name)
+            graph.fixed[name] = "it is called several times"
         for node in nodes:
             arguments = node.get("args", [])
             data = _history(arguments[0]) if arguments else None
@@ -136,7 +166,7 @@ def _functional(graph: Graph, config: dict[str, Any], entries: list[Entry]) -> G
             elif arguments:
                 for source in _histories(arguments[0]):
                     graph.uses.setdefault(source[0], []).append(Use(name, False))
-    graph.fixed.update(_output_names(config.get("output_layers")))
+    graph.fixed.update(dict.fromkeys(_output_names(config.get("output_layers")), _IS_OUTPUT))
     return graph
 
 
@@ -188,6 +218,13 @@ def layer_groups(model: keras.Model, store: WeightStore) -> list[NeuronGroup]:
         model: A built model, masked or plain.
         store: Where its weights, or other arrays of their shapes, are worked on.
     """
+    return [group for _, group in groups_or_reasons(model, store) if isinstance(group, NeuronGroup)]
+
+
+def groups_or_reasons(
+    model: keras.Model, store: WeightStore
+) -> list[tuple[keras.Layer, NeuronGroup | str]]:
+    """Returns each layer of a model with its neuron group, or with the reason why it has none."""
     graphs = []
     places: Counter[int] = Counter()
 
@@ -200,7 +237,7 @@ def layer_groups(model: keras.Model, store: WeightStore) -> list[NeuronGroup]:
 
     rewrite(write_entry(model), model, look)
     shared = {key for key, count in places.items() if count > 1}
-    return [group for graph in graphs for group in graph.groups(store, shared)]
+    return [each for graph in graphs for each in graph.groups(store, shared)]
 
 
 def feed_forward_ends(group: NeuronGroup) -> tuple[keras.Layer, list[keras.Layer]] | None:

@@ -60,6 +60,28 @@ def pass_through_of(layer: keras.Layer, width: int, store: WeightStore) -> PassT
     return None
 
 
+def why_not_through(layer: keras.Layer) -> str:
+    """Why a layer does not let every neuron through by itself, where it is no pass-through."""
+    inner = layer.layer if type(layer) is keras.layers.TimeDistributed else layer
+    if getattr(inner, "groups", 1) > 1:
+        return f"{described(layer)} reads its neurons in groups={inner.groups}"
+    multiplier = getattr(inner, "depth_multiplier", 1)
+    if multiplier > 1:
+        return f"{described(layer)} makes {multiplier} channels of each of its neurons"
+    if getattr(inner, "data_format", "channels_last") == "channels_first":
+        return f"{described(layer)} has data_format='channels_first'"
+    return f"{described(layer)} does not treat each of its neurons by itself"
+
+
+def described(layer: keras.Layer) -> str:
+    """A layer by class and name.
+
+    >>> described(keras.layers.Add(name="sum"))
+    "Add 'sum'"
+    """
+    return f"{type(layer).__name__} '{layer.name}'"
+
+
 class Unchanged:
     """Leaves a constant as it is, and has nothing of its own for a neuron."""
 

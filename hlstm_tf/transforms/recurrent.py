@@ -107,7 +107,7 @@ def gate_groups(cell: keras.Layer, store: WeightStore) -> list[list[NeuronGroup]
 def _gate_group(opened: OpenCell, layer: GateLayer, after: GateLayer, gate: int) -> NeuronGroup:
     [kernel] = after.reading(HIDDEN)
     consumer = GateConsumer(opened, kernel, after.bias, gate)
-    return NeuronGroup(GateProducer(opened, layer, gate), (Branch((), consumer),))
+    return NeuronGroup(GateProducer(opened, layer, gate), (Branch((), consumer, opened.form.cell),))
 
 
 def cell_consumer(cell: keras.Layer, store: WeightStore) -> Consumer | None:
