@@ -98,8 +98,9 @@ def export_saved_model(
       such as an image or the sentence to translate; returns the states before the first frame. What
       a step needs besides, such as an encoder's outputs to attend to, is among these states and
       comes out of `step` as it went in. Where such an input makes frames of its own before the
-      first that is given (an image in front of the words), `initial_state` runs them, and returns
-      their outputs beside the states, `(batch, frames, ...)`.
+      first that is given (an image in front of the words, whose number may be fixed),
+      `initial_state` runs them, and returns their outputs beside the states, `(batch, frames,
+      ...)`.
 
     A file keeps nothing between calls. Of a model with `stateful=True` layers `serve` and
     `serve_LENGTH` take their states beside the inputs and return those they end in under the same
@@ -148,7 +149,8 @@ def export_saved_model(
             machine with one sample, and XLA's is taken where it is at least 1.1 times as fast;
             `SavedModelExport.buckets` says which were.
         step: Whether to add `step` and `initial_state`. Default `None`: where the model can step;
-            `True` makes it an error if it cannot.
+            where a layer fails in steps, for whatever reason, a warning says so in one line. `True`
+            makes it an error if it cannot.
         warmup: Inputs that TF Serving is to run before the first request, in
             `assets.extra/tf_serving_warmup_requests`: a batch in the model's structure, or an
             iterator of batches. Default `None`: those the export is verified with, if

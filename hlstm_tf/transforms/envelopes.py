@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from hlstm_tf.layers import MaskedKernel
+from hlstm_tf.layers.cells import form_of
 from hlstm_tf.sparsity import reset_entries
 from hlstm_tf.sparsity.checks import check_count, check_fraction
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
@@ -80,11 +81,26 @@ def why_no_births(model: keras.Model, masked: Iterable[MaskedKernel]) -> dict[st
     reasons: dict[str, str] = {}
     for layer, group in groups_or_reasons(model, WeightStore(in_place_of(rooms))):
         reason = group if isinstance(group, str) else _why_not_born(group, owners)
+        named = [unwrapped(layer).name]
         if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
-            reason = "it is recurrent, and no gate of it has hidden layers, into which neurons grow"
+            reason = _why_gates_do_not_grow(layer, owners)
+            named += [f"{way}_{layer.name}" for way in ("forward", "backward")]
         if reason:
-            reasons[unwrapped(layer).name] = reason
+            reasons |= dict.fromkeys(named, reason)
     return reasons
+
+
+def _why_gates_do_not_grow(
+    layer: keras.layers.RNN | keras.layers.Bidirectional, owners: set[int]
+) -> str:
+    """Why neurons cannot be born into the gates of a recurrent layer, where they cannot."""
+    side = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
+    form = form_of(side.cell)
+    if form is None or len(form.layers) == 1:
+        return "it is recurrent, and no gate of it has hidden layers, into which neurons grow"
+    if id(side.cell) not in owners:
+        return "it has no mask"
+    return "an activation of its gates' hidden layers mixes their neurons"
 
 
 def _why_not_born(group: NeuronGroup, owners: set[int]) -> str:
@@ -102,7 +118,7 @@ def _why_not_born(group: NeuronGroup, owners: set[int]) -> str:
                 return f"{described(each.layer)} has weights of its own for each of its neurons"
         if not isinstance(branch.consumer, MatrixConsumer):
             return (
-                f"{described(branch.reader)} reads it, which must be dense or a plain convolution"
+                f"{described(branch.reader)} reads it, and is neither dense nor a plain convolution"
             )
         if id(branch.consumer.layer) not in owners:
             return f"{described(branch.reader)} reads it, which has no mask"

@@ -426,7 +426,7 @@ def test_grow_and_prune_grows_gates_too_and_resumes_bit_for_bit(tmp_path) -> Non
 def test_gates_whose_neurons_do_not_stand_alone_do_not_grow() -> None:
     model = net(lambda: hlstm(hidden_activation="softmax"), neurons=None)
     assert gate_sites(model) == []
-    with pytest.raises(ValueError, match="an H-LSTM whose gates have hidden layers"):
+    with pytest.raises(ValueError, match="'l': an activation of its gates' hidden layers mixes"):
         grow_neurons(ScoreSource(model, (X, Y)), hl.NeuronGrowthRule({"l": 1}), 0, "a test")
 
 
