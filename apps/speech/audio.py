@@ -22,16 +22,18 @@ BLOCK = 1 << 18
 VALUES = 1 << 20
 """Samples of all channels together that are read at a time."""
 INSTALL = 'pip install "hlstm_tf[audio]"'
+_SOUND = "data|riff|SSND|BODY|Data Size|Riff size"
 PROMISES = (
-    # WAV, AIFF, AU, CAF, 8SVX, W64, RF64. What a RIFF or FORM says of its whole is often wrong.
-    r"^(?!RIFF|FORM).*?(?P<stated>\d+) \(should be (?P<found>\d+)\)",
+    rf"^ *(?:{_SOUND}) *: (?P<stated>\d+) \(should be (?P<found>\d+)\)",
     r"^Data length (?P<stated>\d+) should be (?P<found>\d+)",  # Psion
-    r"(?P<found>\d+) <--> (?P<stated>\d+)",  # MATLAB 4
+    r"seems to be truncated\. (?P<found>\d+) <--> (?P<stated>\d+)",  # MATLAB 4
     r"^ +(?:Frames +|Rows : \d+ +Cols ): (?P<stated>\d+)$",  # AVR, MPC 2000, MATLAB 5
 )
 """What libsndfile's log has of the length that a header states, and of that which it found."""
+WHOLE = r"^(?:RIFF|RIFX|FORM) : (?P<stated>\d+) \(should be (?P<found>\d+)\)"
 LOG_BYTES = 2047
-"""Where the log ends. A header so long may be cut off before its sound, and RIFF has to do."""
+"""Where the log ends. A header so long may be cut off before its sound; then what it says of the
+`WHOLE` has to do, which is often wrong."""
 SAMPLE_DUMP, DUMP_HEAD, DUMP_PACKET = b"\xf0\x7e", 21, 127
 """How a MIDI sample dump and each packet of it begin; bytes of its header and of a packet."""
 
@@ -228,15 +230,15 @@ def _promised(path: Path, file: Any) -> tuple[int, int]:
     program that wrote it without knowing left 0 or the largest number.
     """
     if file.format == "NIST":  # the one of AN4, of which the log tells nothing
-        head = path.open("rb").read(1 << 16).split(b"end_head")[0]
+        with path.open("rb") as raw:
+            head = raw.read(1 << 16).split(b"end_head")[0]
         fields = {f[0]: f[2] for line in head.splitlines() if len(f := line.split()) == 3}
         count = fields.get(b"sample_count", b"")
         return int(count) if count.isdigit() else 0, file.frames
     log = file.extra_info
-    if "Seems to be a truncated file" in log:  # VOC
+    if file.format == "VOC" and "Seems to be a truncated file" in log:
         return path.stat().st_size + 1, path.stat().st_size
-    whole = [PROMISES[0].replace("(?!RIFF|FORM)", "")] if len(log) >= LOG_BYTES else []
-    for pattern in (*PROMISES, *whole):
+    for pattern in (*PROMISES, *([WHOLE] if len(log) >= LOG_BYTES else [])):
         for match in re.finditer(pattern, log, re.MULTILINE):
             numbers = {"found": file.frames, **match.groupdict()}
             stated, found = int(numbers["stated"]), int(numbers["found"])

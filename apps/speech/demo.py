@@ -162,10 +162,12 @@ def _training(folder: Path, recipe: Recipe, yielding: bool) -> Iterator[subproce
     if yielding and hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, process.pid, 5)
 
+    assert process.stdout is not None
+    output = process.stdout
+
     def keep_log() -> None:
-        assert process.stdout is not None
         with open(folder / "log.txt", "a", encoding="utf-8") as log:
-            for line in process.stdout:
+            for line in output:
                 log.write(line)
                 log.flush()
                 if line.startswith(f"{folder.name}: "):
@@ -179,6 +181,7 @@ def _training(folder: Path, recipe: Recipe, yielding: bool) -> Iterator[subproce
         process.terminate()  # nothing where it has ended
         process.wait()
         reader.join()
+        output.close()
 
 
 def _train(folder: Path, recipe: str) -> None:

@@ -211,6 +211,18 @@ def test_a_truncated_wav_is_refused_whatever_stands_before_its_samples(tmp_path,
         load_audio(tmp_path / "a.wav")
 
 
+def test_a_wav_whose_riff_or_title_states_a_wrong_number_is_read(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), 16000, subtype="PCM_16")
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + (len(data) + 100).to_bytes(4, "little") + data[8:])
+    assert len(load_audio(path)) == 8000
+    with soundfile.SoundFile(path, "w", 16000, 1, "PCM_16") as file:
+        file.title = "Take 12 (should be 11)"
+        file.write(tone())
+    assert len(load_audio(path)) == 8000
+
+
 @pytest.mark.parametrize("unknown", [0x7FFFF000, 0xFFFFFFFF])
 def test_a_streamed_au_and_aiff_of_unknown_length_are_read(tmp_path, unknown):
     for kind, mark, offset in (("AU", b".snd", 8), ("AIFF", b"SSND", 4)):
