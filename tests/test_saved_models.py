@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from apps.an4_study.card import EXPORTED, Measured
 from apps.an4_study.card import card as speech_card
+from apps.common.export import Exported
 from apps.common.rate import Rate
 from apps.digits.card import card as digits_card
 from apps.digits.classifier import load
-from apps.digits.export import Exported
 from apps.digits.image import normalize
 from apps.digits.model import lenet_5
 from apps.digits.pixels import scaled
@@ -178,9 +178,8 @@ def test_the_card_of_a_network_for_digits_is_what_its_command_writes(name: str) 
     lite, saved = (float(found) for found in re.findall(r"\| (\d\.\de[+-]\d\d) \|", kept))
     read = re.search(r"looks at (\d+) of the 784 pixels", kept)
     counts = (np.arange(784) < int(read[1])).astype(int) if read else None
-    size = _bytes(folder / "1")
-    file = folder / "model.tflite"
-    exported = Exported(file, file.stat().st_size, lite, folder / "1", size, saved, lenet_5())
+    files = (folder / "model.tflite", folder / "1")
+    exported = Exported(lenet_5(), *files, errors=(lite, saved))
     assert digits_card(record, exported, name, counts, mnist=True) == kept
 
 
