@@ -23,10 +23,10 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3.11 python3.12 python3 python 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format types contracts check bench results wheel clean
+.PHONY: help install demo test test-all lint format types contracts check bench results wheel clean
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
 install: $(STAMP) ## Build .venv with everything (all extras) from the package registries
 
@@ -48,8 +48,13 @@ $(STAMP): setup.cfg constraints.txt
 demo: $(STAMP) ## The main job: GP-train a small speech recogniser and export it (10 minutes)
 	$(BIN)/python -m apps.speech demo
 
-test: $(STAMP) ## All tests and doctests but the long trainings (make test ARGS="-m training")
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test: $(STAMP) ## Every test and doctest by its most telling cases (make test ARGS="-k shrink")
+	$(PYTEST) $(ARGS)
+
+test-all: $(STAMP) ## Before a release: all cases of all tests but the long trainings (make test ARGS="-m training")
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} $(PYTEST) -m "not training" --compiled $(ARGS)
 
 lint: $(STAMP) ## Style and likely bugs (ruff)
 	$(BIN)/ruff check .

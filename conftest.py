@@ -26,6 +26,15 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**31 - 1))
 os.environ.setdefault("MALLOC_TOP_PAD_", str(64 << 20))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--compiled`, which the run of all tests before a release gives."""
+    parser.addoption(
+        "--compiled",
+        action="store_true",
+        help="train in compiled functions in every test, not only in those marked `compiled`",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give this process two logical CPU devices before anything else starts TensorFlow."""
     only_dispatches = getattr(config.option, "numprocesses", None) and not hasattr(
@@ -75,3 +84,13 @@ def _fresh_keras_state() -> Iterator[None]:
     keras.utils.set_random_seed(0)
     yield
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Train eagerly, in fixtures too, unless the test or the command line says otherwise."""
+    from tests.compilation import uncompiled
+
+    compiled = item.config.getoption("compiled") or item.get_closest_marker("compiled")
+    with contextlib.nullcontext() if compiled else uncompiled():
+        return (yield)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.tiers import assign_tiers
+
 # A model is built in most examples, which takes tens of milliseconds and has
 # nothing to do with how hard the example was to find: no deadline, few examples.
 settings.register_profile(
@@ -19,6 +21,13 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("quick"), max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sorts the cases into tiers, before pytest leaves some out; a case named in full is run."""
+    if not any("[" in argument for argument in config.args):
+        assign_tiers(items)
 
 
 @pytest.fixture

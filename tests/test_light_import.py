@@ -1,10 +1,12 @@
 """What importing the package loads, and when, in processes of their own."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -79,6 +81,7 @@ ORDERS = {
 }
 
 
+@pytest.mark.representatives("keras-last")
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_saved_model_loads_with_nothing_but_the_package_imported(
     order: str, tmp_path: Path
@@ -101,39 +104,57 @@ def test_a_saved_model_loads_with_nothing_but_the_package_imported(
     assert said.splitlines()[-1] == "MaskedGRU HLSTM MaskedDense"
 
 
-def test_importing_keras_is_as_without_the_package() -> None:
-    program = """
+BESIDE_KERAS = """
 import sys
-import hlstm_tf, importlib.util
+import hlstm_tf, importlib.util, json
 class Old:  # a finder of before Python 3.4
     def find_module(self, name, path=None):
         return None
 sys.meta_path.insert(1, Old())
-assert importlib.util.find_spec("keras").origin.endswith("__init__.py")  # looked at, not imported
-assert "keras" not in sys.modules
+said = {
+    "origin": importlib.util.find_spec("keras").origin,
+    "imported": "keras" in sys.modules,  # looked at, not imported
+}
 import keras, inspect
-assert not any("hlstm" in type(finder).__module__ for finder in sys.meta_path)
-assert type(keras.__loader__).__name__ == type(keras.__spec__.loader).__name__ == "SourceFileLoader"
-assert "import" in inspect.getsource(keras)
-assert "hlstm_tf>HLSTM" in keras.saving.get_custom_objects()
-"""
-    assert_runs(program)
-
-
-def test_every_class_that_keras_may_meet_in_a_file_is_registered_with_the_layers() -> None:
-    program = """
-import hlstm_tf, keras
 def ours():
     return {name for name in keras.saving.get_custom_objects() if name.startswith("hlstm_tf>")}
 early = ours()
 for name in hlstm_tf.__all__:
     getattr(hlstm_tf, name)
-print(sorted(ours() - early))
+said |= {
+    "finders": [type(finder).__module__ for finder in sys.meta_path],
+    "loaders": [type(each).__name__ for each in (keras.__loader__, keras.__spec__.loader)],
+    "source": inspect.getsource(keras),
+    "early": sorted(early),
+    "late": sorted(ours() - early),
+}
+print(json.dumps(said))
 """
+
+
+@pytest.fixture(scope="module")
+def beside_keras() -> dict[str, Any]:
+    """What a process finds that imports the package, then Keras, then every public name."""
+    return json.loads(assert_runs(BESIDE_KERAS))
+
+
+def test_importing_keras_is_as_without_the_package(beside_keras: dict[str, Any]) -> None:
+    assert beside_keras["origin"].endswith("__init__.py")
+    assert not beside_keras["imported"]
+    assert not any("hlstm" in module for module in beside_keras["finders"])
+    assert beside_keras["loaders"] == ["SourceFileLoader", "SourceFileLoader"]
+    assert "import" in beside_keras["source"]
+    assert "hlstm_tf>HLSTM" in beside_keras["early"]
+
+
+def test_every_class_that_keras_may_meet_in_a_file_is_registered_with_the_layers(
+    beside_keras: dict[str, Any],
+) -> None:
     # Stands for a layer while a model is exported; no model that is saved has it.
-    assert assert_runs(program) == "['hlstm_tf>ReshapedTimeDistributed']\n"
+    assert beside_keras["late"] == ["hlstm_tf>ReshapedTimeDistributed"]
 
 
+@pytest.mark.representatives("hlstm_tf.HLSTM")
 @pytest.mark.parametrize(
     "use",
     ["hlstm_tf.HLSTM", "hlstm_tf.seed_mask", "hlstm_tf.export_tflite", "hlstm_tf.summary"],
@@ -147,6 +168,9 @@ def test_a_name_that_needs_keras_says_so_when_it_is_asked_for(use: str) -> None:
     assert "set KERAS_BACKEND=tensorflow before keras is imported" in last
 
 
+@pytest.mark.representatives(
+    "3.15.1-jax-found Keras 3.15.1 on jax, which KERAS_BACKEND asks for-import hlstm_tf, keras"
+)
 @pytest.mark.parametrize("order", ["import hlstm_tf, keras", "import keras, hlstm_tf"])
 @pytest.mark.parametrize(
     ("version", "backend", "found"),

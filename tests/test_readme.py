@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+MARK = "---- the second example ----"
 
 
 def examples() -> tuple[str, str]:
@@ -21,9 +24,14 @@ def test_the_example_has_the_lines_it_says():
     assert 20 <= len(statements) <= 24
 
 
-def run(source: str, folder: Path) -> subprocess.CompletedProcess:
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """What the examples printed, one after the other in one process, and where they ran."""
+    folder = tmp_path_factory.mktemp("readme")
+    fresh, trained = examples()
+    data, _ = fresh.split("model = keras.Sequential")
     done = subprocess.run(
-        [sys.executable, "-c", source],
+        [sys.executable, "-c", f"{fresh}\nprint({MARK!r})\n{data}{trained}"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -32,21 +40,19 @@ def run(source: str, folder: Path) -> subprocess.CompletedProcess:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done
+    return (*done.stdout.split(MARK), done.stderr, folder)
 
 
-def test_the_example_runs_and_leaves_its_files(tmp_path):
-    done = run(examples()[0], tmp_path)
-    assert "output_kernel" in done.stdout, "the summary prints a row a kernel"
-    assert (tmp_path / "runs/example/served/1/saved_model.pb").is_file()
-    model = tmp_path / "runs/example/model.tflite"
+def test_the_example_runs_and_leaves_its_files(example):
+    printed, _, _, folder = example
+    assert "output_kernel" in printed, "the summary prints a row a kernel"
+    assert (folder / "runs/example/served/1/saved_model.pb").is_file()
+    model = folder / "runs/example/model.tflite"
     assert 2_000 < model.stat().st_size < 100_000
 
 
-def test_the_example_of_a_trained_model_meets_its_budget(tmp_path):
-    fresh, trained = examples()
-    data, _ = fresh.split("model = keras.Sequential")
-    done = run(data + trained, tmp_path)
-    assert "finished: within the budget" in done.stdout
-    assert "is missed" not in done.stderr
-    assert (tmp_path / "runs/example/pruned.tflite").is_file()
+def test_the_example_of_a_trained_model_meets_its_budget(example):
+    _, printed, errors, folder = example
+    assert "finished: within the budget" in printed
+    assert "is missed" not in errors
+    assert (folder / "runs/example/pruned.tflite").is_file()

@@ -1,9 +1,10 @@
 """Runs that are killed and started again; a script of its own, since each run is a process.
 
-    python resume_runs.py DIRECTORY '{"chain": [{"epoch": 1}, {"epoch": 3}]}'
+    python resume_runs.py DIRECTORY '{"chain": [{"epoch": 1}, {"epoch": 3}]}' [--compiled]
 
 TensorFlow is imported once; each run is a child forked before TensorFlow has started anything, so
-it is a process that really dies of SIGKILL. Writes outcome.json: how each run ended.
+it is a process that really dies of SIGKILL. Writes outcome.json: how each run ended. Each run would
+compile the passes of its recurrence anew, in three seconds: only with `--compiled` they are.
 """
 
 import json
@@ -22,6 +23,7 @@ import tensorflow as tf
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks import EpochData, GrowAndPrune, Growth, Pruning
+from hlstm_tf.layers import passes
 
 # What each epoch is worth, so that the sequence is the same on any machine: two epochs grow, the
 # next meets the threshold; of the two of an iteration the first suffices, then neither does, so
@@ -165,4 +167,6 @@ def main(base: Path, chains: dict[str, list[dict]]) -> None:
 
 
 if __name__ == "__main__":
+    if "--compiled" not in sys.argv[3:]:
+        passes.XLA_WEIGHTS = -1
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -11,6 +11,7 @@ X = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
 Y = np.ones((4, 3), "float32")
 
 
+@pytest.mark.compiled
 def test_the_traced_functions_follow_in_the_middle_of_fit() -> None:
     model = keras.Sequential([keras.Input((3, 2)), hl.HLSTM(3, hidden_units=4)])
     # At a rate of 0 the loss depends on the activation alone.

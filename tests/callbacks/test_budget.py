@@ -288,6 +288,8 @@ def assert_halved(run: hl.GrowAndPrune, half: float, net: keras.Model) -> None:
     assert net.evaluate(*classified(), verbose=0)[1] >= 0.9
 
 
+@pytest.mark.compiled
+@pytest.mark.representatives("structure0")
 @pytest.mark.parametrize("structure", [("unit", "neuron", "connection"), None])
 def test_half_of_a_latency_is_reached_by_units_and_neurons_alone(structure: Any) -> None:
     keras.utils.set_random_seed(0)
@@ -306,6 +308,7 @@ def test_half_of_a_latency_is_reached_by_units_and_neurons_alone(structure: Any)
     assert len(narrowings) >= 4
 
 
+@pytest.mark.compiled
 def test_a_machine_that_gets_faster_by_itself_does_not_let_connections_count() -> None:
     keras.utils.set_random_seed(0)
     net = keras.Sequential([keras.Input((3, 4)), hl.HLSTM(64, hidden_units=64), hl.MaskedDense(2)])
@@ -313,6 +316,7 @@ def test_a_machine_that_gets_faster_by_itself_does_not_let_connections_count() -
     assert_halved(*halved(net, Clock(gain=5.0), step=0.15, structure=structure), net)
 
 
+@pytest.mark.compiled
 def test_what_no_width_brings_within_a_latency_ends_with_the_miss_and_the_accuracy() -> None:
     keras.utils.set_random_seed(0)
     net = keras.Sequential([keras.Input((3, 4)), hl.HLSTM(16, hidden_units=16), hl.MaskedDense(2)])

@@ -250,6 +250,7 @@ def test_training_gates_of_different_widths_keeps_dormant_weights_zero() -> None
         np.testing.assert_array_equal(kernel.mask.numpy(), mask)
 
 
+@pytest.mark.representatives("saliency")
 @pytest.mark.parametrize("score", ["saliency", "gradient", "random"])
 def test_neurons_go_by_any_score(score: str) -> None:
     model = gated_model((16,))

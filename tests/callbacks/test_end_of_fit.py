@@ -68,6 +68,12 @@ ORDERS = [lambda ours, theirs: [ours, theirs], lambda ours, theirs: [theirs, our
 RESTORERS = [early, RestoresFirst, lambda: RestoresFirst(2)]
 
 
+@pytest.mark.representatives(
+    "epoch-early-<lambda>0",
+    "step-RestoresFirst-<lambda>1",
+    "epoch-<lambda>-<lambda>1",
+    "step-early-<lambda>1",
+)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("restorer", RESTORERS)
 @pytest.mark.parametrize("per", ["epoch", "step"])
@@ -96,6 +102,7 @@ def test_the_weights_that_come_back_are_those_of_the_last_epoch() -> None:
         np.testing.assert_array_equal(weight, other)
 
 
+@pytest.mark.representatives("early-<lambda>0", "RestoresFirst-<lambda>1", "<lambda>-<lambda>0")
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("restorer", [early, RestoresFirst, lambda: RestoresFirst(3)])
 def test_grow_and_prune_ends_with_its_last_complete_iteration(order, restorer) -> None:

@@ -70,6 +70,8 @@ def assert_same_as_a_pass(model: keras.Model, x: np.ndarray, rtol: float = 1e-4)
         np.testing.assert_allclose(actual, wanted, rtol=rtol, atol=rtol * scale)
 
 
+@pytest.mark.compiled
+@pytest.mark.representatives("lstm", "convolution")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_where_weights_stand_still_it_is_the_gradient_of_a_pass(kind: str) -> None:
     assert_same_as_a_pass(sparse(*LAYERS[kind]()), X)
@@ -290,6 +292,9 @@ def own_steps(kind: str, **compiled) -> keras.Model:
     return model
 
 
+@pytest.mark.representatives(
+    "sharpness_aware-False", "gradient_penalty-True", "adversarial-True", "persistent-False"
+)
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize(
     "kind", ["sharpness_aware", "gradient_penalty", "adversarial", "persistent"]
@@ -306,6 +311,10 @@ def test_steps_with_several_backward_passes_are_refused_in_one_line(kind, eager)
     assert sum(kernel.mask.numpy().sum() for kernel in hl.masked_kernels(model)) > before
 
 
+@pytest.mark.compiled
+@pytest.mark.representatives(
+    "plain-compiled0", "siamese-compiled0", "siamese-compiled1", "measured-compiled2"
+)
 @pytest.mark.parametrize("compiled", [{}, {"run_eagerly": True}, {"steps_per_execution": 3}])
 @pytest.mark.parametrize("kind", ["plain", "siamese", "measured"])
 def test_steps_with_one_backward_pass_collect_what_a_pass_gives(kind, compiled) -> None:

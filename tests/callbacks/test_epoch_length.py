@@ -110,6 +110,15 @@ CALLBACKS = {
 }
 
 
+@pytest.mark.representatives(
+    "growth-repeated",
+    "growth by activation during the epoch-filtered",
+    "births-generated",
+    "pruning by activation-filtered",
+    "growth of a run-endless_sequence",
+    "recovery of a run-generated",
+    "growth-endless_sequence",
+)
 @pytest.mark.parametrize(
     ("name", "make"),
     [

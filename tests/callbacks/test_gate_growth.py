@@ -133,6 +133,7 @@ def directions_of(model: keras.Model) -> list[tuple[hl.HLSTMCell, bool]]:
     return [(each.cell, each.go_backwards) for each in both]
 
 
+@pytest.mark.representatives("deep", "bidirectional", "cell")
 @pytest.mark.parametrize(
     ("recurrent", "eager"),
     [

@@ -79,6 +79,9 @@ def test_only_the_epochs_named_grow() -> None:
     assert [record["epoch"] for record in growth.history] == [1, 3]
 
 
+@pytest.mark.representatives(
+    "connection-saliency", "1x4-momentum", "column-magnitude", "2:4-random", "2:4-saliency"
+)
 @pytest.mark.parametrize("score", ["random", "magnitude", "momentum", "saliency"])
 @pytest.mark.parametrize("structure", ["connection", "1x4", "column", "2:4"])
 def test_scores_and_structures_combine(score: str, structure: str) -> None:

@@ -68,6 +68,7 @@ def slots_at_dormant_places(model):
     return np.concatenate(found)
 
 
+@pytest.mark.representatives("epoch-LossScaleOptimizer", "step-<lambda>")
 @pytest.mark.parametrize("wrap", [lambda each: each, keras.optimizers.LossScaleOptimizer])
 @pytest.mark.parametrize("per", ["epoch", "step"])
 def test_pruning_cleans_both_optimizers_of_a_gan(per, wrap) -> None:

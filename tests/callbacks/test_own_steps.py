@@ -54,6 +54,8 @@ def expected_gradient(model, x=X, target=TAUGHT):
     return 2 * x.T @ (x @ weight - target) / target.size
 
 
+@pytest.mark.compiled
+@pytest.mark.representatives("no loss", "eager", "steps", "float16", "sums")
 @pytest.mark.parametrize(
     "compiled",
     [
@@ -174,6 +176,7 @@ def test_a_pass_leaves_a_model_with_its_own_train_step_as_it_was() -> None:
     assert any((np.array(v) != b).any() for v, b in zip(variables, before, strict=True))
 
 
+@pytest.mark.representatives("during the epoch", "momentum", "run")
 @pytest.mark.parametrize(
     "callback",
     [

@@ -27,11 +27,12 @@ KILLS = [
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict:
+def runs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict:
     folder = tmp_path_factory.mktemp("runs")
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    more = ["--compiled"] if request.config.getoption("compiled") else []
     subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), json.dumps({"killed": KILLS})],
+        [sys.executable, str(SCRIPT), str(folder), json.dumps({"killed": KILLS}), *more],
         check=True,
         cwd=Path(__file__).parents[2],
         env=environment,

@@ -84,6 +84,7 @@ def train(model, epochs=1, callbacks=(), initial_epoch=0):
     )
 
 
+@pytest.mark.representatives("scaled", "schedule")
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_training_goes_on_from_a_snapshot_with_every_optimizer(kind) -> None:
     model = gan(kind)
@@ -96,6 +97,7 @@ def test_training_goes_on_from_a_snapshot_with_every_optimizer(kind) -> None:
     assert_same(values(model), expected)
 
 
+@pytest.mark.representatives("rows", "accumulating")
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_an_optimizer_built_since_the_snapshot_starts_anew(kind) -> None:
     model = gan(kind)
@@ -107,6 +109,7 @@ def test_an_optimizer_built_since_the_snapshot_starts_anew(kind) -> None:
     assert_same(values(model), expected)
 
 
+@pytest.mark.representatives("adam", "ema")
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_an_optimizer_not_yet_built_is_built_for_what_it_trained(kind) -> None:
     model = gan(kind)
@@ -155,6 +158,7 @@ def run(directory=None, **changed):
     return [log, hl.GrowAndPrune(None, **arguments | changed)]
 
 
+@pytest.mark.representatives("pruned at once")
 @pytest.mark.parametrize(
     ("kind", "first", "kills"),
     [("adam", None, (0, 4)), ("scaled", 0, (0, 2))],

@@ -107,6 +107,18 @@ def arguments(callback):
     }
 
 
+@pytest.mark.representatives(
+    "number by steps",
+    "number with units",
+    "schedule",
+    "pruning by data",
+    "growth during the epoch",
+    "births",
+    "activation",
+    "follow",
+    "run",
+    "areas",
+)
 @pytest.mark.parametrize("case", CASES)
 def test_a_callback_used_again_does_what_a_fresh_one_does(case, tmp_path) -> None:
     used = CASES[case](tmp_path)
@@ -141,6 +153,7 @@ def sparsity(made):
     return 1 - sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("per", ["epoch", "step"])
 def test_three_models_in_turn_reach_the_sparsity_asked_for(per) -> None:
     pruning = hl.MagnitudePruning(0.8, end=3, per=per)

@@ -34,6 +34,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.representatives("scaled", "accumulating")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_goes_on_from_a_snapshot_as_if_nothing_had_been_between(name: str) -> None:
     model = model_with(OPTIMIZERS[name]())

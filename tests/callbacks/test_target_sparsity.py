@@ -42,6 +42,7 @@ def sparsity(model: keras.Model) -> float:
     )
 
 
+@pytest.mark.representatives("per_matrix-0.3", "global-0.9", "erk-0.5", "erk-1.0")
 @pytest.mark.parametrize("step", [0.5, 0.3, 0.9, 1.0])
 @pytest.mark.parametrize("distribution", ["per_matrix", "global", "erk"])
 def test_the_last_step_stops_at_the_target(step: float, distribution: str) -> None:
@@ -52,6 +53,7 @@ def test_the_last_step_stops_at_the_target(step: float, distribution: str) -> No
     assert run.progress.reason == "the target sparsity 80.0%"
 
 
+@pytest.mark.representatives("MaskedGRU")
 @pytest.mark.parametrize("layer", [hl.MaskedLSTM, hl.MaskedGRU, hl.MaskedSimpleRNN])
 def test_a_recurrent_model_stops_at_the_target(layer: type) -> None:
     model, x, y = recurrent(layer(24))

@@ -61,6 +61,21 @@ def language_model() -> keras.Model:
     )
 
 
+def tagger() -> keras.Model:
+    """Ids in, logits for each step out, by one recurrent layer: converted in a moment."""
+    layers = keras.layers
+    return scrambled(
+        keras.Sequential(
+            [
+                keras.Input((None,), dtype="int32", name="words"),
+                layers.Embedding(11, 4),
+                layers.GRU(4, return_sequences=True),
+                hl.MaskedDense(3),
+            ]
+        )
+    )
+
+
 def recognizer(recurrent_layers: int = 3) -> keras.Model:
     """Features and lengths in: convolution, normalization, masked bidirectional layers."""
     layers = keras.layers

@@ -48,6 +48,7 @@ def test_a_frozen_graph_keeps_the_weights_of_its_time() -> None:
     assert output.numpy().tolist() == [[2.0]]
 
 
+@pytest.mark.representatives("sequence")
 @pytest.mark.parametrize("form", ["sequence", "step"])
 def test_weights_too_large_for_a_graph_stay_variables(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

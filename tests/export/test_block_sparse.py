@@ -72,6 +72,7 @@ def dense(weights: np.ndarray, path: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.representatives("sequence")
 @pytest.mark.parametrize("form", ["step", "sequence"])
 def test_blocks_compute_what_the_dense_int8_file_does(
     export: Callable[..., TFLiteExport], form: str

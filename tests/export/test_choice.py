@@ -81,7 +81,7 @@ def test_no_file_at_all_is_an_error_and_leaves_none(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("build", "forms"), [(models.language_model, 2), (models.dense, 1)])
+@pytest.mark.parametrize(("build", "forms"), [(models.tagger, 2), (models.dense, 1)])
 def test_both_forms_are_measured_where_the_model_has_both(
     build: Callable[[], keras.Model], forms: int, tmp_path: Path
 ) -> None:
@@ -102,7 +102,7 @@ def test_both_forms_are_measured_where_the_model_has_both(
 
 def test_the_fewest_bytes_of_all_forms_and_quantizations(tmp_path: Path) -> None:
     result = export_tflite(
-        models.language_model(),
+        models.tagger(),
         tmp_path / "m.tflite",
         form="best",
         quantization="best",

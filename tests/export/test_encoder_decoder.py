@@ -135,6 +135,7 @@ def called(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return model(input_layout(model).pack(inputs), training=False).numpy()
 
 
+@pytest.mark.representatives("captioner", "both_ways_with_masks")
 @pytest.mark.parametrize("kind", MODELS)
 def test_states_that_come_from_elsewhere_run_in_steps(kind: str, tmp_path: Path) -> None:
     model = MODELS[kind]()
@@ -149,6 +150,7 @@ def test_states_that_come_from_elsewhere_run_in_steps(kind: str, tmp_path: Path)
         np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-5)
 
 
+@pytest.mark.representatives("image_first_with_masks", "attention")
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
     kind: str, tmp_path: Path
@@ -237,6 +239,7 @@ def test_an_encoder_runs_before_the_step_and_its_results_make_the_first_state(
     assert not any("source" in name for name in runner.signatures["step"]["inputs"])
 
 
+@pytest.mark.representatives("True")
 @pytest.mark.parametrize("first", [False, True])
 def test_a_beam_search_in_steps_finds_what_one_with_keras_does(first: bool, tmp_path: Path) -> None:
     model = captioner(first)

@@ -110,6 +110,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 }
 
 
+@pytest.mark.representatives("gates_of_different_widths", "stacked_cells", "bidirectional_last_output", "convolution_between", "two_towers", "state_as_output")
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_parts_compute_what_the_whole_does(kind: str) -> None:
     model = plain_model(MODELS[kind]())
@@ -353,6 +354,7 @@ def masked_twice() -> list[keras.Layer]:
     return [layers.LSTM(4, return_sequences=True), layers.GRU(3, return_sequences=True)]
 
 
+@pytest.mark.representatives("masked_zeroed", "masked_both_ways")
 @pytest.mark.parametrize("parts", [masked_forward, masked_zeroed, masked_both_ways, masked_twice])
 def test_masked_steps_keep_the_state_wherever_they_are(parts: Callable, tmp_path: Path) -> None:
     embedding = layers.Embedding(6, 3, mask_zero=True)

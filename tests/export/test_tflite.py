@@ -272,6 +272,7 @@ class _SlightlyOff(keras.layers.Layer):
         return x * (self.off if x.shape[0] == 1 else 1.0)
 
 
+@pytest.mark.representatives("float32-best", "mixed_bfloat16-dynamic")
 @pytest.mark.parametrize("quantization", ["dynamic", "float16", "best"])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_a_wrong_conversion_is_refused_however_wide_the_tolerance_of_the_quantization(
@@ -351,6 +352,7 @@ def test_what_a_file_cannot_hold_is_one_clear_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.representatives("float16", "uint8", "int64", "bool")
 @pytest.mark.parametrize(
     "dtype", ["float64", "float16", "uint8", "int8", "int16", "int32", "int64", "bool"]
 )

@@ -38,6 +38,7 @@ def check_largest(whole: np.ndarray, found: dict[str, np.ndarray], name: str = "
     np.testing.assert_allclose(values, np.take_along_axis(whole, ids, -1), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.representatives("step-float16-False")
 @pytest.mark.parametrize(
     ("form", "quantization", "both_ways"),
     [

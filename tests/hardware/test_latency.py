@@ -89,6 +89,7 @@ def test_the_best_quantization_is_measured_and_named() -> None:
     assert figure.of in {f"sequence form, {each}" for each in ("float32", "float16", "dynamic")}
 
 
+@pytest.mark.representatives("sequence")
 @pytest.mark.parametrize("form", ["sequence", "step"])
 def test_a_stateful_model_is_measured_from_states_of_zero(form: str) -> None:
     model = keras.Sequential(

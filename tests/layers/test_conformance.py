@@ -190,6 +190,7 @@ def test_symbolic_eager_and_graph_calls_agree(case: Case) -> None:
     assert_all_close(eager, dynamic(x), atol=1e-6)
 
 
+@pytest.mark.representatives("HLSTM", "MaskedGRU", "MaskedConv1DTranspose")
 def test_xla_gives_the_same_outputs_and_gradients(case: Case) -> None:
     arguments = {"use_cudnn": False} if hasattr(case.in_model(), "use_cudnn") else {}
     layer = case.in_model(**arguments)
@@ -238,6 +239,9 @@ def test_weights_file_round_trip(case: Case, tmp_path: Path) -> None:
     assert_same_model(case, model, other)
 
 
+@pytest.mark.representatives(
+    "HLSTM-gates-of-different-widths", "MaskedLSTMCell", "MaskedConv2D", "MaskedEmbedding"
+)
 def test_tensorflow_checkpoint_round_trip(case: Case, tmp_path: Path) -> None:
     model, other = case.model(), case.model()
     prune_at_random(other, seed=1)
@@ -246,6 +250,7 @@ def test_tensorflow_checkpoint_round_trip(case: Case, tmp_path: Path) -> None:
     assert_same_model(case, model, other)
 
 
+@pytest.mark.representatives("HLSTM", "HLSTMCell", "MaskedDepthwiseConv2D", "PartialAreaConv2D")
 def test_clone_has_masks_of_its_own(case: Case) -> None:
     model = case.model()
     clone = keras.models.clone_model(model)
@@ -266,6 +271,7 @@ def test_copies_have_handles_of_their_own(case: Case) -> None:
     assert hl.masked_kernels(model)[0].mask.numpy().any()
 
 
+@pytest.mark.representatives("HLSTM", "MaskedGRUCell", "MaskedSeparableConv1D")
 def test_saved_model_gives_the_same_outputs(case: Case, tmp_path: Path) -> None:
     model = case.model()
     x = case.inputs()
@@ -278,6 +284,9 @@ def test_saved_model_gives_the_same_outputs(case: Case, tmp_path: Path) -> None:
     assert_all_close(model(x), saved.serve(tf.cast(x, spec.dtype)))
 
 
+@pytest.mark.representatives(
+    "mixed_bfloat16-HLSTM", "mixed_float16-MaskedGRU", "mixed_float16-MaskedDense"
+)
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_computes_low_and_keeps_float32_weights(case: Case, policy: str) -> None:
     layer = case.in_model(dtype=policy)
@@ -300,6 +309,7 @@ def test_mixed_precision_computes_low_and_keeps_float32_weights(case: Case, poli
 
 # The others differ from these in nothing that a strategy sees, and a trace for each replica is
 # what takes the time here.
+@pytest.mark.representatives("HLSTMCell", "MaskedEmbedding")
 @pytest.mark.parametrize("name", ["HLSTMCell", "MaskedGRU", "MaskedDense", "MaskedEmbedding"])
 def test_two_replicas_train_with_the_same_masks(name: str) -> None:
     case = CASES[name]
@@ -328,6 +338,9 @@ def test_two_replicas_train_with_the_same_masks(name: str) -> None:
     assert_dormant_are_zero(model)
 
 
+@pytest.mark.representatives(
+    "HLSTM", "MaskedGRU", "MaskedSimpleRNNCell", "MaskedConv2D", "MaskedEmbedding"
+)
 def test_wrappers_run_the_layer_and_find_its_kernels(case: Case) -> None:
     x = case.inputs()
     if case.is_recurrent:
@@ -367,6 +380,7 @@ class Subclassed(keras.Model):
         return self.head(outputs)
 
 
+@pytest.mark.representatives("HLSTM", "MaskedGRUCell", "MaskedConv2D", "MaskedEmbedding")
 def test_sequential_and_subclassed_models(case: Case, tmp_path: Path) -> None:
     x = case.inputs()
     sequential = keras.Sequential([case.input(), case.in_model(), keras.layers.Flatten()])

@@ -62,6 +62,21 @@ def make_layer(hidden_units: tuple[Any, ...], **arguments: Any) -> hl.HLSTM:
     return layer
 
 
+@pytest.mark.representatives(
+    "training-plain-(5, 3)",
+    "training-no_bias-(5,)",
+    "training-forget_bias_zero-()",
+    "training-padded-(5, 3)",
+    "training-padded_zero_output-(5,)",
+    "training-backwards-()",
+    "training-backwards_padded-(5, 3)",
+    "training-initial_state-(5,)",
+    "training-initial_state_padded-()",
+    "training-unrolled_padded-(5, 3)",
+    "inference-padded-(5,)",
+    "inference-backwards_padded-()",
+    "inference-initial_state_padded-(5, 3)",
+)
 @pytest.mark.parametrize("hidden_units", HIDDEN, ids=str)
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
@@ -75,6 +90,9 @@ def test_outputs_and_states_are_those_of_the_equations(
     assert np.abs(expected[0]).max() > 0.05
 
 
+@pytest.mark.representatives(
+    "training-backwards_padded", "training-no_bias", "inference-initial_state"
+)
 @pytest.mark.parametrize("variant", ["no_bias", "backwards_padded", "initial_state"])
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 def test_gates_of_different_widths_follow_the_equations(variant: str, training: bool) -> None:
@@ -92,6 +110,12 @@ def test_a_new_layer_with_gates_of_different_widths_follows_the_equations() -> N
     assert np.abs(outputs[0]).max() > 0.05
 
 
+@pytest.mark.representatives(
+    "training-padded-(5, 3)",
+    "training-backwards_padded-(5,)",
+    "inference-padded_zero_output-()",
+    "inference-plain-(5, 3)",
+)
 @pytest.mark.parametrize("hidden_units", HIDDEN, ids=str)
 @pytest.mark.parametrize("variant", ["plain", "padded", "padded_zero_output", "backwards_padded"])
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
@@ -106,6 +130,14 @@ def test_the_last_output_alone_is_the_last_of_all_outputs(
     assert_all_equal(outputs[:, -1], last(sequences(), training=training, **call))
 
 
+@pytest.mark.representatives(
+    "()-padded",
+    "(5,)-no_bias",
+    "(5, 3)-padded",
+    "(5, 3)-backwards_padded",
+    "(5, 3)-initial_state_padded",
+    "(5, (4, 1, 3, 2))-backwards_padded",
+)
 @pytest.mark.parametrize(
     ("hidden_units", "variant"),
     [
@@ -150,6 +182,9 @@ DROPOUTS = {
 }
 
 
+@pytest.mark.representatives(
+    "(5,)-inputs_per_gate", "(5,)-recurrent", "(5, 3)-all", "(5, (4, 1, 3, 2))-all"
+)
 @pytest.mark.parametrize(
     ("hidden_units", "dropout"),
     [
@@ -195,6 +230,7 @@ def with_fresh_seed(layer: hl.HLSTM) -> hl.HLSTM:
     return fresh
 
 
+@pytest.mark.representatives("inputs_per_gate", "all")
 @pytest.mark.parametrize("dropout", DROPOUTS)
 def test_the_plain_loop_and_the_fast_one_drop_the_same(dropout: str) -> None:
     layer, x = make_layer((5, 3), seed=3, **DROPOUTS[dropout]), sequences()
@@ -272,6 +308,7 @@ def _golden() -> list[float]:
 GOLDEN = _golden()
 
 
+@pytest.mark.representatives("training-(5, 3)", "inference-()")
 @pytest.mark.parametrize("hidden_units", HIDDEN, ids=str)
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 def test_unknown_length_and_batch_are_traced_once(

@@ -123,6 +123,7 @@ def test_it_is_trained_grown_and_pruned_by_connection() -> None:
         assert not kernel.variable.numpy()[~mask].any()
 
 
+@pytest.mark.representatives("unit-True", "neuron-False")
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize(
     ("structure", "units", "before"),
@@ -156,6 +157,7 @@ def test_it_is_counted_gate_by_gate() -> None:
     assert first.biases == 12
 
 
+@pytest.mark.representatives("step")
 @pytest.mark.parametrize("form", ["sequence", "step"])
 def test_it_is_exported_to_tflite_in_both_forms(form: str, tmp_path: Path) -> None:
     model = hl.strip(masked_model(0.5))

@@ -107,6 +107,12 @@ def results(
     return numpy([outputs, last]), numpy(tape.gradient(loss, watched))
 
 
+@pytest.mark.representatives(
+    "unequal-mask0-True-True-stored",
+    "unequal-mask0-True-True-recomputed",
+    "plain-mask3-True-False-stored",
+    "unequal-None-True-False-recomputed",
+)
 @pytest.mark.parametrize("recompute", [False, True], ids=["stored", "recomputed"])
 @pytest.mark.parametrize(
     ("widths", "mask", "use_bias", "dropout"),
@@ -124,6 +130,7 @@ def test_it_equals_the_plain_loop(
     check(widths, mask, use_bias, dropout, Settings(recompute=recompute))
 
 
+@pytest.mark.compiled
 def test_it_equals_the_plain_loop_when_xla_compiles_it() -> None:
     check("unequal", PADDING, True, True, Settings())
 

@@ -109,6 +109,7 @@ def test_a_masked_gru_takes_the_gru_s_step(variant: str, recompute: bool, calls:
     assert set(calls) == {"recur_gru"}
 
 
+@pytest.mark.compiled
 def test_a_masked_gru_takes_the_gru_s_step_when_xla_compiles_it() -> None:
     masked, plain = gru_pair()
     assert_same_step(masked, plain, {"mask": PADDING, "training": True})
@@ -174,6 +175,7 @@ def test_recomputing_changes_no_number(make: Any) -> None:
     assert_gradients_close(expected, found)
 
 
+@pytest.mark.representatives("make_hlstm-rounded", "make_lstm-rounded", "make_gru-native")
 @pytest.mark.usefixtures("_loops_as_they_are")
 @pytest.mark.parametrize("native", [False, True], ids=["rounded", "native"])
 @pytest.mark.parametrize("make", MAKERS)

@@ -189,6 +189,7 @@ def test_dense_gradients_agree_with_finite_differences() -> None:
             assert found[where] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.representatives("inference-lstm", "training-gru", "training-hlstm")
 @pytest.mark.parametrize(
     "make",
     [

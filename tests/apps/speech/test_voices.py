@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 
-import librosa
 import numpy as np
 import pytest
 
@@ -93,9 +92,13 @@ def digest(samples):
 
 
 def pitch(samples):
-    """Of its voiced frames, by YIN."""
-    frames = librosa.yin(samples.astype(float), fmin=50, fmax=500, sr=voices.SAMPLE_RATE)
-    return float(np.median(frames))
+    """Of its loud frames, by the highest peak of the autocorrelation between 50 and 500 Hz."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(float), 2048)[::512]
+    loud = frames[np.std(frames, axis=1) > 0.5 * np.std(samples)]
+    products = np.fft.irfft(np.abs(np.fft.rfft(loud, 4096)) ** 2)
+    first, last = (voices.SAMPLE_RATE // hertz for hertz in (500, 50))
+    lags = first + np.argmax(products[:, first:last], axis=1)
+    return float(np.median(voices.SAMPLE_RATE / lags))
 
 
 @pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.variant)
