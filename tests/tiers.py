@@ -37,21 +37,25 @@ def assign_tiers(items: Iterable[pytest.Item]) -> None:
         pytest.UsageError: A name is not the id of a case, or a function would have no case in the
             default tier.
     """
+    faults = []
     for function, cases in by_function(items).items():
         marker = cases[0].get_closest_marker("representatives")
         if marker is not None:
             ids = [case_id(case) for case in cases]
             unknown = sorted(set(marker.args) - set(ids))
             if unknown or not marker.args:
-                raise pytest.UsageError(
+                faults.append(
                     f"{function}: representatives must name cases of it; got "
                     f"{', '.join(map(repr, unknown)) or 'none'}, it has {', '.join(map(repr, ids))}"
                 )
+                continue
             for case, name in zip(cases, ids, strict=True):
                 if name not in marker.args:
                     case.add_marker("thorough")
         if all(case.get_closest_marker("thorough") for case in cases):
-            raise pytest.UsageError(f"{function} has no case in the default tier")
+            faults.append(f"{function} has no case in the default tier")
+    if faults:
+        raise pytest.UsageError("\n".join(faults))
 
 
 def by_function(items: Iterable[pytest.Item]) -> dict[str, list[pytest.Item]]:

@@ -57,6 +57,7 @@ def wav() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.representatives("WAV", "FLAC", "NIST", "SDS")
 @pytest.mark.parametrize(
     "kind", ["WAV", "AIFF", "FLAC", "OGG", "MP3", "NIST", "AU", "CAF", "W64", "RF64", "SDS", "VOC"]
 )
@@ -84,6 +85,7 @@ def test_a_damaged_sample_dump_leaves_standard_output_to_the_text(loaded, tmp_pa
     assert "damaged at byte 148: no packet begins there" in err
 
 
+@pytest.mark.representatives("PNG", "JPEG")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
 def test_a_damaged_image_is_one_line_or_a_digit(kind, loaded, ends_well, tmp_path):
     file = io.BytesIO()
@@ -147,6 +149,7 @@ def test_a_damaged_tflite_file_is_one_line_or_a_result(ends_well, tmp_path):
         ends_well(speech, "transcribe", tmp_path / "a.wav", "--model", path)
 
 
+@pytest.mark.representatives("saved_model.pb", "variables/variables.index")
 @pytest.mark.parametrize("file", ["saved_model.pb", "fingerprint.pb", "variables/variables.index"])
 def test_a_damaged_savedmodel_is_one_line_or_a_rate(file, ends_well, tmp_path):
     write_digits(tmp_path / "digits")
@@ -174,6 +177,12 @@ def as_link_to_nothing(path: Path) -> None:
 SAVED = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
 
 
+@pytest.mark.representatives(
+    "unlink-saved_model.pb",
+    "as_folder-variables/variables.index",
+    "as_link_to_nothing-variables/variables.data-00000-of-00001",
+    "truncate-saved_model.pb",
+)
 @pytest.mark.parametrize("file", SAVED)
 @pytest.mark.parametrize("change", [Path.unlink, as_folder, as_link_to_nothing, truncate])
 def test_a_savedmodel_without_one_of_its_files_is_one_line(file, change, ends_well, tmp_path):

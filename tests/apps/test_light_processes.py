@@ -42,6 +42,7 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.representatives("text-an4-compact", "words-an4-streaming")
 @pytest.mark.parametrize("model", ["an4-compact", "an4-streaming"])
 @pytest.mark.parametrize("options", [[], ["--words"]], ids=["text", "words"])
 def test_transcribing_is_light_and_keeps_the_standard_error_clean(

@@ -11,6 +11,7 @@ from hlstm_tf.pruning.architecture import Rule, count_connections, grow_model, p
 from hlstm_tf.pruning.dead_neurons import without_dead_neurons
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import prune, prune_all_to
+from tests.tiers import few
 
 RNG = np.random.default_rng(0)
 
@@ -72,6 +73,7 @@ def test_erk_counts_a_convolution_by_its_whole_shape() -> None:
         np.testing.assert_array_equal(mask, wanted)
 
 
+@few(6)
 @given(
     steps=st.lists(
         st.tuples(

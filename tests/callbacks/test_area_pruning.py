@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.callbacks.area_pruning import product_sizes, prune_areas
+from tests.tiers import few
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def test_the_smallest_products_go_as_worked_by_hand() -> None:
     assert layer.area.numpy()[0, :, :, 0].tolist() == [[False, False], [False, False], [True, True]]
 
 
-@settings(max_examples=8)
+@few(4)
 @given(st.floats(0, 1), st.integers(0, 99))
 def test_areas_only_narrow_and_pairs_without_one_lose_their_connections(
     ratio: float, seed: int

@@ -12,6 +12,7 @@ import hlstm_tf as hl
 from hlstm_tf.pruning.architecture import Rule, prune_model
 from hlstm_tf.pruning.dead_neurons import fold_constants, without_dead_neurons
 from hlstm_tf.scoring.score_source import ScoreSource
+from tests.tiers import few
 
 X = np.random.default_rng(0).normal(size=(3, 2, 3)).astype("float32")
 
@@ -37,6 +38,7 @@ def ends(kernels, gate: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(zip(hears, speaks, strict=True))
 
 
+@few(6)
 @given(
     hidden=st.sampled_from([(3,), (4, 3), (2, 3, 2), ((2, 4, 1, 3), 2)]),
     density=st.floats(0.05, 0.6),
@@ -75,6 +77,7 @@ def one_by_one(masks: list[np.ndarray]) -> list[np.ndarray]:
             return masks
 
 
+@few(6)
 @given(
     hidden=st.sampled_from([(4,), (4, 3), (3, 4, 3)]),
     density=st.floats(0.1, 0.6),

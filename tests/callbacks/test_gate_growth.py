@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
@@ -21,6 +21,7 @@ from hlstm_tf.scoring.gradients import MeanLoss
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.sparsity import neuron_births
 from tests.callbacks.kills import Killed, run_births
+from tests.tiers import few
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -235,7 +236,7 @@ def envelope(hidden: Any, use_bias: bool) -> tuple[keras.Model, list[np.ndarray]
     return model, model.get_weights()
 
 
-@settings(max_examples=25)
+@few(10)
 @given(
     st.sampled_from([6, (5, 4), ((6, 5, 3, 4),), (4, (6, 4, 4, 2))]),
     st.booleans(),

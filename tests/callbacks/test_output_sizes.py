@@ -5,13 +5,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.pruning.architecture import Rule, prune_model
 from hlstm_tf.scoring.score_source import ScoreSource
 from hlstm_tf.scoring.sizes import input_sizes, output_sizes
+from tests.tiers import few
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -80,7 +81,7 @@ def test_recurrent_layers_by_state_and_hidden_neurons(hidden: tuple) -> None:
         assert sizes.shape == (kernel.gates, kernel.matrices_shape[2])
 
 
-@settings(max_examples=6)
+@few(3)
 @given(st.permutations([0.2, 0.4, 0.6, 0.8, 1.0]), st.integers(0, 3))
 def test_the_quietest_neurons_go_however_many_connections_they_have(
     sizes: list[float], seed: int

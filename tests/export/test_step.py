@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
@@ -18,6 +18,7 @@ from hlstm_tf.export.layout import input_layout, named_outputs
 from hlstm_tf.export.recurrences import NotSteppableError, Recurrence
 from hlstm_tf.export.step import check_step, step_model
 from tests.export import models
+from tests.tiers import few
 
 layers = keras.layers
 
@@ -102,7 +103,7 @@ LAYERS = {
 }
 
 
-@settings(max_examples=8)
+@few(3)
 @given(
     stack=st.lists(st.tuples(st.sampled_from(sorted(LAYERS)), st.integers(1, 4)), max_size=3),
     last=st.sampled_from(["hlstm", "lstm", "gru"]),

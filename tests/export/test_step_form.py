@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.lite.tools import flatbuffer_utils
 
@@ -21,6 +21,7 @@ from hlstm_tf.export.step import Graphs, step_form
 from hlstm_tf.runtime.host_loop import HostLoop
 from tests.export import models
 from tests.export.test_step import Leaky
+from tests.tiers import few
 
 layers = keras.layers
 FULLY_CONNECTED, SPLIT_V, REVERSE, WHILE = 9, 102, 105, 119  # of tflite.BuiltinOperator
@@ -110,7 +111,14 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 }
 
 
-@pytest.mark.representatives("gates_of_different_widths", "stacked_cells", "bidirectional_last_output", "convolution_between", "two_towers", "state_as_output")
+@pytest.mark.representatives(
+    "gates_of_different_widths",
+    "stacked_cells",
+    "bidirectional_last_output",
+    "convolution_between",
+    "two_towers",
+    "state_as_output",
+)
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_parts_compute_what_the_whole_does(kind: str) -> None:
     model = plain_model(MODELS[kind]())
@@ -123,7 +131,7 @@ def test_the_parts_compute_what_the_whole_does(kind: str) -> None:
         np.testing.assert_allclose(actual, value, atol=1e-5)
 
 
-@settings(max_examples=5)
+@few(2)
 @given(
     kinds=st.lists(st.sampled_from(["hlstm", "lstm", "gru", "dense", "norm"]), max_size=3),
     two_ways=st.booleans(),

@@ -62,7 +62,9 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
 }
 
 
-@pytest.mark.representatives("sequence-a mask", "step-a pruned model", "saved_model-a model on each step")
+@pytest.mark.representatives(
+    "sequence-a mask", "step-a pruned model", "saved_model-a model on each step"
+)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("form", ["sequence", "step", "saved_model"])
 def test_an_open_length_is_exported_in_every_form(name: str, form: str, tmp_path: Path) -> None:

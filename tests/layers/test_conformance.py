@@ -285,7 +285,10 @@ def test_saved_model_gives_the_same_outputs(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.representatives(
-    "mixed_bfloat16-HLSTM", "mixed_float16-MaskedGRU", "mixed_float16-MaskedDense"
+    "HLSTM-mixed_bfloat16",
+    "MaskedGRU-mixed_float16",
+    "MaskedDense-mixed_float16",
+    "MaskedConv2D-mixed_bfloat16",
 )
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_computes_low_and_keeps_float32_weights(case: Case, policy: str) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
+from tests.tiers import few
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -89,7 +90,7 @@ def test_shrink_takes_maps_out_before_it_and_of_it(padding: str) -> None:
     assert partial.area.shape[2:] == (expected, 1)
 
 
-@settings(max_examples=8)
+@few(4)
 @given(st.integers(0, 10**6), st.sampled_from(["valid", "same"]), st.sampled_from([0.1, 0.5, 0.9]))
 def test_any_masks_and_areas_keep_the_function(seed: int, padding: str, keep: float) -> None:
     rng = np.random.default_rng(seed)

@@ -33,6 +33,7 @@ def shrunk(model: keras.Model) -> keras.Model:
     return hl.shrink(model, verify_with=batch)
 
 
+@pytest.mark.representatives("1-valid", "2-same")
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_a_filter_that_nobody_reads_behind_a_depthwise_convolution_goes(
@@ -90,6 +91,7 @@ def test_other_depthwise_convolutions_keep_their_width(between: keras.Layer) -> 
     assert hl.shrink(model).get_layer("writer").filters == 6
 
 
+@pytest.mark.representatives("True-valid-2", "True-same-1", "False-same-2")
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -133,6 +135,7 @@ def test_channels_of_transposed_convolutions_go(strides: int) -> None:
     assert small.get_layer("reader").kernel.shape == (3, 3, 5, 4)
 
 
+@pytest.mark.representatives("magnitude", "output")
 @pytest.mark.parametrize("score", ["magnitude", "gradient", "activation", "output"])
 def test_neurons_are_pruned_across_every_kind_of_convolution(score: str) -> None:
     model = model_of(

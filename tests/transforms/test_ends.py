@@ -43,6 +43,7 @@ def test_units_under_a_softmax_stay_because_they_change_each_other() -> None:
     assert check_shrunk(model, np.ones((2, 3), "float32")).layers[0].units == 4
 
 
+@pytest.mark.representatives("True-LSTM", "True-HLSTM", "False-SimpleRNN", "False-GRU")
 @pytest.mark.parametrize("recurrent", [layers.SimpleRNN, layers.LSTM, layers.GRU, hl.HLSTM])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_recurrent_layers_take_the_constants_of_dead_inputs(recurrent: Any, use_bias: bool) -> None:

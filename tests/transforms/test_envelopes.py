@@ -5,10 +5,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
+from tests.tiers import few
 
 layers = keras.layers
 
@@ -32,7 +33,7 @@ def ends(model: keras.Model) -> list[np.ndarray]:
     return [conv.sum(axis=(0, 1, 2)), read, hidden.sum(axis=0), out.sum(axis=1)]
 
 
-@settings(max_examples=8)
+@few(4)
 @given(
     st.sampled_from([{"conv": 2, "hidden": 3}, {"hidden": 0.4}, 0.5, 0.0, 1.0, {}]),
     st.sampled_from([0.0, 0.5, 1.0]),

@@ -6,12 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.layers import GATES
 from hlstm_tf.transforms import shrink, sparsify, strip, summary
+from tests.tiers import few
 from tests.transforms.models import mask_at_random, outputs, randomize, zero
 
 BATCH = np.random.default_rng(1).normal(size=(2, 4, 3)).astype("float32")
@@ -192,7 +193,7 @@ def test_a_hidden_activation_across_neurons_keeps_them() -> None:
     assert _cell(_shrunk(model)).hidden_units == (4,)
 
 
-@settings(max_examples=6)
+@few(3)
 @given(
     hidden=st.sampled_from([(4,), (3, 5), (2, 3, 2), ((2, 4, 3, 1), 3)]),
     activation=st.sampled_from(["relu", "leaky_relu", "sigmoid"]),

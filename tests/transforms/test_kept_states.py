@@ -34,6 +34,14 @@ STATEFUL: dict[str, Callable[[], keras.Layer]] = {
 }
 
 
+@pytest.mark.representatives(
+    "strip-LSTM",
+    "strip-stacked cells",
+    "shrink-HLSTM",
+    "shrink-Bidirectional",
+    "reference-GRU",
+    "reference-SimpleRNN",
+)
 @pytest.mark.parametrize("layer", STATEFUL)
 @pytest.mark.parametrize("transform", ["strip", "shrink", "reference"])
 def test_a_comparison_leaves_the_states_as_it_found_them(layer: str, transform: str) -> None:

@@ -92,6 +92,7 @@ def built(cls: type[keras.Model], x: np.ndarray) -> keras.Model:
 CASES = [(Plain, X), (Parts, X), (Recurrent, STEPS)]
 
 
+@pytest.mark.representatives("<lambda>-Plain-x0", "<lambda>-Parts-x1", "save_model-Recurrent-x2")
 @pytest.mark.parametrize(("cls", "x"), CASES)
 @pytest.mark.parametrize("save", [lambda m, p: m.save(p), keras.saving.save_model])
 def test_a_file_that_could_not_be_loaded_warns_when_it_is_saved(

@@ -5,11 +5,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.transforms import shrink, sparsify, strip
+from tests.tiers import few
 from tests.transforms.models import (
     ACTIVATIONS,
     MODELS,
@@ -32,7 +33,7 @@ def test_a_model_without_dead_neurons_stays_as_it_is(name: str) -> None:
     assert shapes(small) == shapes(strip(model))
 
 
-@settings(max_examples=8)
+@few(4)
 @given(
     widths=st.lists(st.integers(1, 5), min_size=1, max_size=3),
     activation=st.sampled_from(ACTIVATIONS),
@@ -54,7 +55,7 @@ def test_any_dense_net_with_random_masks_keeps_its_function(
         assert read.all() or len(read) == 1
 
 
-@settings(max_examples=8)
+@few(4)
 @given(
     padding=st.sampled_from(["valid", "same"]),
     activation=st.sampled_from(ACTIVATIONS),

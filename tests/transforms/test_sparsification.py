@@ -236,6 +236,9 @@ def recurrent() -> tuple[keras.Model, np.ndarray, np.ndarray]:
     return model, batch, outputs(model, batch)
 
 
+@pytest.mark.representatives(
+    "None-connection", "None-4x4", "None-row", "0-4:4", "0-1x16", "0-column"
+)
 @pytest.mark.parametrize("structure", ["4:4", "connection", "1x16", "4x4", "row", "column"])
 @pytest.mark.parametrize("seed", [None, 0])
 def test_a_sparsity_of_0_keeps_the_function_in_every_structure(
@@ -287,6 +290,7 @@ def test_zeros_become_masks_where_it_is_asked_for_and_stay_zero_in_training() ->
         assert not kernel.variable.numpy()[mask].any()
 
 
+@pytest.mark.representatives("connection-global", "2:4-per_matrix", "1x4-erk")
 @pytest.mark.parametrize("distribution", ["per_matrix", "global", "erk"])
 @pytest.mark.parametrize("structure", ["connection", "2:4", "1x4"])
 def test_without_a_seed_the_largest_weights_stay(structure: str, distribution: str) -> None:

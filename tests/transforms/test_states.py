@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
+from tests.tiers import few
 from tests.transforms.models import check_shrunk, mask_at_random, randomize, zero
 
 layers = keras.layers
@@ -47,6 +48,7 @@ def frames(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(2, 5, 3)).astype("float32")
 
 
+@pytest.mark.representatives("SimpleRNN", "GRU", "LSTM, no bias", "HLSTM, unequal gates")
 @pytest.mark.parametrize("name", RECURRENT)
 def test_units_that_only_the_dead_read_go(name: str) -> None:
     make = RECURRENT[name]
@@ -107,6 +109,7 @@ def test_a_state_that_is_handed_over_keeps_its_width() -> None:
     assert check_shrunk(model, frames()).layers[1].units == 4
 
 
+@pytest.mark.representatives("GRU", "HLSTM")
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "HLSTM"])
 def test_dead_units_of_a_stateful_layer_go(kind: str) -> None:
     layer = {
@@ -140,7 +143,7 @@ def test_a_layer_that_is_given_its_first_state_keeps_its_width() -> None:
     assert small.get_layer("driven").units == 4
 
 
-@settings(max_examples=6, deadline=None)
+@few(3)
 @given(
     name=st.sampled_from(sorted(RECURRENT)),
     bidirectional=st.booleans(),

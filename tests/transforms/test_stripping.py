@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
 from hlstm_tf.transforms import sparsify, strip
+from tests.tiers import few
 from tests.transforms.models import (
     MODELS,
     dense_net,
@@ -49,7 +50,7 @@ def test_a_model_without_masks_is_copied() -> None:
     assert model.layers[0].kernel.numpy().any()
 
 
-@settings(max_examples=5)
+@few(3)
 @given(
     hidden=st.sampled_from([(), (3,), (4, 2)]),
     density=st.floats(0.0, 1.0),

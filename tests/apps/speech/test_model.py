@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
+from tests.tiers import few
 
 FRONT_END = {"class_name": "LogMel", "config": {"bands": 8}}
 SMALL = ModelConfig(
@@ -54,12 +55,13 @@ def batch(lengths, frames=None, seed=0, fill=0.0):
     return {"features": features, "lengths": np.array(lengths, "int32")}
 
 
+@pytest.mark.representatives("hlstm-True", "gru-False")
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("cell", ["hlstm", "lstm", "gru"])
 def test_padding_changes_no_valid_output(models, cell, bidirectional):
     model = models(cell, bidirectional)
 
-    @settings(max_examples=8, deadline=None)
+    @few(3)
     @given(
         lengths=st.lists(st.integers(1, 14), min_size=1, max_size=3),
         extra=st.integers(0, 7),
@@ -134,6 +136,7 @@ def test_a_clone_made_layer_by_layer_keeps_class_front_end_and_alphabet(models):
     assert clone.time_stride == 4
 
 
+@pytest.mark.compiled
 def test_fit_learns_a_fixed_batch():
     model = build(SMALL)
     x = batch([16, 20, 12])

@@ -122,11 +122,13 @@ def test_an_interrupted_dense_training_ends_as_the_uninterrupted_one(
     )
 
 
-def test_presets_build_networks_that_carry_their_front_end():
-    for name, recipe in PRESETS.items():
-        model = build_from(recipe)
-        assert model.speech_input.front_end == recipe.front_end.config(), name
-        assert bool(hl.masked_kernels(model)) >= bool(recipe.grow_and_prune), name
+@pytest.mark.representatives("demo-lstm", "streaming")
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_build_networks_that_carry_their_front_end(name):
+    recipe = PRESETS[name]
+    model = build_from(recipe)
+    assert model.speech_input.front_end == recipe.front_end.config()
+    assert bool(hl.masked_kernels(model)) >= bool(recipe.grow_and_prune)
 
 
 @pytest.mark.parametrize(
