@@ -50,6 +50,7 @@ def test_what_is_no_budget_says_so(arguments: tuple, message: str) -> None:
         hl.Budget(*arguments)
 
 
+@pytest.mark.representatives("nan", "5", "cost5")
 @pytest.mark.parametrize("cost", [float("nan"), float("inf"), "5", None, [1.0], np.ones(2)])
 def test_a_cost_that_is_no_number_is_refused_before_training(cost: Any) -> None:
     budget = hl.Budget(lambda compact: cost, 10)
@@ -145,6 +146,7 @@ def test_the_cost_of_every_iteration_is_kept_and_printed_beside_the_budget(
         assert f"{cost:,.6g} bytes of 6,000" in printed
 
 
+@pytest.mark.representatives("structure1", "2:4")
 @pytest.mark.parametrize("structure", ["connection", ("1x4", "connection"), "2:4"])
 def test_what_no_structure_can_lower_ends_the_run_before_anything_is_lost(structure: Any) -> None:
     net = gated()

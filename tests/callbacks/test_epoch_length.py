@@ -112,12 +112,9 @@ CALLBACKS = {
 
 @pytest.mark.representatives(
     "growth-repeated",
-    "growth by activation during the epoch-filtered",
     "births-generated",
     "pruning by activation-filtered",
     "growth of a run-endless_sequence",
-    "recovery of a run-generated",
-    "growth-endless_sequence",
 )
 @pytest.mark.parametrize(
     ("name", "make"),
@@ -136,6 +133,7 @@ def test_a_callback_takes_of_endless_data_what_an_epoch_has(name, make) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.representatives("generated", "endless_sequence")
 @pytest.mark.parametrize("make", ENDLESS)
 def test_areas_take_of_endless_data_what_an_epoch_has(make) -> None:
     def areas(data):
@@ -147,6 +145,7 @@ def test_areas_take_of_endless_data_what_an_epoch_has(make) -> None:
     np.testing.assert_array_equal(areas(make(IMAGES)), areas(Batches(3, IMAGES)))
 
 
+@pytest.mark.representatives("repeated", "endless_sequence")
 @pytest.mark.parametrize("make", ENDLESS)
 def test_steps_per_epoch_of_fit_count(make) -> None:
     model = dense_model()
@@ -155,6 +154,14 @@ def test_steps_per_epoch_of_fit_count(make) -> None:
     assert growth.history[0]["grown"] > 0
 
 
+@pytest.mark.representatives(
+    "growth-repeated",
+    "growth by activation during the epoch-endless_sequence",
+    "births-repeated",
+    "pruning by activation-endless_sequence",
+    "growth of a run-endless_sequence",
+    "recovery of a run-repeated",
+)
 @pytest.mark.parametrize(
     ("name", "make"), zip(CALLBACKS, itertools.cycle(SURELY_ENDLESS), strict=False)
 )
@@ -165,6 +172,7 @@ def test_endless_data_is_refused_before_training_where_fit_knows_no_steps(name, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.representatives("growth during the epoch", "pruning by magnitude")
 @pytest.mark.parametrize(
     "callback",
     [

@@ -190,7 +190,7 @@ def test_symbolic_eager_and_graph_calls_agree(case: Case) -> None:
     assert_all_close(eager, dynamic(x), atol=1e-6)
 
 
-@pytest.mark.representatives("HLSTM", "MaskedGRU", "MaskedConv1DTranspose")
+@pytest.mark.representatives("HLSTM", "MaskedConv1DTranspose")
 def test_xla_gives_the_same_outputs_and_gradients(case: Case) -> None:
     arguments = {"use_cudnn": False} if hasattr(case.in_model(), "use_cudnn") else {}
     layer = case.in_model(**arguments)
@@ -209,6 +209,21 @@ def test_xla_gives_the_same_outputs_and_gradients(case: Case) -> None:
     assert_all_close(run(x), tf.function(run, jit_compile=True)(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.representatives(
+    "HLSTM-gates-of-different-widths",
+    "HLSTMCell",
+    "MaskedLSTM",
+    "MaskedGRUCell",
+    "MaskedSimpleRNN",
+    "MaskedDense",
+    "MaskedConv2D",
+    "MaskedConv1DTranspose",
+    "MaskedDepthwiseConv2D",
+    "MaskedSeparableConv1D",
+    "MaskedReversibleEmbedding",
+    "PartialAreaConv2D",
+    "MaskedEmbedding",
+)
 def test_training_keeps_dormant_weights_at_zero(case: Case) -> None:
     model = case.model()
     before = masks_of(model)
@@ -231,6 +246,16 @@ def test_keras_file_round_trip(case: Case, tmp_path: Path) -> None:
     assert_same_model(case, model, loaded)
 
 
+@pytest.mark.representatives(
+    "HLSTM",
+    "HLSTMCell",
+    "MaskedLSTM",
+    "MaskedConv3D",
+    "MaskedDepthwiseConv1D",
+    "MaskedSeparableConv2D",
+    "MaskedReversibleEmbedding",
+    "PartialAreaConv2D",
+)
 def test_weights_file_round_trip(case: Case, tmp_path: Path) -> None:
     model, other = case.model(), case.model()
     prune_at_random(other, seed=1)
@@ -259,6 +284,16 @@ def test_clone_has_masks_of_its_own(case: Case) -> None:
     assert_nothing_shared(model, clone)
 
 
+@pytest.mark.representatives(
+    "HLSTM",
+    "HLSTMCell",
+    "MaskedGRU",
+    "MaskedDense",
+    "MaskedConv2D",
+    "MaskedSeparableConv1D",
+    "MaskedReversibleEmbedding",
+    "PartialAreaConv2D",
+)
 def test_copies_have_handles_of_their_own(case: Case) -> None:
     model = case.model()
     assert_same_model(case, model, pickle.loads(pickle.dumps(model)))

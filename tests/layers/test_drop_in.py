@@ -49,15 +49,11 @@ def pair(**options: Any) -> tuple[keras.layers.LSTM, hl.HLSTM]:
 
 @pytest.mark.representatives(
     "training-default",
-    "training-no_bias",
     "training-backwards",
     "training-dropout_of_each_gate",
     "training-recurrent_dropout",
     "inference-sequences_and_states",
     "inference-unrolled",
-    "inference-dropout",
-    "inference-regularized",
-    "inference-lambdas",
 )
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])

@@ -157,6 +157,7 @@ def test_bidirectional_never_hands_gate_networks_to_a_fused_lstm() -> None:
     assert both.forward_layer.use_cudnn is both.backward_layer.use_cudnn is False
 
 
+@pytest.mark.representatives("0.0-False", "0.1-True")
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_stacked_cells_basics(return_sequences: bool, dropout: float) -> None:

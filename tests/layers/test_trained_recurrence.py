@@ -97,6 +97,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return run
 
 
+@pytest.mark.representatives(
+    "plain-False",
+    "backwards_padded-False",
+    "initial_state-False",
+    "activations-False",
+    "reset_before-True",
+    "dropout-True",
+)
 @pytest.mark.usefixtures("_loops_as_they_are")
 @pytest.mark.parametrize(
     ("variant", "recompute"),

@@ -122,6 +122,7 @@ def test_masks_act_as_zero_weights_whatever_stands_under_them(name: str) -> None
     assert_all_equal(twin(x), expected)
 
 
+@pytest.mark.representatives("dense", "conv2d", "lstm", "gru_1")
 @pytest.mark.parametrize("name", PAIRS)
 def test_dense_gradients_are_those_of_the_effective_weight(name: str) -> None:
     twin, plain, x = pair(name)
