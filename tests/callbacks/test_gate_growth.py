@@ -134,7 +134,7 @@ def directions_of(model: keras.Model) -> list[tuple[hl.HLSTMCell, bool]]:
     return [(each.cell, each.go_backwards) for each in both]
 
 
-@pytest.mark.representatives("deep", "bidirectional", "cell")
+@pytest.mark.representatives("deep", "cell")
 @pytest.mark.parametrize(
     ("recurrent", "eager"),
     [
@@ -236,7 +236,7 @@ def envelope(hidden: Any, use_bias: bool) -> tuple[keras.Model, list[np.ndarray]
     return model, model.get_weights()
 
 
-@few(10)
+@few(5)
 @given(
     st.sampled_from([6, (5, 4), ((6, 5, 3, 4),), (4, (6, 4, 4, 2))]),
     st.booleans(),
