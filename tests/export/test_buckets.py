@@ -126,6 +126,7 @@ def test_what_xla_cannot_compile_is_refused_or_left_as_it_is(
     assert "is not compiled, XLA cannot: " in caplog.text
 
 
+@pytest.mark.representatives("<lambda>0")
 @pytest.mark.parametrize("part", [lambda: layers.Bidirectional(layers.GRU(3)), lambda: hl.HLSTM(3)])
 def test_where_padding_changes_the_outputs_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, part: Any

@@ -176,6 +176,7 @@ def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
     np.testing.assert_allclose(np.stack(found, axis=1), called(model, whole), atol=1e-5)
 
 
+@pytest.mark.representatives("attention-int8")
 @pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
 @pytest.mark.parametrize("kind", QUANTIZED)
 def test_a_quantized_encoder_decoder_in_steps_gives_nearly_what_keras_does(
@@ -196,6 +197,7 @@ def test_a_quantized_encoder_decoder_in_steps_gives_nearly_what_keras_does(
     np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=limit, rtol=0)
 
 
+@pytest.mark.representatives("7")
 @pytest.mark.parametrize("length", [None, 7])
 def test_a_served_step_tells_the_next_word_after_an_image_and_the_first_words(
     length: int | None, tmp_path: Path

@@ -271,6 +271,10 @@ class Demanding(keras.layers.Layer):
         return keras.KerasTensor(x.shape, x.dtype)
 
 
+@pytest.mark.representatives(
+    "<lambda>-Demanding.call() raised a pair of frames is needed.-True",
+    "<lambda>-assertion failed: -False",
+)
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize(
     ("layer", "reason"),
