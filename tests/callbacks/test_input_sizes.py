@@ -66,6 +66,7 @@ def test_recurrent_layers_by_their_valid_steps(cell: Any, backwards: bool) -> No
     assert not layer.return_sequences
 
 
+@pytest.mark.representatives("hidden1")
 @pytest.mark.parametrize("hidden", [(3, 2), ((3, 2, 1, 4), 2)])
 def test_hidden_layers_of_gates(hidden: Any) -> None:
     layer = hl.HLSTM(2, hidden_units=hidden, return_sequences=True)

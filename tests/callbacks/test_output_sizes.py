@@ -52,6 +52,7 @@ def test_feed_forward_layers_by_their_own_outputs(eager: bool) -> None:
         np.testing.assert_allclose(sizes, rms(values)[None], rtol=1e-5)
 
 
+@pytest.mark.representatives("hidden2")
 @pytest.mark.parametrize("hidden", [(), (3, 2), ((3, 2, 4, 2),)])
 def test_recurrent_layers_by_state_and_hidden_neurons(hidden: tuple) -> None:
     x = RNG.normal(size=(4, 5, 3)).astype("float32")

@@ -40,6 +40,12 @@ def test_flops_of_a_second_are_those_counted_by_hand():
     assert cost_of(build(TINY)).flops == pytest.approx(2 * (first + second + lstm + output))
 
 
+@pytest.mark.representatives(
+    "0.0-{}",
+    "0.6-{'strides': ((4, 2), (2, 2))}",
+    "0.6-{'cell': 'hlstm', 'layers': 2, 'hidden_units': (5,)}",
+    "0.0-{'cell': 'hlstm', 'layers': 2, 'bidirectional': False}",
+)
 @pytest.mark.parametrize(
     "changes",
     [
