@@ -2,9 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hlstm_tf.layers import passes
 
 
 def test_two_logical_cpus_train_together_under_a_mirrored_strategy():
@@ -24,6 +27,27 @@ def test_every_test_starts_from_the_same_seed_and_names():
     keras.utils.set_random_seed(0)
     assert [keras.layers.Dense(2).name, keras.random.normal((2,)).numpy().tolist()] == first
     assert first[0] == "dense"
+
+
+def compiled_model(**arguments):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", **arguments)
+    return model
+
+
+def test_models_train_eagerly_where_a_test_says_nothing_of_it(request):
+    everywhere = request.config.getoption("compiled")
+    assert compiled_model().run_eagerly == (not everywhere)
+    assert not compiled_model(run_eagerly=False).run_eagerly
+    assert not compiled_model(steps_per_execution=2).run_eagerly
+    assert not compiled_model(jit_compile=True).run_eagerly
+    assert (passes.XLA_WEIGHTS > 0) == everywhere
+
+
+@pytest.mark.compiled
+def test_models_train_as_a_users_do_in_a_test_that_is_marked_compiled():
+    assert not compiled_model().run_eagerly
+    assert passes.XLA_WEIGHTS > 0
 
 
 @given(st.integers())

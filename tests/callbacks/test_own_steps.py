@@ -176,7 +176,7 @@ def test_a_pass_leaves_a_model_with_its_own_train_step_as_it_was() -> None:
     assert any((np.array(v) != b).any() for v, b in zip(variables, before, strict=True))
 
 
-@pytest.mark.representatives("during the epoch", "momentum", "run")
+@pytest.mark.representatives("during the epoch", "run")
 @pytest.mark.parametrize(
     "callback",
     [
