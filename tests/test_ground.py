@@ -44,6 +44,14 @@ def test_models_train_eagerly_where_a_test_says_nothing_of_it(request):
     assert (passes.XLA_WEIGHTS > 0) == everywhere
 
 
+def test_a_model_that_is_loaded_is_compiled_and_trains_as_one_that_is_made(tmp_path):
+    model = compiled_model()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.compiled
+    assert loaded.run_eagerly == model.run_eagerly
+
+
 @pytest.mark.compiled
 def test_models_train_as_a_users_do_in_a_test_that_is_marked_compiled():
     assert not compiled_model().run_eagerly
