@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,13 +56,14 @@ class InputLayout:
         """The inputs alone."""
         return dataclasses.replace(self, states={})
 
-    def opened(self, length: int) -> "InputLayout":
-        """The same with every second axis of that length left open."""
+    def opened(self, names: Iterable[str]) -> "InputLayout":
+        """The same with the lengths of the inputs of these names left open."""
+        chosen = set(names)
 
         def opened(spec: tf.TensorSpec) -> tf.TensorSpec:
-            shape = list(spec.shape)
-            shape[1:2] = [None if size == length else size for size in shape[1:2]]
-            return tf.TensorSpec(shape, spec.dtype, spec.name)
+            if spec.name not in chosen:
+                return spec
+            return tf.TensorSpec((None, None, *spec.shape[2:]), spec.dtype, spec.name)
 
         structure = keras.tree.map_structure(opened, self.structure)
         return dataclasses.replace(self, structure=structure)

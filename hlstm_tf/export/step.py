@@ -133,13 +133,17 @@ def _by_frames(model: keras.Model, layout: InputLayout) -> tuple[Cut, Parts, Spe
     cut, parts, frames, length = _cut_at(model, layout)
     if frames or length is None:
         return cut, parts, frames, length
-    given = [spec for spec in _sources(parts).values() if spec.name in cut.inputs]
-    lengths = {spec.shape[1] for spec in given if spec.shape.rank > 1 and spec.shape[1]}
-    for fixed in sorted(lengths, reverse=True):
+    fixed = {
+        name: spec.shape[1]
+        for name, spec in _sources(parts).items()
+        if name in cut.inputs and spec.shape.rank > 1 and spec.shape[1]
+    }
+    equal = [[name for name in fixed if fixed[name] == size] for size in set(fixed.values())]
+    for names in [*([name] for name in fixed), *equal]:
         with contextlib.suppress(NotSteppableError):
-            opened = _cut_at(model, layout.opened(fixed))
+            opened = _cut_at(model, layout.opened(names))
             if opened[2] and opened[3] is None:
-                return *opened[:3], fixed
+                return *opened[:3], fixed[names[0]]
     return cut, parts, frames, length
 
 
