@@ -15,6 +15,7 @@ from apps.speech.features import extract_all
 from apps.speech.front_end import MFCC, LogMel
 from apps.speech.spectrum import RunningNormalisation
 from apps.speech.utterance import Utterance
+from tests.tiers import few
 
 needs_tensorflow_io = pytest.mark.skipif(
     tf_features.audio_operations() is None, reason="tensorflow-io is not installed"
@@ -38,8 +39,10 @@ def utterances(tmp_path):
     return found
 
 
+@pytest.mark.representatives("front_end0", "front_end2")
 @needs_tensorflow_io
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
+@few(6)
 @given(length=st.integers(1, 6000), seed=st.integers(0, 99), level=st.sampled_from([0, 1e-4, 0.5]))
 def test_the_features_are_the_front_ends_own_but_for_rounding(front_end, length, seed, level):
     samples = np.float32(level) * np.random.default_rng(seed).standard_normal(length)
