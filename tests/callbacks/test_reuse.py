@@ -48,12 +48,12 @@ EPOCHS = callbacks.EpochData(shuffled)
 
 CASES = {
     "number": lambda folder: hl.MagnitudePruning(0.8, end=3),
-    "number by steps": lambda folder: hl.MagnitudePruning(0.8, end=9, per="step", frequency=2),
+    "number by steps": lambda folder: hl.MagnitudePruning(0.8, end=5, per="step", frequency=2),
     "number at once": lambda folder: hl.MagnitudePruning(0.7, begin=1),
     "number with units": lambda folder: hl.MagnitudePruning(0.5, end=2, structure="unit"),
     "schedule": lambda folder: hl.MagnitudePruning(hl.Polynomial(0.1, 0.7, 0, 3)),
     "schedule by steps": lambda folder: hl.MagnitudePruning(
-        hl.Polynomial(0.1, 0.7, 0, 9), per="step"
+        hl.Polynomial(0.1, 0.7, 0, 5), per="step"
     ),
     "random pruning": lambda folder: hl.MagnitudePruning(0.8, end=3, score="random", seed=3),
     "pruning by data": lambda folder: hl.MagnitudePruning(
@@ -86,7 +86,7 @@ CASES = {
 
 def trained(callback, case):
     made, x = (map_model(), MAPS) if case == "areas" else (model(case), X)
-    made.fit(x, Y, batch_size=8, epochs=4, shuffle=False, verbose=0, callbacks=[callback])
+    made.fit(x, Y, batch_size=16, epochs=4, shuffle=False, verbose=0, callbacks=[callback])
     return made
 
 

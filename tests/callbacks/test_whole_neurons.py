@@ -102,6 +102,7 @@ def widths(model: keras.Model) -> dict[str, Any]:
     }
 
 
+@pytest.mark.representatives("structure0-expected0", "neuron-expected1")
 @pytest.mark.parametrize(
     ("structure", "expected"),
     [
