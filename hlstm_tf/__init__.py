@@ -34,12 +34,24 @@ if TYPE_CHECKING:
         export_tflite,
         file_size,
     )
+    from hlstm_tf.factorization import factorize
     from hlstm_tf.hardware import FileSize, Latency
     from hlstm_tf.layers import (
         HLSTM,
         CellForm,
+        CompactDense,
+        CompactGRU,
+        CompactGRUCell,
+        CompactLSTM,
+        CompactLSTMCell,
+        CompactSimpleRNN,
+        CompactSimpleRNNCell,
+        FastGRNN,
+        FastGRNNCell,
         HLSTMCell,
+        Kronecker,
         LeakyReLU,
+        LowRank,
         MaskedConv1D,
         MaskedConv1DTranspose,
         MaskedConv2D,
@@ -61,6 +73,8 @@ if TYPE_CHECKING:
         MaskedSimpleRNN,
         MaskedSimpleRNNCell,
         PartialAreaConv2D,
+        SharedLowRank,
+        ToeplitzLike,
         declare_elementwise,
         dense_gradients,
         masked_kernels,
@@ -111,10 +125,19 @@ __all__ = [
     "Budget",
     "CellForm",
     "Column",
+    "CompactDense",
+    "CompactGRU",
+    "CompactGRUCell",
+    "CompactLSTM",
+    "CompactLSTMCell",
+    "CompactSimpleRNN",
+    "CompactSimpleRNNCell",
     "Connection",
     "Constant",
     "Cubic",
     "EpochData",
+    "FastGRNN",
+    "FastGRNNCell",
     "FileSize",
     "Global",
     "GradientGrowth",
@@ -122,8 +145,10 @@ __all__ = [
     "Growth",
     "HLSTMCell",
     "Iterative",
+    "Kronecker",
     "Latency",
     "LeakyReLU",
+    "LowRank",
     "MagnitudePruning",
     "MaskedConv1D",
     "MaskedConv1DTranspose",
@@ -155,11 +180,13 @@ __all__ = [
     "Row",
     "SavedModelExport",
     "Score",
+    "SharedLowRank",
     "SparsityBoard",
     "StepRunner",
     "Summary",
     "TFLiteExport",
     "TFLiteModel",
+    "ToeplitzLike",
     "Unit",
     "VerificationError",
     "WeighedFile",
@@ -170,6 +197,7 @@ __all__ = [
     "edit_masks",
     "export_saved_model",
     "export_tflite",
+    "factorize",
     "file_size",
     "get_distribution",
     "get_score",
@@ -196,9 +224,14 @@ _NAMES = {
         "SavedModelExport TFLiteExport VerificationError WeighedFile export_saved_model "
         "export_tflite file_size"
     ),
+    "hlstm_tf.factorization": "factorize",
     "hlstm_tf.hardware": "FileSize Latency",
     "hlstm_tf.layers": (
-        "HLSTM CellForm HLSTMCell LeakyReLU MaskedConv1D MaskedConv1DTranspose "
+        "HLSTM CellForm CompactDense CompactGRU CompactGRUCell "
+        "CompactLSTM CompactLSTMCell CompactSimpleRNN CompactSimpleRNNCell FastGRNN "
+        "FastGRNNCell HLSTMCell "
+        "Kronecker LeakyReLU LowRank "
+        "SharedLowRank ToeplitzLike MaskedConv1D MaskedConv1DTranspose "
         "MaskedConv2D MaskedConv2DTranspose MaskedConv3D MaskedConv3DTranspose "
         "MaskedDense MaskedDepthwiseConv1D MaskedDepthwiseConv2D MaskedEmbedding "
         "MaskedGRU MaskedGRUCell MaskedKernel MaskedLSTM MaskedLSTMCell "

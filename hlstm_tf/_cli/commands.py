@@ -60,6 +60,35 @@ def prune(args: argparse.Namespace) -> None:
         print(f"not all of --sparsity {args.sparsity:g} by {rule.structure} is there: {missed}")
 
 
+_MATRIX_FORMS: dict[str, Any] = {
+    "shared-low-rank": hl.SharedLowRank,
+    "low-rank": hl.LowRank,
+    "kronecker": hl.Kronecker,
+}
+
+
+def factorize(args: argparse.Namespace) -> None:
+    """Writes a model whose kernels are products of small factors (`hlstm factorize`)."""
+    check_suffix(args.output, ".keras")
+    check_folder(args.output)
+    inputs = load_inputs(args.data, "--data")
+    model = load_model(args.model)
+    compact = hl.factorize(
+        model,
+        _MATRIX_FORMS[args.matrix_form],
+        ranks=args.rank,
+        parameters=args.parameters,
+        energy=args.energy,
+        data=None if inputs is None else _scoring_data(model, inputs),
+    )
+    with renamed_into_place(args.output) as unfinished:
+        compact.save(unfinished)
+    print(
+        f"{args.output}: {compact.count_params():,} of {model.count_params():,} weights; train it "
+        "on with model.fit, then `hlstm export`"
+    )
+
+
 def _bought_by(structure: Structure) -> str:
     """What a structure's pruning does to the file that the model is deployed as."""
     if isinstance(structure, NeuronStructure):

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 USAGE_ERROR = 2
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "sparse", "sparse_float32", "best")
+MATRIX_FORMS = ("shared-low-rank", "low-rank", "kronecker")
 SCORES = ("magnitude", "activation", "output")
 
 
@@ -21,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
     whole = _OneLineParser(
         prog="hlstm",
-        description="Look into, prune, shrink and export Keras models trained with hlstm_tf.",
+        description="Look into, prune, factorize, shrink and export Keras models.",
         epilog="`hlstm COMMAND --help` says more about a command.",
     )
     whole.add_argument(
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     common = _common_options()
     _add_summary(commands, common)
     _add_prune(commands, common)
+    _add_factorize(commands, common)
     _add_shrink(commands, common)
     _add_export(commands, common)
     commands.add_parser(
@@ -122,6 +124,50 @@ def _add_prune(
         help="typical inputs for the score, samples first: an array (.npy) or, for a model of "
         "several inputs, one array each by name (.npz). Default score with it: output for neuron "
         "and unit, else activation",
+    )
+
+
+def _add_factorize(
+    commands: "argparse._SubParsersAction[_OneLineParser]", common: _OneLineParser
+) -> None:
+    factorize = commands.add_parser(
+        "factorize",
+        parents=[common],
+        help="replace trained weight matrices by products of small ones",
+        description="Write a model whose dense and recurrent layers hold low-rank or Kronecker "
+        "factors, those nearest to the trained weights. Prints each kernel's error. Nothing is "
+        "trained here: load the file and train it on with model.fit.",
+        epilog="Example: hlstm factorize model.keras compact.keras --parameters 0.25 --data x.npy",
+    )
+    factorize.add_argument("output", metavar="OUTPUT.keras", type=Path, help="the file to write")
+    factorize.add_argument(
+        "--matrix-form",
+        choices=MATRIX_FORMS,
+        default="shared-low-rank",
+        help="shared-low-rank (the gates of a layer share a projection; the default), low-rank "
+        "(each gate has its own), or kronecker (with --parameters)",
+    )
+    size = factorize.add_mutually_exclusive_group(required=True)
+    size.add_argument(
+        "--parameters",
+        metavar="F",
+        type=float,
+        help="the fraction of each matrix's weights that its factors may have, between 0 and 1",
+    )
+    size.add_argument(
+        "--energy",
+        metavar="F",
+        type=float,
+        help="the fraction of the squared norm of each matrix's outputs that the least sufficient "
+        "rank keeps, between 0 and 1",
+    )
+    size.add_argument("--rank", metavar="R", type=int, help="the rank of every matrix")
+    factorize.add_argument(
+        "--data",
+        metavar="FILE",
+        type=Path,
+        help="typical inputs, samples first: the factors are then those whose outputs on them are "
+        "nearest. An array (.npy) or, for a model of several inputs, one array each by name (.npz)",
     )
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from hlstm_tf.export.carried_states import cannot_carry, forward_pass
 from hlstm_tf.export.layout import InputLayout
 from hlstm_tf.export.recurrences import NotSteppableError, Recurrence
-from hlstm_tf.layers import HLSTM
+from hlstm_tf.layers import HLSTM, CompactGRU, CompactLSTM, CompactSimpleRNN, FastGRNN
 from hlstm_tf.layers.cells import form_of
 from hlstm_tf.layers.passes import scan
 
@@ -136,6 +136,10 @@ _LAYERS = (
     keras.layers.GRU,
     keras.layers.SimpleRNN,
     HLSTM,
+    CompactGRU,
+    CompactLSTM,
+    CompactSimpleRNN,
+    FastGRNN,
 )
 
 

@@ -15,6 +15,7 @@ from hlstm_tf.transforms import strip
 from hlstm_tf.transforms.rewriting import Entry, copy_state, rebuild
 from hlstm_tf.transforms.twins import plain_entry
 from hlstm_tf.transforms.verification import keeps_state
+from hlstm_tf.transforms.written_down import write_down
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
@@ -98,8 +99,9 @@ _log = logging.getLogger("hlstm_tf.export")
 def plain_model(model: keras.Model, *, unroll: bool = False) -> keras.Model:
     """The same function as plain layers that keep nothing between calls, for any batch size.
 
-    Masked layers become plain, `stateful` ones stateless, and `TimeDistributed` runs its layer on
-    all steps at once. The model itself where nothing in it is of that kind.
+    Masked layers become plain, Toeplitz-like kernels dense, `stateful` layers stateless, and
+    `TimeDistributed` runs its layer on all steps at once. The model itself where nothing in it is
+    of that kind.
 
     Args:
         model: The model.
@@ -109,6 +111,7 @@ def plain_model(model: keras.Model, *, unroll: bool = False) -> keras.Model:
     Raises:
         ValueError: A layer inside `TimeDistributed` is stateful, or the model cannot be rewritten.
     """
+    model = write_down(model)
     layers = all_layers(model)
     masked = any(isinstance(layer, MaskedLayer) for layer in layers) and masked_kernels(model)
     if masked or any(map(keeps_state, layers)):

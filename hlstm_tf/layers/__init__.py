@@ -1,8 +1,17 @@
-"""Layers: the H-LSTM, and masked twins of Keras's layers."""
+"""Layers: the H-LSTM, compact layers, and masked twins of Keras's layers."""
 
 from hlstm_tf import keras_check  # noqa: F401  # first: it checks the installation
 from hlstm_tf.layers.activations import LeakyReLU, declare_elementwise
 from hlstm_tf.layers.cells import CellForm
+from hlstm_tf.layers.compact_layers import (
+    CompactDense,
+    CompactGRU,
+    CompactGRUCell,
+    CompactLSTM,
+    CompactLSTMCell,
+    CompactSimpleRNN,
+    CompactSimpleRNNCell,
+)
 from hlstm_tf.layers.convolutions import (
     MaskedConv1D,
     MaskedConv1DTranspose,
@@ -15,11 +24,13 @@ from hlstm_tf.layers.convolutions import (
     MaskedSeparableConv1D,
     MaskedSeparableConv2D,
 )
+from hlstm_tf.layers.fastgrnn import FastGRNN, FastGRNNCell
 from hlstm_tf.layers.gates import GATES
 from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.kernels import MaskedKernel, dense_gradients
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
+from hlstm_tf.layers.matrix_forms import Kronecker, LowRank, SharedLowRank, ToeplitzLike
 from hlstm_tf.layers.partial_area import PartialAreaConv2D
 from hlstm_tf.layers.twins import (
     MaskedDense,
@@ -38,9 +49,20 @@ __all__ = [
     "GATES",
     "HLSTM",
     "CellForm",
+    "CompactDense",
+    "CompactGRU",
+    "CompactGRUCell",
+    "CompactLSTM",
+    "CompactLSTMCell",
+    "CompactSimpleRNN",
+    "CompactSimpleRNNCell",
+    "FastGRNN",
+    "FastGRNNCell",
     "GateWeights",
     "HLSTMCell",
+    "Kronecker",
     "LeakyReLU",
+    "LowRank",
     "MaskedConv1D",
     "MaskedConv1DTranspose",
     "MaskedConv2D",
@@ -63,6 +85,8 @@ __all__ = [
     "MaskedSimpleRNN",
     "MaskedSimpleRNNCell",
     "PartialAreaConv2D",
+    "SharedLowRank",
+    "ToeplitzLike",
     "declare_elementwise",
     "dense_gradients",
     "masked_kernels",

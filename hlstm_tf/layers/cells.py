@@ -160,6 +160,9 @@ class CellForm:
 
         The hand-written passes, inference and exports multiply by it; see `operators.Operator`.
         """
+        compact = compact_kernels(self.cell).get(kernel)
+        if compact is not None:
+            return compact.operator()
         return Dense(ops.convert_to_tensor(getattr(self.cell, kernel)))
 
     def project(self, sequence: Any) -> Any:
@@ -209,6 +212,11 @@ class CellForm:
         values = [self.joined(weight, gates)] if shared else gates
         for name, value in zip(names, values, strict=True):
             getattr(self.cell, name).assign(value)
+
+
+def compact_kernels(layer: Any) -> Mapping[str, Any]:
+    """The kernels of a layer that factors take the place of, `CompactKernel` by name."""
+    return vars(layer).get("_compact_kernels", {})
 
 
 FormOf = Callable[[Any], CellForm]

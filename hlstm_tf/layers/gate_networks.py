@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from hlstm_tf.layers.activations import Activation, is_elementwise
-from hlstm_tf.layers.cells import HIDDEN, GateLayer, LSTMForm, Step
+from hlstm_tf.layers.cells import HIDDEN, GateLayer, LSTMForm, Step, compact_kernels
 from hlstm_tf.layers.gates import as_hidden_units, gate_axis, widths_config
 from hlstm_tf.layers.operators import (
     Dense,
@@ -21,6 +21,7 @@ from hlstm_tf.layers.operators import (
     weights_of,
     with_all_weights,
 )
+from hlstm_tf.layers.structured_operators import joined_factors
 
 Gates = list[Any]
 """A tensor for each gate, in the order of the gates."""
@@ -227,11 +228,22 @@ class HLSTMForm(LSTMForm):
         }
 
     def operator(self, kernel: str) -> Operator:
-        return Dense(self.side_by_side(kernel))
+        compact = self._compact(kernel)
+        if not compact:
+            return Dense(self.side_by_side(kernel))
+        operators = [each.operator() for each in compact]
+        return operators[0] if len(operators) == 1 else joined_factors(operators)
 
     def gate_operators(self, kernel: str) -> tuple[Operator, ...]:
         """The matrix of each gate, `(fan_in, fan_out)`, of a kernel after the first layer."""
-        return tuple(map(Dense, self.of_gates(kernel)))
+        compact = self._compact(kernel)
+        if not compact:
+            return tuple(map(Dense, self.of_gates(kernel)))
+        return tuple(operator for each in compact for operator in each.operators())
+
+    def _compact(self, kernel: str) -> list[Any]:
+        compact = compact_kernels(self.cell)
+        return [compact[name] for name in self.variables(kernel) if name in compact]
 
     def of_gates(self, weight: str) -> list[Any]:
         """A weight as a forward pass uses it, a tensor a gate."""

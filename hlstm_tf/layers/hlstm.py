@@ -4,8 +4,10 @@ from typing import Any
 
 import keras
 
+from hlstm_tf.layers.compact_kernels import KernelForm
 from hlstm_tf.layers.gates import FourWidths, HiddenUnits, widths_config
 from hlstm_tf.layers.hlstm_cell import HLSTMCell
+from hlstm_tf.layers.matrix_forms import MatrixForm, forms_config
 from hlstm_tf.layers.observers import bridges_of
 from hlstm_tf.layers.passes import scan
 from hlstm_tf.layers.recurrent_layer import RecurrenceLayer, cell_in_place_of, project, run_lstm
@@ -54,6 +56,10 @@ class HLSTM(RecurrenceLayer, keras.layers.LSTM, _GateNetworkRNN):
         hidden_dropout: Fraction of each hidden layer dropped in training.
         *args: `keras.layers.LSTM`'s arguments after `units`, in its order.
         masked: Whether each kernel has a mask. Default `None`: yes with hidden layers, no without.
+        kernel_form: A form of few weights, such as `hl.LowRank(32)`, for all kernels, or a
+            dictionary of forms by kernel (`kernel`, `recurrent_kernel`, `hidden_kernel_2`...,
+            `output_kernel`), in which `None` or no entry leaves a kernel dense. Default `None`: all
+            dense. See `HLSTMCell`; without hidden layers take `CompactLSTM`.
         matmul_dtype: Dtype of the operands of matrix products in training, `None` for the compute
             dtype. With `"bfloat16"` weights are rounded once a call and activations at each
             product; states, sums, outputs and gradients stay float32. It is faster than float32 on
@@ -101,6 +107,7 @@ class HLSTM(RecurrenceLayer, keras.layers.LSTM, _GateNetworkRNN):
         hidden_dropout: float = 0.0,
         *args: Any,
         masked: bool | None = None,
+        kernel_form: KernelForm = None,
         matmul_dtype: str | None = None,
         recompute: bool = False,
         **kwargs: Any,
@@ -110,6 +117,7 @@ class HLSTM(RecurrenceLayer, keras.layers.LSTM, _GateNetworkRNN):
             "hidden_activation": hidden_activation,
             "hidden_dropout": hidden_dropout,
             "masked": masked,
+            "kernel_form": kernel_form,
         }
         super().__init__(
             units,
@@ -180,6 +188,11 @@ class HLSTM(RecurrenceLayer, keras.layers.LSTM, _GateNetworkRNN):
         return self.cell.hidden_dropout
 
     @property
+    def kernel_form(self) -> dict[str, MatrixForm]:
+        """The forms of the kernels that are not dense, by name."""
+        return self.cell.kernel_form
+
+    @property
     def masked(self) -> bool:
         """Whether each kernel has a mask."""
         return self.cell.masked
@@ -191,4 +204,5 @@ class HLSTM(RecurrenceLayer, keras.layers.LSTM, _GateNetworkRNN):
             "hidden_activation": keras.activations.serialize(self.hidden_activation),
             "hidden_dropout": self.hidden_dropout,
             "masked": self.masked,
+            "kernel_form": forms_config(self.kernel_form),
         }

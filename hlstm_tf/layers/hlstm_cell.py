@@ -1,11 +1,14 @@
 """The H-LSTM cell: an LSTM whose four gates are small networks with hidden layers."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
-from hlstm_tf.layers.cells import LSTMForm, lstm_states, register_form
+from hlstm_tf.layers.cells import LSTMForm, compact_kernels, lstm_states, register_form
+from hlstm_tf.layers.compact_kernels import CompactLayer, KernelForm
 from hlstm_tf.layers.gate_networks import GateNetworks, HLSTMForm, Observer, gate_layers
 from hlstm_tf.layers.gates import (
     FourWidths,
@@ -19,7 +22,14 @@ from hlstm_tf.layers.gates import (
     widths_config,
 )
 from hlstm_tf.layers.kernels import EffectiveKernel
-from hlstm_tf.layers.masking import MaskedLayer
+from hlstm_tf.layers.matrix_forms import (
+    KernelShape,
+    LowRank,
+    MatrixForm,
+    SharedLowRank,
+    as_kernel_forms,
+    forms_config,
+)
 from hlstm_tf.layers.observers import crossing_of
 from hlstm_tf.layers.operators import Operator
 
@@ -39,7 +49,7 @@ class GateWeights(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="hlstm_tf")
-class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
+class HLSTMCell(CompactLayer, keras.layers.LSTMCell):
     r"""LSTM cell whose gates have hidden layers (arXiv 1805.11797, section 3.1, equations 1-2).
 
     Each of the four gates is its own small network on the input and the previous output:
@@ -79,6 +89,10 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             Keras's recurrent layers drop their inputs. The paper's dropout in the gates, 0.2 there.
         *args: `keras.layers.LSTMCell`'s arguments after `units`, in its order.
         masked: Whether each kernel has a mask. Default `None`: yes with hidden layers, no without.
+        kernel_form: A form of few weights, such as `hl.LowRank(32)`, for all kernels, or a
+            dictionary of forms by kernel; `None` or no entry leaves a kernel dense. Default `None`:
+            all dense. Where the gates differ in width, low rank is the only form. Hidden neurons of
+            a cell with such kernels neither grow nor are pruned as neurons.
         **kwargs: `keras.layers.LSTMCell`'s arguments. `kernel_initializer`, `kernel_regularizer`
             and `kernel_constraint` hold for the hidden and output kernels too. With hidden layers,
             initializers, regularizers and constraints see one gate's matrix at a time.
@@ -118,11 +132,13 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         hidden_dropout: float = 0.0,
         *args: Any,
         masked: bool | None = None,
+        kernel_form: KernelForm = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(as_units(units), *args, **kwargs)
         self.hidden_units = as_hidden_units(hidden_units, units)
         self.hidden_activation = hidden_activation
+        self._set_forms(as_kernel_forms(kernel_form, HLSTMForm(self).kernels))
         self.hidden_dropout = _as_dropout(hidden_dropout)
         self.masked = bool(self.hidden_units) if masked is None else as_flag(masked, "masked")
         self._hidden_dropout_masks: list[Any] | None = None
@@ -142,6 +158,37 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         # and refuses it once the cell is built.
         self.__dict__["_hidden_activation"] = keras.activations.get(activation)
 
+    def _set_forms(self, forms: Mapping[str, MatrixForm]) -> None:
+        if forms and not self.hidden_units:
+            raise ValueError(
+                "kernel_form was given with hidden_units=(): take hl.CompactLSTM, the LSTM without "
+                "hidden layers whose kernels have forms."
+            )
+        for name, form in forms.items():
+            if not self.has_equal_gates and not isinstance(form, (LowRank, SharedLowRank)):
+                raise ValueError(
+                    f"{name}: gates of different widths, hidden_units={self.hidden_units}, take "
+                    f"low-rank forms only; got {form!r}."
+                )
+        super()._set_forms(forms)
+
+    def kernel_shape(self, name: str, shape: Sequence[int]) -> KernelShape:
+        if len(shape) == 2:  # one gate's own
+            return KernelShape(shape[0], shape[1])
+        if gate_axis(name) == 1:
+            return KernelShape(shape[0], shape[2], 4)
+        return KernelShape(shape[1], shape[2], 4, apart=True)
+
+    def to_matrices(self, name: str, array: np.ndarray) -> np.ndarray:
+        if array.ndim == 2:
+            return super().to_matrices(name, array)
+        return np.moveaxis(array, gate_axis(name), 0)
+
+    def from_matrices(self, name: str, matrices: np.ndarray) -> np.ndarray:
+        if len(matrices) == 1:
+            return super().from_matrices(name, matrices)
+        return np.moveaxis(matrices, 0, gate_axis(name))
+
     @property
     def gate_widths(self) -> tuple[FourWidths, ...]:
         """For each hidden layer the widths of its four gates."""
@@ -158,22 +205,23 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
         return HLSTMForm(self)
 
     @property
-    def kernel_names(self) -> tuple[str, ...]:
-        """The names of the kernels, in the order their variables are made."""
-        form = self.form
-        return tuple(each for kernel in form.kernels for each in form.variables(kernel))
+    def _dense_kernels(self) -> tuple[str, ...]:
+        form, compact = self.form, compact_kernels(self)
+        names = [each for kernel in form.kernels for each in form.variables(kernel)]
+        return tuple(name for name in names if name not in compact)
 
     def build(self, input_shape: Any) -> None:
         if not self.hidden_units:
             super().build(input_shape)
             if self.masked:
-                self._add_masks(self.kernel_names, gates=4)
+                self._add_masks(self._dense_kernels, gates=4)
             return
         for weight in gate_weights_of(self, input_shape[-1]):
             add_gate_weight(self, weight)
         if self.masked:
+            self.add_factor_masks()
             gates = 4 if self.has_equal_gates else 1
-            for name in self.kernel_names:
+            for name in self._dense_kernels:
                 self._add_masks((name,), gates, gates_first=gates > 1 and gate_axis(name) == 0)
 
     def gate_weights(self) -> GateWeights:
@@ -293,6 +341,7 @@ class HLSTMCell(MaskedLayer, keras.layers.LSTMCell):
             "hidden_activation": keras.activations.serialize(self.hidden_activation),
             "hidden_dropout": self.hidden_dropout,
             "masked": self.masked,
+            "kernel_form": forms_config(self.kernel_form),
             "implementation": self.implementation,
         }
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hlstm_tf.layers.cells import compact_kernels
 from hlstm_tf.layers.gates import GATES
 from hlstm_tf.layers.kernels import MaskedKernel
 from hlstm_tf.layers.scoped import Scoped
@@ -59,21 +60,44 @@ def tapped(layer: Any, inputs: Any) -> Iterator[None]:
 
 
 Note = Callable[[MaskedKernel, tf.Tensor, tf.Tensor], None]
-"""Takes a kernel, the sum of its inputs' squares `(gates or 1, inputs)`, and over how many."""
+"""Takes a kernel, the measure of its inputs `(gates or 1, inputs, ...)`, and over how many."""
+
+
+Measure = Callable[[Any, tf.Tensor | None], tf.Tensor]
+"""Takes inputs `(..., n)` and the weights of their places, or `None`; returns a sum over them."""
+
+
+def sum_of_squares(values: Any, valid: tf.Tensor | None) -> tf.Tensor:
+    """For each input the sum of its squares, `(n,)`."""
+    squares = tf.square(tf.cast(values, tf.float32))
+    if valid is not None:
+        squares *= valid[..., None]
+    return tf.reduce_sum(squares, axis=range(len(squares.shape) - 1))
+
+
+def sum_of_products(values: Any, valid: tf.Tensor | None) -> tf.Tensor:
+    """For each pair of inputs the sum of their products, `(n, n)`."""
+    rows = tf.cast(values, tf.float32)
+    weighted = rows if valid is None else rows * valid[..., None]
+    width = rows.shape[-1]
+    left, right = tf.reshape(rows, [-1, width]), tf.reshape(weighted, [-1, width])
+    return tf.matmul(left, right, transpose_a=True)
 
 
 _note = Scoped(None)
+_measure = Scoped(sum_of_squares)
 
 
 @contextlib.contextmanager
-def noting_inputs(note: Note | None) -> Iterator[None]:
+def noting_inputs(note: Note | None, measure: Measure = sum_of_squares) -> Iterator[None]:
     """While entered, masked layers that are called tell `note` what their kernels multiply.
 
     Args:
         note: Called in the graph of the forward pass, once for each call of a layer and each of its
             masked kernels; `None` for nobody.
+        measure: What it is told of the inputs.
     """
-    with _note.holding(note):
+    with _note.holding(note), _measure.holding(measure):
         yield
 
 
@@ -95,9 +119,14 @@ def note_input(
     """
     if _note.value is None:
         return
+    compact = compact_kernels(layer).get(name)
+    if compact is not None:
+        for factor, inputs in compact.inputs(values).items():
+            note_input(layer, factor, inputs, valid)
+        return
     kernels = {kernel.name: kernel for kernel in layer.own_masked_kernels()}
     by_gate = isinstance(values, (list, tuple))
-    sums = [_sum_of_squares(each, valid) for each in (values if by_gate else [values])]
+    sums = [_measure.value(each, valid) for each in (values if by_gate else [values])]
     count = _places(values[0] if by_gate else values, valid)
     if name in kernels:
         _tell(kernels[name], sums, count)
@@ -123,14 +152,9 @@ def _tell(kernel: MaskedKernel, sums: list[tf.Tensor], count: tf.Tensor) -> None
     stacked = tf.stack(sums)
     # A convolution reads each channel at every place of its window, about equally often.
     windows = kernel.matrices_shape[1] // stacked.shape[1]
-    _note.value(kernel, tf.tile(stacked, [1, windows]), count)
-
-
-def _sum_of_squares(values: Any, valid: tf.Tensor | None) -> tf.Tensor:
-    squares = tf.square(tf.cast(values, tf.float32))
-    if valid is not None:
-        squares *= valid[..., None]
-    return tf.reduce_sum(squares, axis=range(len(squares.shape) - 1))
+    if windows > 1 and len(stacked.shape) == 2:
+        stacked = tf.tile(stacked, [1, windows])
+    _note.value(kernel, stacked, count)
 
 
 def _places(values: Any, valid: tf.Tensor | None) -> tf.Tensor:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hlstm_tf.layers.cells import CellForm, form_of
+from hlstm_tf.layers.cells import CellForm, compact_kernels, form_of
 from hlstm_tf.layers.masking import MaskedKernel
 from hlstm_tf.transforms.editing import WeightStore, in_place_of
 from hlstm_tf.transforms.groups import NeuronGroup
@@ -90,7 +90,7 @@ def cells_with_hidden_layers(
         by_cell.setdefault(id(kernel.layer), []).append(kernel)
     for kernels in by_cell.values():
         form = form_of(kernels[0].layer)
-        if form is not None and form.hidden_layers:
+        if form is not None and form.hidden_layers and not compact_kernels(form.cell):
             yield form, kernels
 
 

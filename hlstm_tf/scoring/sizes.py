@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hlstm_tf.layers.cells import HIDDEN, STATE, CellForm, form_of
+from hlstm_tf.layers.cells import HIDDEN, STATE, CellForm, compact_kernels, form_of
 from hlstm_tf.layers.kernels import GateKernels
 from hlstm_tf.layers.masking import MaskedKernel, require_masked_kernels
 from hlstm_tf.layers.observers import noting_inputs, tapping
@@ -198,7 +198,7 @@ def _cells(kernels: Sequence[MaskedKernel]) -> Iterator[tuple[CellForm, list[Mas
     """Yields each recurrent cell by its form, with its kernels."""
     for layer in {id(kernel.layer): kernel.layer for kernel in kernels}.values():
         form = form_of(layer)
-        if form is not None:
+        if form is not None and not compact_kernels(layer):
             yield form, [kernel for kernel in kernels if kernel.layer is layer]
 
 

@@ -16,7 +16,7 @@ from hlstm_tf.keras_internals import (
     own_variables,
 )
 from hlstm_tf.layers import MaskedLayer, PartialAreaConv2D
-from hlstm_tf.layers.cells import form_of
+from hlstm_tf.layers.cells import compact_kernels, form_of
 
 
 def positions(layer: keras.Layer, recurrent_model: bool) -> int:
@@ -73,7 +73,7 @@ def _channels_first(layer: keras.Layer) -> bool:
     return getattr(layer, "data_format", None) == "channels_first"
 
 
-Times = int | np.ndarray
+Times = float | np.ndarray
 """At how many positions connections are used: all, or by a kernel's last axes."""
 
 
@@ -187,10 +187,20 @@ def _count_layer(layer: keras.Layer, name: str, detail: str, recurrent: bool) ->
             parts.append(_count_area(variable))
             continue
         if _is_kernel(layer, variable):
-            parts.append(_count_kernel(layer, variable, masks.get(variable.name), times))
+            uses = times * _uses_of_factor(layer, variable.name)
+            parts.append(_count_kernel(layer, variable, masks.get(variable.name), uses))
         else:
             parts.append(_count_other(variable))
     return _sum(name or layer.name, "layer", detail, tuple(parts))
+
+
+def _uses_of_factor(layer: keras.Layer, name: str) -> float:
+    """In how many products each weight of a factor takes part where its kernel is applied."""
+    for kernel in compact_kernels(layer).values():
+        for factor, own in zip(kernel.factors, kernel.names, strict=True):
+            if own == name:
+                return factor.uses
+    return 1
 
 
 def _masks(layer: keras.Layer) -> dict[str, keras.Variable]:
@@ -240,7 +250,7 @@ class _Counted:
             nonzero=int(np.count_nonzero(self.weights)),
             places=self.weights.size,
             biases=0,
-            flops=2 * int((self.exists * self.times).sum()),
+            flops=2 * round(float((self.exists * self.times).sum())),
             bytes=4 * self.weights.size,
             gzipped_bytes=gzipped,
             parts=parts,

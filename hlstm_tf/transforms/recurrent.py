@@ -14,7 +14,15 @@ import keras
 import numpy as np
 
 from hlstm_tf.keras_internals import own_trainable_variables
-from hlstm_tf.layers.cells import HIDDEN, INPUTS, STATE, CellForm, GateLayer, form_of
+from hlstm_tf.layers.cells import (
+    HIDDEN,
+    INPUTS,
+    STATE,
+    CellForm,
+    GateLayer,
+    compact_kernels,
+    form_of,
+)
 from hlstm_tf.transforms.editing import Edited, Values, WeightStore, apply, is_elementwise, zero
 from hlstm_tf.transforms.groups import (
     Branch,
@@ -76,10 +84,11 @@ class OpenCell(Edited):
 def open_cell(cell: keras.Layer, store: WeightStore) -> OpenCell | None:
     """Returns the working copy of a cell; `None` for a cell without a form.
 
-    A cell with trainable weights that its form does not name has none either.
+    A cell with compact kernels, whose factors mix its units, has none, and a cell with trainable
+    weights that its form does not name has none either.
     """
     form = form_of(cell)
-    if form is None:
+    if form is None or compact_kernels(cell):
         return None
     known = {name for weight in form.weights for name in form.variables(weight)}
     if any(variable.name not in known for variable in own_trainable_variables(cell)):

@@ -9,6 +9,7 @@ from hlstm_tf.layers import masked_kernels
 from hlstm_tf.transforms.editing import WeightStore
 from hlstm_tf.transforms.groups import propagate_all
 from hlstm_tf.transforms.model_graph import hidden_layers, layer_groups
+from hlstm_tf.transforms.ranks import compact_ranks
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.twins import plain_entry
 from hlstm_tf.transforms.verification import check_same_function
@@ -72,7 +73,8 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     has the attribute `neuronwise = True`, by which it states that it treats every feature of the
     last axis by itself, gives zero for zero and has no weights. The output of the model, of a layer
     called several times and of any other layer keeps its width, and every layer keeps at least one
-    neuron. Each H-LSTM gate becomes as wide as its own living neurons: `hidden_units` then has an
+    neuron. A low-rank kernel loses the ranks of which a column or a row is all zero. Each H-LSTM
+    gate becomes as wide as its own living neurons: `hidden_units` then has an
     entry of four widths where they differ. A constant that padding with zeros would make different
     at a border is left where it is.
 
@@ -111,6 +113,7 @@ def shrink(model: keras.Model, verify_with: Any = None) -> keras.Model:
     propagate_all(groups)
     for group in groups:
         group.compact()
+    compact_ranks(model, store)
 
     def narrowed(layer: keras.Layer, entry: Entry, around: tuple[keras.Layer, ...]) -> Entry:
         return _narrowed(layer, plain_entry(layer, entry) if masked else entry, store)

@@ -35,11 +35,27 @@ _KERAS_CLASS = {cls: getattr(keras.layers, name) for name, cls in _BY_KERAS_NAME
 _BY_TWIN_NAME = {keras.saving.get_registered_name(cls): cls for cls in _TWINS}
 _WITH_OR_WITHOUT = frozenset(
     keras.saving.get_registered_name(cls)
-    for cls in (layers.HLSTM, layers.HLSTMCell, layers.PartialAreaConv2D)
+    for cls in (
+        layers.HLSTM,
+        layers.HLSTMCell,
+        layers.PartialAreaConv2D,
+        layers.CompactDense,
+        layers.CompactGRU,
+        layers.CompactGRUCell,
+        layers.CompactLSTM,
+        layers.CompactLSTMCell,
+        layers.CompactSimpleRNN,
+        layers.CompactSimpleRNNCell,
+        layers.FastGRNN,
+        layers.FastGRNNCell,
+    )
 )
 """Layers that say by their argument `masked` which form they are."""
 
-SUPPORTED = (*sorted(_BY_KERAS_NAME), "HLSTM", "HLSTMCell", "PartialAreaConv2D")
+SUPPORTED = (
+    *sorted(_BY_KERAS_NAME),
+    *sorted(name.removeprefix("hlstm_tf>") for name in _WITH_OR_WITHOUT),
+)
 """Names of the layers that have a masked form."""
 
 

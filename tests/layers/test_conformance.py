@@ -87,6 +87,59 @@ CASES = {
     ),
     "HLSTM-no-hidden-layers": Case(hl.HLSTM, {"units": 3, "hidden_units": (), "masked": True}),
     "HLSTMCell": Case(hl.HLSTMCell, {"units": 3, "hidden_units": 4}),
+    "HLSTM-low-rank": Case(
+        hl.HLSTM,
+        {"units": 4, "hidden_units": (5, 4), "kernel_form": hl.LowRank(3)},
+    ),
+    "HLSTM-low-rank-gates-of-different-widths": Case(
+        hl.HLSTM,
+        {"units": 4, "hidden_units": ((6, 4, 3, 5),), "kernel_form": hl.LowRank(3)},
+    ),
+    "HLSTM-kronecker": Case(
+        hl.HLSTM, {"units": 4, "hidden_units": 6, "kernel_form": hl.Kronecker()}
+    ),
+    "CompactDense-low-rank": Case(
+        hl.CompactDense, {"units": 3, "kernel_form": hl.LowRank(2), "masked": True}
+    ),
+    "CompactDense-dense": Case(hl.CompactDense, {"units": 3, "masked": True}),
+    "CompactLSTM-low-rank": Case(
+        hl.CompactLSTM, {"units": 4, "kernel_form": hl.LowRank(2), "masked": True}
+    ),
+    "CompactLSTM-shared-low-rank": Case(
+        hl.CompactLSTM,
+        {"units": 4, "kernel_form": hl.SharedLowRank(parameters=0.6), "masked": True},
+    ),
+    "CompactLSTM-kronecker": Case(
+        hl.CompactLSTM, {"units": 4, "kernel_form": hl.Kronecker((1, 2)), "masked": True}
+    ),
+    "CompactLSTM-toeplitz-like": Case(
+        hl.CompactLSTM,
+        {"units": 4, "kernel_form": {"recurrent_kernel": hl.ToeplitzLike(1)}, "masked": True},
+    ),
+    "CompactLSTMCell": Case(
+        hl.CompactLSTMCell, {"units": 4, "kernel_form": hl.LowRank(2), "masked": True}
+    ),
+    "CompactGRU-low-rank": Case(
+        hl.CompactGRU,
+        {"units": 4, "kernel_form": hl.LowRank(2), "masked": True, "reset_after": False},
+    ),
+    "CompactGRU-shared-low-rank": Case(
+        hl.CompactGRU, {"units": 4, "kernel_form": hl.SharedLowRank(2), "masked": True}
+    ),
+    "CompactGRUCell": Case(
+        hl.CompactGRUCell, {"units": 4, "kernel_form": hl.SharedLowRank(2), "masked": True}
+    ),
+    "CompactSimpleRNN": Case(
+        hl.CompactSimpleRNN, {"units": 4, "kernel_form": hl.LowRank(2), "masked": True}
+    ),
+    "CompactSimpleRNNCell": Case(
+        hl.CompactSimpleRNNCell, {"units": 4, "kernel_form": hl.Kronecker(), "masked": True}
+    ),
+    "FastGRNN": Case(hl.FastGRNN, {"units": 4, "masked": True, "return_sequences": True}),
+    "FastGRNN-low-rank": Case(
+        hl.FastGRNN, {"units": 4, "kernel_form": hl.LowRank(2), "masked": True}
+    ),
+    "FastGRNNCell": Case(hl.FastGRNNCell, {"units": 4, "masked": True}),
     "MaskedLSTM": Case(hl.MaskedLSTM, {"units": 3}),
     "MaskedLSTMCell": Case(hl.MaskedLSTMCell, {"units": 3}),
     "MaskedGRU": Case(hl.MaskedGRU, {"units": 3}),
