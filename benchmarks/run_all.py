@@ -23,6 +23,7 @@ EXPECTED = {
     "sparse_step": (60, 180),
     "sizes": (30, 60),
     "structures": (120, 300),
+    "matrix_forms": (90, 200),
     "small_models": (60, 120),
     "light_process": (20, 60),
     "large_models": (120, 400),

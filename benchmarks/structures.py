@@ -12,21 +12,18 @@ gone than was asked for, because a layer keeps at least eight neurons or the mod
 """
 
 import os
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import _engines
 import _measure
-import _peers
 import keras
 import numpy as np
-import tensorflow as tf
 from _progress import Progress
 
 import hlstm_tf as hl
@@ -45,14 +42,8 @@ STRUCTURES: dict[str, tuple[str, ...]] = {
     "unit": ("unit",),
     "neurons and units": ("unit", "neuron"),
 }
-ENGINES: dict[str, tuple[str, str | None] | None] = {
-    "LiteRT sequence, float32": ("sequence", None),
-    "LiteRT step, float32": ("step", None),
-    "LiteRT step, int8": ("step", "dynamic"),
-    "SavedModel": None,
-}
-BLOCKS, SPARSE_OF = "1x16 block, sparse", "LiteRT step, int8"
-"""The line of the blocks' sparse encoding, and the engine that it is compared on."""
+BLOCKS = "1x16 block, sparse"
+"""The line of the blocks' sparse encoding."""
 
 
 @dataclass
@@ -62,17 +53,13 @@ class Line:
     Attributes:
         model, structure: What was pruned, and how.
         gone: Share of the connections that are gone.
-        float32, int8, gzipped: Bytes of the file in step form; the last one of int8 with gzip.
-        times: Of each engine.
+        deployed: Its bytes and times.
     """
 
     model: str
     structure: str
     gone: float
-    float32: int | None = None
-    int8: int | None = None
-    gzipped: int | None = None
-    times: dict[str, _measure.Row] = field(default_factory=dict)
+    deployed: _engines.Deployed
 
 
 def models(size: int) -> dict[str, Callable[[], keras.Model]]:
@@ -131,80 +118,38 @@ def _gone(kernels: list[Any]) -> float:
     return 1 - left / places
 
 
-def saved_model(model: keras.Model, inputs: np.ndarray) -> _peers.Run:
-    """A SavedModel of ours, called as TensorFlow Serving does."""
-    folder = _peers.SCRATCH / f"{len(list(_peers.SCRATCH.iterdir()))}" / "1"
-    hl.export_saved_model(model, folder, step=False, warmup=False)
-    serve = tf.saved_model.load(os.fspath(folder)).signatures["serve"]
-    [name] = serve.structured_input_signature[1]
-    batch = tf.constant(inputs)
-    return lambda: serve(**{name: batch})
-
-
-def tflite(model: keras.Model, form: str, quantization: str | None) -> Path:
-    """The model as a file; untrained outputs hardly differ, so that their range is no measure."""
-    path = _peers.SCRATCH / f"{len(list(_peers.SCRATCH.iterdir()))}.tflite"
-    hl.export_tflite(model, path, form=form, quantization=quantization, tolerance=1.0)
-    return path
-
-
-def litert(path: Path, inputs: np.ndarray) -> _peers.Run:
-    """A TFLite file on the whole sequence, one thread."""
-    opened = hl.load_tflite(path, threads=1)
-    return lambda: opened.run(inputs)
-
-
 def lines_of(
     name: str, make: Callable[[], keras.Model], inputs: np.ndarray, rounds: int
 ) -> list[Line]:
     """Prunes, shrinks, exports and times one model by every structure."""
     found: dict[str, Line] = {}
-    runs: dict[str, dict[str, _peers.Run]] = {engine: {} for engine in ENGINES}
     progress = Progress("pruning and exporting", len(STRUCTURES))
     for structure, parts in STRUCTURES.items():
         model, gone = pruned(make(), parts)
-        line = found[structure] = Line(name, structure, gone)
-        for engine, how in ENGINES.items():
-            if how is None:
-                runs[engine][structure] = saved_model(model, inputs)
-                continue
-            path = tflite(model, *how)
-            runs[engine][structure] = litert(path, inputs)
-            if how == ("step", None):
-                line.float32 = path.stat().st_size
-            if engine == SPARSE_OF:
-                line.int8, line.gzipped = path.stat().st_size, hl.file_size(path).gzipped
+        found[structure] = Line(name, structure, gone, _engines.deploy(model, inputs))
         if parts == ("1x16",):
-            path = tflite(model, "step", "sparse")
-            size = hl.file_size(path)
-            found[BLOCKS] = Line(name, BLOCKS, gone, None, size.bytes, size.gzipped)
-            runs[SPARSE_OF][BLOCKS] = litert(path, inputs)
+            path = _engines.tflite(model, "step", "sparse")
+            size, run = hl.file_size(path), _engines.litert(path, inputs)
+            sparse = _engines.Deployed(None, size.bytes, size.gzipped, {_engines.INT8: run})
+            found[BLOCKS] = Line(name, BLOCKS, gone, sparse)
         progress.advance()
-    for engine, of_engine in runs.items():
-        for row in _measure.compare(of_engine, "none", rounds, clock=time.process_time):
-            found[row.name].times[engine] = row
+    _engines.time_all({key: line.deployed for key, line in found.items()}, "none", rounds)
     return list(found.values())
 
 
 def table(lines: list[Line]) -> str:
     """Prints and returns the table."""
-    heads = ["structure", "gone", "float32, bytes", "int8, bytes", "int8, gzipped", *ENGINES]
+    heads = ["structure", "gone", *_engines.HEADS]
     text = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
     for number, line in enumerate(lines):
         if not number or line.model != lines[number - 1].model:
             text.append(f"| **{line.model}** |{' |' * (len(heads) - 1)}")
-        sizes = ("" if n is None else f"{n:,}" for n in (line.float32, line.int8, line.gzipped))
-        times = (_time(line.times.get(engine)) for engine in ENGINES)
-        text.append(f"| {' | '.join([line.structure, f'{line.gone:.0%}', *sizes, *times])} |")
+        text.append(
+            f"| {' | '.join([line.structure, f'{line.gone:.0%}', *line.deployed.cells()])} |"
+        )
     made = "\n".join(text)
     print(made, flush=True)
     return made
-
-
-def _time(row: _measure.Row | None) -> str:
-    if row is None:
-        return ""
-    return f"{row.us / 1e3:.2f} ms, {row.ratio:.2f} x ({row.low:.2f}-{row.high:.2f})"
 
 
 def main() -> None:
@@ -216,8 +161,7 @@ def main() -> None:
         rng.integers(0, 4 * size, (1, frames)).astype("int32"),
         rng.normal(size=(1, frames, size // 2)).astype("float32"),
     )
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    _engines.one_thread()
     print(_measure.machine())
     lines = []
     for (name, make), values in zip(models(size).items(), inputs, strict=True):
