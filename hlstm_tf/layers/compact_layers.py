@@ -15,7 +15,6 @@ from hlstm_tf.layers.cells import (
     register_form,
 )
 from hlstm_tf.layers.compact_kernels import CompactLayer, KernelForm
-from hlstm_tf.layers.gate_networks import GateNetworks
 from hlstm_tf.layers.gates import as_flag
 from hlstm_tf.layers.kernels import EffectiveKernel
 from hlstm_tf.layers.matrix_forms import (
@@ -29,11 +28,9 @@ from hlstm_tf.layers.passes import scan
 from hlstm_tf.layers.recurrent_layer import (
     CellLayer,
     Flags,
-    RecurrenceLayer,
+    GRURecurrence,
+    LSTMRecurrence,
     cell_in_place_of,
-    project,
-    run_gru,
-    run_lstm,
 )
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
@@ -390,7 +387,7 @@ class CompactSimpleRNN(PlainLoopLayer, keras.layers.SimpleRNN, CompactRNN):
 
 
 @_register
-class CompactLSTM(CompactRecurrentLayer, RecurrenceLayer, keras.layers.LSTM, CompactRNN):
+class CompactLSTM(CompactRecurrentLayer, LSTMRecurrence, keras.layers.LSTM, CompactRNN):
     """`keras.layers.LSTM` whose kernels have forms of few weights (arXiv 1604.02594).
 
     `kernel`, all that reads the inputs, and `recurrent_kernel`, all that reads the state, are each
@@ -434,15 +431,9 @@ class CompactLSTM(CompactRecurrentLayer, RecurrenceLayer, keras.layers.LSTM, Com
 
     _cell_class = CompactLSTMCell
 
-    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        form, how = LSTMForm(self.cell), self._how()
-        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
-        projected = project(self.cell, sequences, kernel, self.cell.bias, training, *how)
-        return run_lstm(self.cell, GateNetworks(recurrent), projected, states, mask, *how)
-
 
 @_register
-class CompactGRU(CompactRecurrentLayer, RecurrenceLayer, keras.layers.GRU, CompactRNN):
+class CompactGRU(CompactRecurrentLayer, GRURecurrence, keras.layers.GRU, CompactRNN):
     """`keras.layers.GRU` whose kernels have forms of few weights.
 
     Args:
@@ -461,10 +452,3 @@ class CompactGRU(CompactRecurrentLayer, RecurrenceLayer, keras.layers.GRU, Compa
     """
 
     _cell_class = CompactGRUCell
-
-    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        form, how = GRUForm(self.cell), self._how()
-        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
-        bias, _ = form.biases
-        projected = project(self.cell, sequences, kernel, bias, training, *how)
-        return run_gru(self.cell, recurrent, projected, states[0], mask, *how)

@@ -72,7 +72,7 @@ class GRUWeights(NamedTuple):
         return self._replace(kernels=tuple(as_operands(self.kernels, dtype)))
 
 
-class GRUForm(NamedTuple):
+class GRUEquations(NamedTuple):
     """What a GRU computes beside its weights.
 
     Attributes:
@@ -99,7 +99,7 @@ def recur_gru(
     mask: tf.Tensor | None,
     h: tf.Tensor,
     weights: GRUWeights,
-    form: GRUForm,
+    form: GRUEquations,
     settings: Settings,
 ) -> tf.Tensor:
     """Runs the recurrence over all steps, with the backward pass written by hand.
@@ -134,13 +134,13 @@ def recur_gru(
 
 
 @functools.cache
-def _passes(form: GRUForm, settings: Settings, size: int) -> tuple[Callable[..., Any], ...]:
+def _passes(form: GRUEquations, settings: Settings, size: int) -> tuple[Callable[..., Any], ...]:
     passes = (functools.partial(each, form, settings) for each in (_forward, _backward))
     return tuple(compiled(each, size, settings) for each in passes)
 
 
 def _forward(
-    form: GRUForm,
+    form: GRUEquations,
     settings: Settings,
     projected: tf.Tensor,
     mask: tf.Tensor | None,
@@ -170,7 +170,7 @@ def _values(
     projected: tf.Tensor,
     h: tf.Tensor,
     weights: GRUWeights,
-    form: GRUForm,
+    form: GRUEquations,
     settings: Settings,
 ) -> _Values:
     """The values before activations, from tensors `(rows, n)` and operands of products."""
@@ -189,7 +189,7 @@ def _values(
 
 
 def _backward(
-    form: GRUForm,
+    form: GRUEquations,
     settings: Settings,
     dh_all: tf.Tensor,
     mask: tf.Tensor | None,
@@ -234,7 +234,9 @@ class _Slopes(NamedTuple):
     reset: tf.Tensor  # r
 
 
-def _slopes(values: _Values, before: tf.Tensor, mask: tf.Tensor | None, form: GRUForm) -> _Slopes:
+def _slopes(
+    values: _Values, before: tf.Tensor, mask: tf.Tensor | None, form: GRUEquations
+) -> _Slopes:
     gates, slopes = value_and_slope(form.gate, values.gates)
     (z, r), (dz, dr) = tf.split(gates, 2, axis=2), tf.split(slopes, 2, axis=2)
     g, dg = value_and_slope(form.state, values.candidate)

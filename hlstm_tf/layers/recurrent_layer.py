@@ -14,9 +14,10 @@ from keras import ops
 
 from hlstm_tf.keras_check import refuse_keras_2
 from hlstm_tf.layers.activations import is_elementwise
+from hlstm_tf.layers.cells import GRUForm, LSTMForm
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
 from hlstm_tf.layers.gates import as_flag
-from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
+from hlstm_tf.layers.gru_recurrence import GRUEquations, GRUWeights, recur_gru
 from hlstm_tf.layers.kernels import gradients_are_dense
 from hlstm_tf.layers.lstm_recurrence import recur
 from hlstm_tf.layers.masking import set_weights_under_masks
@@ -220,7 +221,7 @@ def run_gru(
     kernels = [recurrent] if cell.reset_after else recurrent.columns([2 * cell.units, cell.units])
     weights, h = _float32((GRUWeights(tuple(kernels), bias), h))
     valid = None if mask is None else _in_order(tf.cast(mask, tf.bool), flags)
-    form = GRUForm(cell.recurrent_activation, cell.activation, bool(cell.reset_after))
+    form = GRUEquations(cell.recurrent_activation, cell.activation, bool(cell.reset_after))
     settings = settings._replace(matmul_dtype=_matmul_dtype(cell, settings))
     outputs = recur_gru(projected, valid, h, weights, form, settings)
     return _layer_results(cell, outputs, [outputs[-1]], valid, flags)
@@ -327,3 +328,28 @@ class RecurrenceLayer(CellLayer):
             "matmul_dtype": self.matmul_dtype,
             "recompute": self.recompute,
         }
+
+
+class LSTMRecurrence(RecurrenceLayer):
+    """Mixin of the layers whose cell has the form of an LSTM, whatever its matrices are."""
+
+    cell: Any
+
+    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+        form, how = LSTMForm(self.cell), self._how()
+        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
+        projected = project(self.cell, sequences, kernel, self.cell.bias, training, *how)
+        return run_lstm(self.cell, GateNetworks(recurrent), projected, states, mask, *how)
+
+
+class GRURecurrence(RecurrenceLayer):
+    """Mixin of the layers whose cell has the form of a GRU, whatever its matrices are."""
+
+    cell: Any
+
+    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
+        form, how = GRUForm(self.cell), self._how()
+        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
+        bias, _ = form.biases
+        projected = project(self.cell, sequences, kernel, bias, training, *how)
+        return run_gru(self.cell, recurrent, projected, states[0], mask, *how)

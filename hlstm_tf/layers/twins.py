@@ -15,17 +15,14 @@ from hlstm_tf.layers.cells import (
     register_form,
 )
 from hlstm_tf.layers.feed_forward import MaskedFeedForward, OutputAxes
-from hlstm_tf.layers.gate_networks import GateNetworks
 from hlstm_tf.layers.kernels import EffectiveKernel
 from hlstm_tf.layers.masking import MaskedLayer
 from hlstm_tf.layers.observers import is_noting, note_ids, note_input
 from hlstm_tf.layers.recurrent_layer import (
     CellLayer,
-    RecurrenceLayer,
+    GRURecurrence,
+    LSTMRecurrence,
     cell_in_place_of,
-    project,
-    run_gru,
-    run_lstm,
 )
 
 _register = keras.saving.register_keras_serializable(package="hlstm_tf")
@@ -261,7 +258,7 @@ class MaskedSimpleRNN(CellLayer, keras.layers.SimpleRNN, _MaskedCellRNN):
 
 
 @_register
-class MaskedLSTM(RecurrenceLayer, keras.layers.LSTM, _MaskedCellRNN):
+class MaskedLSTM(LSTMRecurrence, keras.layers.LSTM, _MaskedCellRNN):
     """`keras.layers.LSTM` whose cell is a `MaskedLSTMCell`.
 
     On a CPU it trains through the recurrence whose backward pass is written by hand, under the
@@ -278,15 +275,9 @@ class MaskedLSTM(RecurrenceLayer, keras.layers.LSTM, _MaskedCellRNN):
 
     _cell_class = MaskedLSTMCell
 
-    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        form, how = LSTMForm(self.cell), self._how()
-        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
-        projected = project(self.cell, sequences, kernel, self.cell.bias, training, *how)
-        return run_lstm(self.cell, GateNetworks(recurrent), projected, states, mask, *how)
-
 
 @_register
-class MaskedGRU(RecurrenceLayer, keras.layers.GRU, _MaskedCellRNN):
+class MaskedGRU(GRURecurrence, keras.layers.GRU, _MaskedCellRNN):
     """`keras.layers.GRU` whose cell is a `MaskedGRUCell`.
 
     It trains as `MaskedLSTM` does, and takes the same two arguments more.
@@ -299,10 +290,3 @@ class MaskedGRU(RecurrenceLayer, keras.layers.GRU, _MaskedCellRNN):
     """
 
     _cell_class = MaskedGRUCell
-
-    def _run_recurrence(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> Any:
-        form, how = GRUForm(self.cell), self._how()
-        kernel, recurrent = form.operator("kernel"), form.operator("recurrent_kernel")
-        bias, _ = form.biases
-        projected = project(self.cell, sequences, kernel, bias, training, *how)
-        return run_gru(self.cell, recurrent, projected, states[0], mask, *how)

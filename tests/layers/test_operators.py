@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from hlstm_tf.layers.gate_networks import Activations, GateNetworks
-from hlstm_tf.layers.gru_recurrence import GRUForm, GRUWeights, recur_gru
+from hlstm_tf.layers.gru_recurrence import GRUEquations, GRUWeights, recur_gru
 from hlstm_tf.layers.lstm_recurrence import recur
 from hlstm_tf.layers.operators import Dense, Operator
 from hlstm_tf.layers.passes import Settings
@@ -182,7 +182,7 @@ def test_an_hlstm_trains_through_factors_in_every_layer(recompute: bool) -> None
 def test_a_gru_trains_through_factors(kind: str, reset_after: bool, recompute: bool) -> None:
     recurrent = RECURRENT[kind](3)
     projected, h = draw(TIME, BATCH, 3 * UNITS), draw(BATCH, UNITS)
-    how = GRUForm(keras.ops.sigmoid, keras.ops.tanh, reset_after)
+    how = GRUEquations(keras.ops.sigmoid, keras.ops.tanh, reset_after)
 
     def run(form: Callable[[Any], Operator]) -> Any:
         matrix = form(recurrent)
