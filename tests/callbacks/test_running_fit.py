@@ -59,6 +59,7 @@ ORDERS: dict[str, tuple[Callable[[], dict[str, Any]], bool]] = {
 }
 
 
+@pytest.mark.representatives("arrays", "arrays in order", "PyDataset", "generator")
 @pytest.mark.parametrize("case", ORDERS)
 def test_a_directory_where_fit_draws_the_order_says_that_resuming_is_not_exact(
     case: str, tmp_path: Path

@@ -70,6 +70,9 @@ NOT_REACHED: list[tuple[str, Callable[[], keras.Model], hl.MagnitudePruning, str
 ]  # fmt: skip
 
 
+@pytest.mark.representatives(
+    "four layers of units", "the minimum", "gates", "no mask behind", "blocks", "by steps"
+)
 @pytest.mark.parametrize(
     ("make", "pruning", "words"),
     [case[1:] for case in NOT_REACHED],
@@ -99,6 +102,9 @@ REACHED: list[tuple[str, Callable[[], keras.Model], hl.MagnitudePruning]] = [
 ]
 
 
+@pytest.mark.representatives(
+    "rounded up", "any width", "nothing asked for", "on its way", "everything"
+)
 @pytest.mark.parametrize(
     ("make", "pruning"), [case[1:] for case in REACHED], ids=[case[0] for case in REACHED]
 )
