@@ -25,6 +25,7 @@ from tests.transforms.models import (
 layers = keras.layers
 
 
+@pytest.mark.representatives("lenet", "recurrent", "embedding", "with_loss")
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_without_dead_neurons_stays_as_it_is(name: str) -> None:
     model, batch = model_and_batch(name)

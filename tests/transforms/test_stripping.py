@@ -20,6 +20,7 @@ from tests.transforms.models import (
 )
 
 
+@pytest.mark.representatives("lenet", "recurrent", "functional")
 @pytest.mark.parametrize("name", MODELS)
 def test_strip_gives_plain_layers_with_zeros_and_the_same_function(name: str) -> None:
     model, batch = model_and_batch(name)
