@@ -28,8 +28,6 @@ import tensorflow as tf
 from _progress import Progress
 
 import hlstm_tf as hl
-from hlstm_tf.factorization.nearest import kronecker_within
-from hlstm_tf.layers.matrix_forms import KernelShape
 
 DENSE, KERAS = "dense", "keras.layers.LSTM"
 FRACTIONS = 0.25, 0.1
@@ -52,19 +50,13 @@ class Line:
     step: _measure.Row | None = None
 
 
-def forms(size: int, inputs: int) -> dict[str, Any]:
+def forms() -> dict[str, Any]:
     """`kernel_form` of each line."""
-    shapes = {
-        "kernel": KernelShape(inputs, size, 4),
-        "recurrent_kernel": KernelShape(size, size, 4),
-    }
     found: dict[str, Any] = {DENSE: None}
     for fraction in FRACTIONS:
         found[f"low rank, {fraction:.0%}"] = hl.LowRank(parameters=fraction)
         found[f"shared low rank, {fraction:.0%}"] = hl.SharedLowRank(parameters=fraction)
-        found[f"Kronecker, {fraction:.0%}"] = {
-            name: kronecker_within(shape, fraction) for name, shape in shapes.items()
-        }
+        found[f"Kronecker, {fraction:.0%}"] = hl.Kronecker(parameters=fraction)
     found["Kronecker, fewest"] = hl.Kronecker()
     found["Toeplitz-like, rank 2"] = hl.ToeplitzLike(2)
     return found
@@ -111,7 +103,7 @@ def main() -> None:
     print(_measure.machine())
     made: dict[str, Callable[[], keras.layers.Layer]] = {
         name: lambda form=form: hl.CompactLSTM(size, kernel_form=form, return_sequences=True)
-        for name, form in forms(size, inputs).items()
+        for name, form in forms().items()
     }
     made[KERAS] = lambda: keras.layers.LSTM(size, return_sequences=True)
     lines, steps, progress = {}, {}, Progress("exporting", len(made))

@@ -9,7 +9,6 @@ import numpy as np
 
 from hlstm_tf import layers
 from hlstm_tf.factorization.nearest import (
-    kronecker_within,
     rank_for_energy,
 )
 from hlstm_tf.factorization.trained_kernels import (
@@ -178,13 +177,14 @@ def _by_rank(form: Any, ranks: Any, kernel: TrainedKernel) -> MatrixForm | None:
 
 
 def _by_parameters(form: Any, parameters: float, kernel: TrainedKernel) -> MatrixForm | None:
-    if form is Kronecker:
-        return kronecker_within(kernel.shapes[0], parameters) if len(kernel.shapes) == 1 else None
+    made = form(parameters=parameters)
     try:
-        found = [form(parameters=parameters).rank_of(shape) for shape in kernel.shapes]
-    except ValueError:  # not even rank 1 is within it
+        for shape in kernel.shapes:
+            made.factors(shape)
+    except ValueError:  # not even the fewest weights are within it
         return None
-    return form(min(found))
+    # Of gates of different widths, which have variables of their own, the least rank.
+    return made if form is Kronecker else form(min(made.rank_of(shape) for shape in kernel.shapes))
 
 
 def _by_energy(form: Any, energy: float, kernel: TrainedKernel) -> MatrixForm:

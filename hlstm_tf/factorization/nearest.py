@@ -6,7 +6,6 @@ import numpy as np
 
 from hlstm_tf.layers.matrix_forms import (
     KernelShape,
-    Kronecker,
     LowRank,
     MatrixForm,
     SharedLowRank,
@@ -99,21 +98,6 @@ def rank_for_energy(
     return min(int(np.searchsorted(kept, energy - 1e-12)) + 1, len(squares))
 
 
-def kronecker_within(kernel: KernelShape, parameters: float) -> Kronecker | None:
-    """The Kronecker form with the most weights within a fraction of the dense ones.
-
-    >>> kronecker_within(KernelShape(6, 8), 0.5)
-    Kronecker(left=(2, 8))
-    """
-    sizes = [(p, q) for p in _divisors(kernel.inputs) for q in _divisors(kernel.outputs)]
-    weights = {size: Kronecker(size).parameters(kernel) for size in sizes}
-    within = {s: n for s, n in weights.items() if n <= parameters * kernel.parameters}
-    if not within:
-        return None
-    most = max(within.values())
-    return Kronecker(next(size for size, count in within.items() if count == most))
-
-
 def relative_error(
     matrices: np.ndarray, found: np.ndarray, roots: Sequence[np.ndarray] | None
 ) -> float:
@@ -129,7 +113,3 @@ def relative_error(
 
 def _by_gate(roots: Sequence[np.ndarray], gates: int) -> list[np.ndarray]:
     return list(roots) if len(roots) == gates else [roots[0]] * gates
-
-
-def _divisors(size: int) -> list[int]:
-    return [d for d in range(1, size + 1) if size % d == 0]

@@ -303,13 +303,17 @@ class Kronecker(MatrixForm):
 
     Args:
         left: `(p, q)`, the shape of the left factor for one gate, whose sizes divide the matrix's.
-            Default `None`: the divisors nearest to the square root, which gives the fewest weights.
+            Default `None`: by `parameters`, or the divisors nearest to the square root, which give
+            about the fewest weights.
+        parameters: In place of `left`, the fraction of the dense kernel's weights that both factors
+            may have together; their sizes are those with the most weights within it.
         doped: Fraction of the dense weights in the added sparse part; 0 for none. It needs masks:
             `masked=True`, which is the default of a layer with a doped form.
 
     Raises:
-        ValueError: A size is not a positive integer or `doped` not in [0, 1); and, when a layer is
-            built, the sizes do not divide the matrix's.
+        ValueError: A size is not a positive integer, a fraction is out of its range, or both sizes
+            and `parameters` are given; and, when a layer is built, the sizes do not divide the
+            matrix's, or none meet the fraction.
 
     Example:
 
@@ -321,13 +325,28 @@ class Kronecker(MatrixForm):
     (TensorShape([3, 2]), TensorShape([2, 4]))
     """
 
-    def __init__(self, left: Sequence[int] | None = None, doped: float = 0.0) -> None:
+    def __init__(
+        self,
+        left: Sequence[int] | None = None,
+        parameters: float | None = None,
+        doped: float = 0.0,
+    ) -> None:
+        if left is not None and parameters is not None:
+            raise ValueError(
+                f"Kronecker takes either left=(p, q) or parameters=FRACTION; got left={left!r} and "
+                f"parameters={parameters!r}."
+            )
         if left is not None:
             if len(tuple(left)) != 2 or not all(map(_is_size, left)):
                 raise ValueError(f"left must be two positive integers, (p, q); got {left!r}.")
             left = tuple(int(size) for size in left)
         self.left = left
+        given = None if parameters is None else _as_fraction("parameters", parameters)
+        self.parameters_kept = given
         self.doped = _as_fraction("doped", doped, zero=True)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"left": self.left, "parameters": self.parameters_kept, "doped": self.doped}
 
     def factors(self, kernel: KernelShape) -> tuple[Factor, ...]:
         p, q = self._left_of(kernel)
@@ -371,6 +390,8 @@ class Kronecker(MatrixForm):
         return made
 
     def _left_of(self, kernel: KernelShape) -> tuple[int, int]:
+        if self.parameters_kept is not None:
+            return self._largest_within(kernel, self.parameters_kept)
         if self.left is None:
             return _middle_divisor(kernel.inputs), _middle_divisor(kernel.outputs)
         p, q = self.left
@@ -380,6 +401,18 @@ class Kronecker(MatrixForm):
                 f"and {q} must divide {kernel.outputs}. Choose divisors, or other layer sizes."
             )
         return p, q
+
+    def _largest_within(self, kernel: KernelShape, fraction: float) -> tuple[int, int]:
+        sizes = [(p, q) for p in _divisors(kernel.inputs) for q in _divisors(kernel.outputs)]
+        weights = {size: Kronecker(size).parameters(kernel) for size in sizes}
+        within = {s: n for s, n in weights.items() if n <= fraction * kernel.parameters}
+        if not within:
+            least = min(weights.values()) / kernel.parameters
+            raise ValueError(
+                f"{self!r}: the factors of a matrix {kernel} have at least {least:.1%} of its "
+                "weights. Ask for at least that fraction, or choose layer sizes with more divisors."
+            )
+        return max(within, key=lambda size: within[size])
 
 
 @_register
@@ -397,10 +430,13 @@ class ToeplitzLike(MatrixForm):
 
     Args:
         rank: The displacement rank.
+        parameters: In place of `rank`, the fraction of the dense kernel's weights that the columns
+            may have together; the rank is the largest within it.
 
     Raises:
-        ValueError: `rank` is not a positive integer; and, when a layer is built, the factors have
-            at least as many weights as the dense matrix.
+        ValueError: Not exactly one of the two is given, or it is out of its range; and, when a
+            layer is built, no rank meets the fraction, or the columns have at least as many weights
+            as the dense matrix.
 
     Example:
 
@@ -414,20 +450,32 @@ class ToeplitzLike(MatrixForm):
 
     is_written_down = True
 
-    def __init__(self, rank: int) -> None:
-        if not _is_size(rank):
-            raise ValueError(f"ToeplitzLike: rank must be a positive integer; got {rank!r}.")
-        self.rank = int(rank)
+    def __init__(self, rank: int | None = None, parameters: float | None = None) -> None:
+        self.rank, self.parameters_kept = _as_rank(type(self).__name__, rank, parameters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rank": self.rank, "parameters": self.parameters_kept}
+
+    def rank_of(self, kernel: KernelShape) -> int:
+        """The displacement rank for a kernel of this shape."""
+        per_rank, dense = 2 * max(kernel.inputs, kernel.outputs), kernel.inputs * kernel.outputs
+        rank = self.rank or int((self.parameters_kept or 0.0) * dense / per_rank)
+        if rank < 1:
+            raise ValueError(
+                f"{self!r}: rank 1 of a matrix {kernel} has {per_rank / dense:.1%} of its weights "
+                "already. Ask for at least that fraction, or leave the kernel dense."
+            )
+        if rank * per_rank >= dense:
+            raise ValueError(
+                f"{self!r}: {rank * per_rank} weights a gate are as many as a matrix {kernel} has "
+                "itself. Choose a lower rank, or leave the kernel dense."
+            )
+        return rank
 
     def factors(self, kernel: KernelShape) -> tuple[Factor, ...]:
-        n = max(kernel.inputs, kernel.outputs)
-        if 2 * self.rank * n >= kernel.inputs * kernel.outputs:
-            raise ValueError(
-                f"{self!r}: two times {self.rank} columns of {n} have as many weights as a matrix "
-                f"{kernel} itself. Choose a lower rank, or leave the kernel dense."
-            )
-        shape = (kernel.gates, self.rank, n)
-        uses = kernel.inputs * kernel.outputs / (2 * self.rank * n)  # those of the dense matrix
+        n, rank = max(kernel.inputs, kernel.outputs), self.rank_of(kernel)
+        shape = (kernel.gates, rank, n)
+        uses = kernel.inputs * kernel.outputs / (2 * rank * n)  # those of the dense matrix
         return tuple(
             Factor(name, shape, kernel.gates, gates_first=True, uses=uses)
             for name in ("left", "right")
@@ -598,6 +646,10 @@ def _as_fraction(name: str, value: Any, zero: bool = False) -> float:
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+
+
+def _divisors(size: int) -> list[int]:
+    return [divisor for divisor in range(1, size + 1) if size % divisor == 0]
 
 
 def _middle_divisor(size: int) -> int:

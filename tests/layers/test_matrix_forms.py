@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.factorization.nearest import kronecker_within, nearest_factors, rank_for_energy
+from hlstm_tf.factorization.nearest import nearest_factors, rank_for_energy
 from hlstm_tf.layers.matrix_forms import KernelShape, MatrixForm, as_kernel_forms, forms_config
 
 RNG = np.random.default_rng(5)
@@ -19,6 +19,7 @@ FORMS = {
     "shared-low-rank": hl.SharedLowRank(3),
     "kronecker": hl.Kronecker((3, 2)),
     "kronecker-by-itself": hl.Kronecker(),
+    "kronecker-by-parameters": hl.Kronecker(parameters=0.5),
     "doped": hl.Kronecker(doped=0.2),
     "toeplitz-like": hl.ToeplitzLike(1),
 }
@@ -152,12 +153,16 @@ def test_the_rank_for_an_energy_is_the_least_that_keeps_it() -> None:
     assert ranks == {0.6: 1, 0.65: 2, 13 / 14: 2, 0.99: 3}
 
 
-def test_the_kronecker_form_within_a_fraction_has_the_most_weights_it_allows() -> None:
+def test_sizes_by_parameters_are_the_largest_within_the_fraction() -> None:
     shape = KernelShape(6, 8, 4)
-    form = kronecker_within(shape, 0.5)
-    assert form is not None
-    assert form.parameters(shape) <= 0.5 * shape.parameters
-    assert kronecker_within(KernelShape(5, 7), 0.2) is None  # primes: 35 + 1 or 5 + 7 of 35
+    for fraction in (0.2, 0.5):
+        sizes = [(p, q) for p in (1, 2, 3, 6) for q in (1, 2, 4, 8)]
+        weights = [hl.Kronecker(size).parameters(shape) for size in sizes]
+        most = max(each for each in weights if each <= fraction * shape.parameters)
+        assert hl.Kronecker(parameters=fraction).parameters(shape) == most
+    assert hl.ToeplitzLike(parameters=0.7).rank_of(shape) == 2  # 16 of 48 a gate and rank
+    with pytest.raises(ValueError, match=r"have at least 34.3% of its weights"):
+        hl.Kronecker(parameters=0.2).factors(KernelShape(5, 7))  # primes: 5 + 7 of 35
 
 
 def test_parameters_are_the_weights_that_exist() -> None:
@@ -185,6 +190,7 @@ REFUSED = {
     "no size": (lambda: hl.LowRank(), "takes either a rank or parameters=FRACTION"),
     "two sizes": (lambda: hl.SharedLowRank(2, parameters=0.5), "takes either a rank or"),
     "rank 0": (lambda: hl.LowRank(0), "rank must be a positive integer; got 0"),
+    "sizes twice": (lambda: hl.Kronecker((3, 2), 0.5), r"either left=\(p, q\) or parameters"),
     "rank true": (lambda: hl.ToeplitzLike(True), "rank must be a positive integer; got True"),
     "all": (lambda: hl.LowRank(parameters=1.0), "parameters must be a fraction from above 0"),
     "one size": (lambda: hl.Kronecker((3,)), r"left must be two positive integers, \(p, q\)"),
@@ -206,8 +212,15 @@ TOO_MUCH = {
         hl.LowRank(parameters=0.1),
         r"rank 1 of a matrix 4 x \(6, 8\) has 29.2% of its weights already",
     ),
+    "share that no displacement rank meets": (
+        hl.ToeplitzLike(parameters=0.3),
+        r"rank 1 of a matrix 4 x \(6, 8\) has 33.3% of its weights already",
+    ),
     "sizes that do not divide": (hl.Kronecker((4, 2)), "4 must divide 6 and 2 must divide 8"),
-    "displacement rank": (hl.ToeplitzLike(3), "have as many weights as a matrix"),
+    "displacement rank": (
+        hl.ToeplitzLike(3),
+        r"48 weights a gate are as many as a matrix 4 x \(6, 8\) has",
+    ),
 }
 
 
