@@ -135,7 +135,7 @@ def called(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return model(input_layout(model).pack(inputs), training=False).numpy()
 
 
-@pytest.mark.representatives("captioner", "both_ways_with_masks")
+@pytest.mark.representatives("both_ways_with_masks")
 @pytest.mark.parametrize("kind", MODELS)
 def test_states_that_come_from_elsewhere_run_in_steps(kind: str, tmp_path: Path) -> None:
     model = MODELS[kind]()
@@ -150,7 +150,7 @@ def test_states_that_come_from_elsewhere_run_in_steps(kind: str, tmp_path: Path)
         np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-5)
 
 
-@pytest.mark.representatives("image_first_with_masks", "attention")
+@pytest.mark.representatives("attention")
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
     kind: str, tmp_path: Path
@@ -176,7 +176,7 @@ def test_a_served_step_starts_from_whatever_the_model_makes_its_states_of(
     np.testing.assert_allclose(np.stack(found, axis=1), called(model, whole), atol=1e-5)
 
 
-@pytest.mark.representatives("attention-int8")
+@pytest.mark.representatives("attention-dynamic")
 @pytest.mark.parametrize("quantization", ["float16", "dynamic", "int8"])
 @pytest.mark.parametrize("kind", QUANTIZED)
 def test_a_quantized_encoder_decoder_in_steps_gives_nearly_what_keras_does(

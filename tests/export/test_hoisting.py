@@ -34,6 +34,15 @@ def loops(function: Any) -> int:
     )
 
 
+@pytest.mark.representatives(
+    "True-<lambda>0",
+    "False-<lambda>1",
+    "True-<lambda>2",
+    "False-<lambda>3",
+    "True-<lambda>4",
+    "False-<lambda>5",
+    "True-<lambda>6",
+)
 @pytest.mark.parametrize(
     "layer",
     [

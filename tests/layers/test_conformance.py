@@ -243,7 +243,7 @@ def test_symbolic_eager_and_graph_calls_agree(case: Case) -> None:
     assert_all_close(eager, dynamic(x), atol=1e-6)
 
 
-@pytest.mark.representatives("HLSTM", "MaskedConv1DTranspose")
+@pytest.mark.representatives("HLSTM", "MaskedConv1DTranspose", "CompactLSTM-low-rank")
 def test_xla_gives_the_same_outputs_and_gradients(case: Case) -> None:
     arguments = {"use_cudnn": False} if hasattr(case.in_model(), "use_cudnn") else {}
     layer = case.in_model(**arguments)
@@ -276,6 +276,10 @@ def test_xla_gives_the_same_outputs_and_gradients(case: Case) -> None:
     "MaskedReversibleEmbedding",
     "PartialAreaConv2D",
     "MaskedEmbedding",
+    "CompactDense-low-rank",
+    "CompactLSTM-kronecker",
+    "CompactGRU-shared-low-rank",
+    "FastGRNNCell",
 )
 def test_training_keeps_dormant_weights_at_zero(case: Case) -> None:
     model = case.model()
@@ -292,6 +296,29 @@ def test_training_keeps_dormant_weights_at_zero(case: Case) -> None:
         assert (kernel.variable.numpy() != was).any(), kernel
 
 
+@pytest.mark.representatives(
+    "HLSTM",
+    "HLSTM-gates-of-different-widths",
+    "HLSTMCell",
+    "HLSTM-low-rank",
+    "CompactDense-low-rank",
+    "CompactLSTM-kronecker",
+    "CompactLSTMCell",
+    "CompactGRU-shared-low-rank",
+    "CompactSimpleRNN",
+    "FastGRNN-low-rank",
+    "MaskedLSTM",
+    "MaskedGRUCell",
+    "MaskedSimpleRNN",
+    "MaskedDense",
+    "MaskedConv2D",
+    "MaskedConv1DTranspose",
+    "MaskedDepthwiseConv2D",
+    "MaskedSeparableConv1D",
+    "MaskedReversibleEmbedding",
+    "PartialAreaConv2D",
+    "MaskedEmbedding",
+)
 def test_keras_file_round_trip(case: Case, tmp_path: Path) -> None:
     model = case.model()
     model.save(tmp_path / "model.keras")
@@ -308,6 +335,8 @@ def test_keras_file_round_trip(case: Case, tmp_path: Path) -> None:
     "MaskedSeparableConv2D",
     "MaskedReversibleEmbedding",
     "PartialAreaConv2D",
+    "CompactLSTM-low-rank",
+    "FastGRNN",
 )
 def test_weights_file_round_trip(case: Case, tmp_path: Path) -> None:
     model, other = case.model(), case.model()
@@ -318,7 +347,11 @@ def test_weights_file_round_trip(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.representatives(
-    "HLSTM-gates-of-different-widths", "MaskedLSTMCell", "MaskedConv2D", "MaskedEmbedding"
+    "HLSTM-gates-of-different-widths",
+    "MaskedLSTMCell",
+    "MaskedConv2D",
+    "MaskedEmbedding",
+    "CompactGRU-low-rank",
 )
 def test_tensorflow_checkpoint_round_trip(case: Case, tmp_path: Path) -> None:
     model, other = case.model(), case.model()
@@ -328,7 +361,13 @@ def test_tensorflow_checkpoint_round_trip(case: Case, tmp_path: Path) -> None:
     assert_same_model(case, model, other)
 
 
-@pytest.mark.representatives("HLSTM", "HLSTMCell", "MaskedDepthwiseConv2D", "PartialAreaConv2D")
+@pytest.mark.representatives(
+    "HLSTM",
+    "HLSTMCell",
+    "MaskedDepthwiseConv2D",
+    "PartialAreaConv2D",
+    "CompactLSTM-shared-low-rank",
+)
 def test_clone_has_masks_of_its_own(case: Case) -> None:
     model = case.model()
     clone = keras.models.clone_model(model)
@@ -346,6 +385,8 @@ def test_clone_has_masks_of_its_own(case: Case) -> None:
     "MaskedSeparableConv1D",
     "MaskedReversibleEmbedding",
     "PartialAreaConv2D",
+    "HLSTM-low-rank",
+    "CompactLSTM-toeplitz-like",
 )
 def test_copies_have_handles_of_their_own(case: Case) -> None:
     model = case.model()
@@ -359,7 +400,9 @@ def test_copies_have_handles_of_their_own(case: Case) -> None:
     assert hl.masked_kernels(model)[0].mask.numpy().any()
 
 
-@pytest.mark.representatives("HLSTM", "MaskedGRUCell", "MaskedSeparableConv1D")
+@pytest.mark.representatives(
+    "HLSTM", "MaskedGRUCell", "MaskedSeparableConv1D", "CompactLSTM-low-rank"
+)
 def test_saved_model_gives_the_same_outputs(case: Case, tmp_path: Path) -> None:
     model = case.model()
     x = case.inputs()
@@ -377,6 +420,7 @@ def test_saved_model_gives_the_same_outputs(case: Case, tmp_path: Path) -> None:
     "MaskedGRU-mixed_float16",
     "MaskedDense-mixed_float16",
     "MaskedConv2D-mixed_bfloat16",
+    "FastGRNN-mixed_bfloat16",
 )
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_computes_low_and_keeps_float32_weights(case: Case, policy: str) -> None:
@@ -430,7 +474,13 @@ def test_two_replicas_train_with_the_same_masks(name: str) -> None:
 
 
 @pytest.mark.representatives(
-    "HLSTM", "MaskedGRU", "MaskedSimpleRNNCell", "MaskedConv2D", "MaskedEmbedding"
+    "HLSTM",
+    "MaskedGRU",
+    "MaskedSimpleRNNCell",
+    "MaskedConv2D",
+    "MaskedEmbedding",
+    "CompactLSTM-low-rank",
+    "FastGRNN",
 )
 def test_wrappers_run_the_layer_and_find_its_kernels(case: Case) -> None:
     x = case.inputs()
@@ -471,7 +521,9 @@ class Subclassed(keras.Model):
         return self.head(outputs)
 
 
-@pytest.mark.representatives("HLSTM", "MaskedGRUCell", "MaskedConv2D", "MaskedEmbedding")
+@pytest.mark.representatives(
+    "HLSTM", "MaskedGRUCell", "MaskedConv2D", "MaskedEmbedding", "FastGRNN-low-rank"
+)
 def test_sequential_and_subclassed_models(case: Case, tmp_path: Path) -> None:
     x = case.inputs()
     sequential = keras.Sequential([case.input(), case.in_model(), keras.layers.Flatten()])

@@ -52,6 +52,7 @@ def changes(content: bytes) -> Iterator[tuple[str, bytes]]:
         yield signature.signatureKey.decode(), packed(model)
 
 
+@pytest.mark.representatives("both_ways")
 def test_each_name_that_is_lost_is_said_in_one_line(exported: Path, tmp_path: Path) -> None:
     expected = load_tflite(exported)(FRAMES)
     path, refused = tmp_path / "m.tflite", []
@@ -96,6 +97,7 @@ def test_signatures_that_do_not_fit_together_are_no_step_form(lose: Callable[...
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.representatives("both_ways")
 def test_states_that_do_not_fit_a_stream_are_one_clear_line(exported: Path) -> None:
     runner = StepRunner(exported)
     if "step" not in runner.signatures:

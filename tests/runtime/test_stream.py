@@ -75,6 +75,7 @@ def streamed(runner: StepRunner, parts: list[np.ndarray], block: int) -> dict[st
     return {name: np.concatenate([part[name] for part in found], axis=1) for name in found[0]}
 
 
+@pytest.mark.representatives("dynamic")
 @given(
     frames=st.integers(1, 60),
     sizes=st.lists(st.integers(1, 25), max_size=6),
@@ -93,6 +94,7 @@ def test_however_a_sample_is_cut_it_gives_the_same(
         np.testing.assert_allclose(whole[name], value, atol=0.05 * (1 + np.ptp(value)))
 
 
+@pytest.mark.representatives("dynamic")
 def test_outputs_come_when_the_last_frame_they_need_has(exported: Any) -> None:
     _, runner = exported
     stream = runner.stream(**REACH, block=2)
@@ -103,6 +105,7 @@ def test_outputs_come_when_the_last_frame_they_need_has(exported: Any) -> None:
     assert stream.finish()["b"].shape == (1, 1, 1)  # 18 frames: five outputs are begun
 
 
+@pytest.mark.representatives("dynamic")
 def test_a_finished_stream_begins_anew(exported: Any) -> None:
     _, runner = exported
     sample = np.random.default_rng(0).normal(size=(1, 21, 4)).astype("float32")
@@ -115,6 +118,7 @@ def test_a_finished_stream_begins_anew(exported: Any) -> None:
     assert stream.finish()["a"].shape == (1, 0, 2)
 
 
+@pytest.mark.representatives("dynamic-wrong0", "dynamic-wrong1", "dynamic-wrong2", "dynamic-wrong3")
 @pytest.mark.parametrize(
     "wrong", [{"look_back": 0}, {"look_ahead": 0}, {"stride": 2}, {"stride": 8, "look_ahead": 9}]
 )
@@ -124,6 +128,7 @@ def test_a_window_that_the_model_does_not_have_is_refused(exported: Any, wrong: 
         runner.stream(**{**REACH, **wrong})
 
 
+@pytest.mark.representatives("dynamic")
 def test_a_wider_window_than_the_models_is_only_slower(exported: Any) -> None:
     model, runner = exported
     sample = np.random.default_rng(0).normal(size=(1, 33, 4)).astype("float32")

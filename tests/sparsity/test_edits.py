@@ -142,6 +142,17 @@ def test_a_bad_edit_is_one_clear_line_and_changes_nothing(
     assert_all_equal(before, model.get_weights())
 
 
+@pytest.mark.representatives(
+    "accumulation",
+    "adafactor",
+    "adamw",
+    "ftrl",
+    "loss_scale",
+    "momentum",
+    "muon",
+    "schedule_free",
+    "several",
+)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_slots_start_anew_at_edited_places_and_stay_elsewhere(name: str) -> None:
     optimizer = OPTIMIZERS[name]()
@@ -187,6 +198,17 @@ def fresh_slots(name: str, model: keras.Model) -> dict[Any, list[np.ndarray]]:
     }
 
 
+@pytest.mark.representatives(
+    "accumulation",
+    "adafactor",
+    "adamw",
+    "ftrl",
+    "loss_scale",
+    "momentum",
+    "muon",
+    "schedule_free",
+    "several",
+)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_optimizer_state_of_a_kernel_is_overlooked(name: str) -> None:
     model = compiled(OPTIMIZERS[name](), feed_forward)
