@@ -108,13 +108,7 @@ def arguments(callback):
 
 
 @pytest.mark.representatives(
-    "number by steps",
-    "number with units",
-    "pruning by data",
-    "growth during the epoch",
-    "births",
-    "run",
-    "areas",
+    "number by steps", "pruning by data", "growth during the epoch", "run", "areas"
 )
 @pytest.mark.parametrize("case", CASES)
 def test_a_callback_used_again_does_what_a_fresh_one_does(case, tmp_path) -> None:
