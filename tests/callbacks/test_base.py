@@ -73,7 +73,7 @@ def test_a_copy_shares_the_data_and_nothing_else(make: Callable, data: Callable)
     assert twin.history == []
 
 
-@pytest.mark.representatives("<lambda>1", "pruner")
+@pytest.mark.representatives("pruner")
 @pytest.mark.parametrize("make", [WITH_DATA[0], WITH_DATA[1], pruner])
 def test_a_copy_trains_as_a_fresh_callback_does(make: Callable) -> None:
     def run(callback: keras.callbacks.Callback) -> tuple[list[np.ndarray], list]:

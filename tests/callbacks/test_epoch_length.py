@@ -110,12 +110,7 @@ CALLBACKS = {
 }
 
 
-@pytest.mark.representatives(
-    "growth-repeated",
-    "births-generated",
-    "pruning by activation-filtered",
-    "growth of a run-endless_sequence",
-)
+@pytest.mark.representatives("births-generated", "pruning by activation-filtered")
 @pytest.mark.parametrize(
     ("name", "make"),
     [

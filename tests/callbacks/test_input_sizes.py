@@ -47,7 +47,7 @@ def test_feed_forward_layers() -> None:
         np.testing.assert_allclose(sizes, value[None], rtol=1e-5)
 
 
-@pytest.mark.representatives("MaskedLSTM-True", "MaskedGRU-False", "MaskedSimpleRNN-True")
+@pytest.mark.representatives("MaskedLSTM-True", "MaskedGRU-False")
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("cell", [hl.MaskedLSTM, hl.MaskedGRU, hl.MaskedSimpleRNN])
 def test_recurrent_layers_by_their_valid_steps(cell: Any, backwards: bool) -> None:

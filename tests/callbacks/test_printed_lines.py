@@ -99,6 +99,7 @@ def test_callbacks_told_to_be_silent_are_so_in_a_fit_that_prints(capfd: Any) -> 
     assert not any(lines_by_name(text).values())
 
 
+@pytest.mark.representatives("2")
 @pytest.mark.parametrize("verbose", [1, 2, "auto"])
 def test_lines_stand_by_themselves_beside_what_fit_prints(verbose: Any, capfd: Any) -> None:
     text = printed(printing(), capfd, verbose)

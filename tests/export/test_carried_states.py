@@ -82,7 +82,7 @@ def _by_file(call: Callable[[dict], dict], specs: dict[str, Any]) -> list[np.nda
     return found
 
 
-@pytest.mark.representatives("HLSTM", "one of two")
+@pytest.mark.representatives("one of two")
 @pytest.mark.parametrize("name", MODELS)
 def test_chunk_after_chunk_a_file_gives_what_the_stateful_model_does(
     name: str, tmp_path: Path

@@ -132,9 +132,7 @@ def test_the_last_output_alone_is_the_last_of_all_outputs(
 
 @pytest.mark.representatives(
     "()-padded",
-    "(5,)-no_bias",
     "(5, 3)-padded",
-    "(5, 3)-backwards_padded",
     "(5, 3)-initial_state_padded",
     "(5, (4, 1, 3, 2))-backwards_padded",
 )

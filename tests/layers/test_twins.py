@@ -95,6 +95,7 @@ def pair(name: str) -> tuple[keras.Layer, keras.Layer, np.ndarray]:
     return layers[0], layers[1], x
 
 
+@pytest.mark.representatives("dense", "conv2d", "lstm", "gru_1")
 @pytest.mark.parametrize("name", PAIRS)
 def test_full_masks_change_nothing(name: str) -> None:
     twin, plain, x = pair(name)

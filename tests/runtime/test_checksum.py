@@ -44,6 +44,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
+@pytest.mark.representatives("dynamic")
 @pytest.mark.parametrize("name", ["float32", "float16", "dynamic"])
 def test_a_flipped_byte_anywhere_before_the_checksum_is_refused(
     files: dict[str, Path], tmp_path: Path, name: str
