@@ -229,6 +229,14 @@ def add_training(command: argparse.ArgumentParser) -> None:
     recipe_option(net, "--units", count(1), "of each layer and direction")
     about = "widths of the hidden layers of an H-LSTM's gates; as wide as --units by default"
     recipe_option(net, "--hidden-units", count(1), about, nargs="*")
+    about = (
+        "of the recurrent layers' matrices: dense (the default), low-rank, shared-low-rank, "
+        "kronecker, toeplitz-like, or hybrid (toeplitz-like below, shared-low-rank above)"
+    )
+    forms = "dense", "low-rank", "shared-low-rank", "kronecker", "toeplitz-like", "hybrid"
+    recipe_option(net, "--matrix-form", str, about, choices=forms)
+    about = "the fraction of a dense matrix's weights that a form has; 0.25 by default"
+    recipe_option(net, "--matrix-parameters", float, about)
     recipe_option(net, "--dropout", float, "between the layers")
     recipe_option(net, "--hidden-dropout", float, "in an H-LSTM's gates")
     net.add_argument(

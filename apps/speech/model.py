@@ -17,6 +17,13 @@ import hlstm_tf as hl
 from apps.speech.layers import SpeechInput, ValidFrames, ZeroInvalid, ctc_loss, reduced_lengths
 
 CELLS = ("hlstm", "lstm", "gru")
+_FORMS = {
+    "low-rank": hl.LowRank,
+    "shared-low-rank": hl.SharedLowRank,
+    "kronecker": hl.Kronecker,
+    "toeplitz-like": hl.ToeplitzLike,
+}
+MATRIX_FORMS = ("dense", *_FORMS, "hybrid")
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,10 @@ class ModelConfig:
         units: Units of each (a direction).
         hidden_units: Widths of the H-LSTM's hidden layers; None for one as wide as `units`.
         hidden_dropout: Dropout inside the H-LSTM's gates.
+        matrix_form: Of the recurrent layers' matrices: "dense", "low-rank", "shared-low-rank",
+            "kronecker", "toeplitz-like", or "hybrid", which is Toeplitz-like in the lower half of
+            the layers and of shared low rank in the upper (arXiv 1604.02594, section 4).
+        matrix_parameters: The fraction of a dense matrix's weights that a form has.
         dropout: Dropout before each recurrent layer but the first, and before the output.
         bidirectional: False for a network that can run while the speaker is speaking.
         seed: Seed of the initial weights and of dropout.
@@ -53,6 +64,8 @@ class ModelConfig:
     units: int = 128
     hidden_units: tuple[int, ...] | None = None
     hidden_dropout: float = 0.0
+    matrix_form: str = "dense"
+    matrix_parameters: float = 0.25
     dropout: float = 0.0
     bidirectional: bool = True
     seed: int = 0
@@ -60,6 +73,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {self.cell!r}.")
+        if self.matrix_form not in MATRIX_FORMS:
+            raise ValueError(
+                f"matrix_form must be one of {', '.join(MATRIX_FORMS)}; got {self.matrix_form!r}."
+            )
         for count in ("bands", "layers", "units"):
             if getattr(self, count) < 1:
                 raise ValueError(f"{count} must be at least 1; got {getattr(self, count)}.")
@@ -139,12 +156,26 @@ def _recurrent(config: ModelConfig, index: int) -> keras.layers.Layer:
         "kernel_initializer": keras.initializers.GlorotUniform(seed=seed),
         "recurrent_initializer": keras.initializers.Orthogonal(seed=seed + 1),
     }
+    kinds = {"hlstm": hl.HLSTM, "lstm": hl.MaskedLSTM, "gru": hl.MaskedGRU}
+    form = _matrix_form(config, index)
     if config.cell == "hlstm":
         arguments["hidden_units"] = config.hidden_units
         arguments["hidden_dropout"] = config.hidden_dropout
-    kind = {"hlstm": hl.HLSTM, "lstm": hl.MaskedLSTM, "gru": hl.MaskedGRU}[config.cell]
+        arguments["kernel_form"] = form
+    elif form is not None:
+        kinds |= {"lstm": hl.CompactLSTM, "gru": hl.CompactGRU}
+        arguments |= {"kernel_form": form, "masked": True}
+    kind = kinds[config.cell]
     layer = kind(config.units, name=name, **arguments)
     return keras.layers.Bidirectional(layer, name=f"bi_{name}") if config.bidirectional else layer
+
+
+def _matrix_form(config: ModelConfig, index: int) -> Any:
+    """The form of the matrices of a recurrent layer, the first of which has the index 1."""
+    name = config.matrix_form
+    if name == "hybrid":
+        name = "toeplitz-like" if 2 * index <= config.layers else "shared-low-rank"
+    return None if name == "dense" else _FORMS[name](parameters=config.matrix_parameters)
 
 
 def _convolution(

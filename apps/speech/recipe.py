@@ -25,8 +25,8 @@ class Recipe:
     """A whole training.
 
     Attributes:
-        cell, layers, units, hidden_units, hidden_dropout, dropout, bidirectional, channels,
-            kernels, strides: As in `apps.speech.model.ModelConfig`.
+        cell, layers, units, hidden_units, hidden_dropout, matrix_form, matrix_parameters, dropout,
+            bidirectional, channels, kernels, strides: As in `apps.speech.model.ModelConfig`.
         front_end: Makes the features.
         characters: Of the alphabet.
         epochs: Of training; with grow-and-prune, of growth and training before the first pruning.
@@ -56,6 +56,8 @@ class Recipe:
     units: int = 128
     hidden_units: tuple[int, ...] | None = None
     hidden_dropout: float = 0.0
+    matrix_form: str = "dense"
+    matrix_parameters: float = 0.25
     dropout: float = 0.0
     bidirectional: bool = True
     channels: tuple[int, int] = (16, 16)
@@ -86,6 +88,8 @@ class Recipe:
             check(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("dropout", "hidden_dropout"):
             check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "0 to below 1")
+        share = self.matrix_parameters
+        check("matrix_parameters", share, 0 < share < 1, "above 0 and below 1")
         allowed = bool(self.speeds) and min(self.speeds) >= 0.5 and max(self.speeds) <= 2
         check("speeds", self.speeds, allowed, "one or more, each 0.5 to 2")
         longest = self.max_seconds

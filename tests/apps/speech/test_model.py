@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hlstm_tf as hl
 from apps.speech.model import ModelConfig, SpeechRecognizer, build
 from tests.tiers import few
 
@@ -181,3 +182,28 @@ def test_the_loss_weighs_utterances_and_adds_the_layers_own_losses():
 def test_a_wrong_configuration_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(SMALL, **change)
+
+
+@pytest.mark.parametrize("cell", ["hlstm", "lstm", "gru"])
+@pytest.mark.parametrize("form", ["low-rank", "shared-low-rank", "kronecker", "hybrid"])
+def test_recurrent_matrices_take_a_form_of_few_weights(cell, form):
+    given = {"matrix_form": form, "matrix_parameters": 0.4}
+    config = dataclasses.replace(SMALL, cell=cell, units=16, **given)
+    dense = build(dataclasses.replace(config, matrix_form="dense"))
+    compact = build(config)
+
+    def matrices(model):
+        kernels = hl.masked_kernels(model)
+        return sum(kernel.variable.shape.num_elements() for kernel in kernels)
+
+    assert matrices(compact) <= 0.4 * matrices(dense)
+    first, second = (layer for layer in compact.layers if layer.name.startswith("bi_"))
+    below, above = (layer.forward_layer.kernel_form["kernel"] for layer in (first, second))
+    if form == "hybrid":
+        assert below == hl.ToeplitzLike(parameters=0.4)
+        assert above == hl.SharedLowRank(parameters=0.4)
+    else:
+        assert below == above
+    logits = compact(batch([9, 5]))
+    assert logits.shape[0] == 2
+    assert np.isfinite(logits).all()
