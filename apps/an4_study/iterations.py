@@ -15,11 +15,6 @@ def iteration_file(folder: Path, iteration: int) -> Path:
     return folder / f"iteration-{iteration}.keras"
 
 
-def iteration_files(folder: Path) -> list[Path]:
-    """Return the models of all pruning iterations that a run kept."""
-    return sorted(folder.glob("iteration-*.keras"))
-
-
 class IterationModels(keras.callbacks.Callback):
     """Keep the best epoch of each pruning iteration in a file of its own.
 
