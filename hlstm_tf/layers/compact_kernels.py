@@ -74,8 +74,8 @@ class CompactLayer(MaskedLayer):
 
     Keras's own `build` asks for each kernel with `add_weight`; for a kernel with a form, the
     factors are made instead, and the attribute of the kernel stays `None`. They begin near to what
-    the kernel's initializer draws, with its variance. A regularizer and a constraint of the kernel
-    hold for each factor.
+    the kernel's initializer draws, with its variance; where it draws zeros, the right factor is
+    zero. A regularizer and a constraint of the kernel hold for each factor.
     """
 
     @property
@@ -115,7 +115,7 @@ class CompactLayer(MaskedLayer):
             made = super().add_weight(  # type: ignore[misc]
                 **{**kwargs, "name": f"{name}_{factor.name}"},
                 shape=factor.shape,
-                initializer=lambda *_, value=value, **__: ops.convert_to_tensor(value, "float32"),
+                initializer=lambda _, dtype, value=value: ops.cast(value, dtype),
             )
             setattr(self, f"{name}_{factor.name}", made)
         return None
@@ -125,7 +125,11 @@ class CompactLayer(MaskedLayer):
         with tf.init_scope():
             dense = keras.initializers.get(initializer)(tuple(shape), dtype="float32")
             matrices = self.to_matrices(kernel.name, ops.convert_to_numpy(dense))
-            return kernel.form.initial(kernel.shape, matrices)
+            if matrices.any():
+                return kernel.form.initial(kernel.shape, matrices)
+            # Two factors of zeros would have no gradient; with one of them drawn, the other learns.
+            left, right, *others = self._drawn(kernel, shape, "glorot_uniform")
+            return [left, np.zeros_like(right), *others]
 
     def to_matrices(self, name: str, array: np.ndarray) -> np.ndarray:
         """An array of a dense kernel as `(gates, inputs, outputs)`."""

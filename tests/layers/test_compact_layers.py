@@ -159,6 +159,24 @@ def test_a_seed_gives_the_same_factors_again() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "one-kernel"])
+def test_a_kernel_that_starts_at_zero_learns(form: str) -> None:
+    layer = hl.CompactDense(8, kernel_form=FORMS[form], kernel_initializer="zeros", use_bias=False)
+    np.testing.assert_array_equal(layer(X), np.zeros((3, 7, 8)))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(X))
+    gradients = tape.gradient(loss, layer.trainable_variables)
+    assert any(np.any(gradient) for gradient in gradients)
+
+
+@pytest.mark.representatives("float64")
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_factors_have_the_layer_s_own_type(dtype: str) -> None:
+    layer = hl.CompactLSTM(8, kernel_form=hl.LowRank(2), dtype=dtype)
+    assert layer(X).dtype == dtype
+    assert {variable.dtype for variable in layer.trainable_variables} == {dtype}
+
+
 def test_dropout_makes_one_choice_for_all_steps_and_gates() -> None:
     layer = hl.CompactLSTM(8, kernel_form=hl.LowRank(2), dropout=0.5, return_sequences=True)
     ones = np.ones((1, 5, 6), "float32")
