@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import keras
@@ -154,11 +155,15 @@ def _chooser(form: Any, ranks: Any, parameters: Any, energy: Any) -> Choose:
     if ranks is not None:
         return functools.partial(_by_rank, form, ranks)
     [fraction] = [value for value in (parameters, energy) if value is not None]
-    if not 0 < fraction < 1:
+    if not _is_fraction(fraction):
         raise ValueError(f"{given[0]} must be above 0 and below 1; got {fraction!r}.")
     if energy is not None:
         return functools.partial(_by_energy, form, energy)
     return functools.partial(_by_parameters, form, parameters)
+
+
+def _is_fraction(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < 1
 
 
 def _by_rank(form: Any, ranks: Any, kernel: TrainedKernel) -> MatrixForm | None:
@@ -187,9 +192,11 @@ def _by_parameters(form: Any, parameters: float, kernel: TrainedKernel) -> Matri
     return made if form is Kronecker else form(min(made.rank_of(shape) for shape in kernel.shapes))
 
 
-def _by_energy(form: Any, energy: float, kernel: TrainedKernel) -> MatrixForm:
+def _by_energy(form: Any, energy: float, kernel: TrainedKernel) -> MatrixForm | None:
     parts = zip(kernel.shapes, kernel.matrices, kernel.roots, strict=True)
-    return form(max(rank_for_energy(form, *part, energy) for part in parts))
+    rank = max(rank_for_energy(form, *part, energy) for part in parts)
+    # Of gates of different widths the narrowest may not have this rank.
+    return _by_rank(form, rank, kernel)
 
 
 def _check_names(ranks: Any, kernels: Sequence[TrainedKernel]) -> None:
@@ -197,7 +204,7 @@ def _check_names(ranks: Any, kernels: Sequence[TrainedKernel]) -> None:
     if not known:
         raise ValueError(
             "the model has no dense or recurrent layer whose kernels can be factorized; layers "
-            "with recurrent_dropout, quantized and LoRA-adapted ones cannot."
+            "with recurrent_dropout, quantized, LoRA-adapted and compact ones cannot."
         )
     unknown = sorted(set(ranks) - set(known)) if isinstance(ranks, Mapping) else []
     if unknown:
@@ -229,7 +236,7 @@ def _compact_entry(
         return entry
     cls = _COMPACT[keras_class(layer)]
     forms = {kernel.weight: kernel.form for kernel in kernels if kernel.form is not None}
-    config = {**entry["config"], "kernel_form": forms_config(forms), "masked": False}
+    config = {**entry["config"], "kernel_form": forms_config(forms), "masked": None}
     for name in ("lora_rank", "lora_alpha", "quantization_config", "use_cudnn", "implementation"):
         config.pop(name, None)
     return {

@@ -94,7 +94,10 @@ def rank_for_energy(
         ],
         axis=0,
     )
-    kept = np.cumsum(squares) / max(float(squares.sum()), 1e-30)
+    total = float(squares.sum())
+    if total == 0:
+        return 1  # matrices of zeros, or inputs that are always zero
+    kept = np.cumsum(squares) / total
     return min(int(np.searchsorted(kept, energy - 1e-12)) + 1, len(squares))
 
 

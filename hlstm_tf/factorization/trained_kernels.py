@@ -14,7 +14,7 @@ from hlstm_tf import layers
 from hlstm_tf.factorization.nearest import nearest_factors, relative_error, root_of_moment
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.cells import form_of
-from hlstm_tf.layers.masking import MaskedKernel, masked_kernels
+from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, unique_path
 from hlstm_tf.layers.matrix_forms import KernelShape, MatrixForm, side_by_side
 from hlstm_tf.layers.observers import noting_inputs, sum_of_products
 from hlstm_tf.scoring.data import check_data, input_totals
@@ -107,10 +107,17 @@ class TrainedKernel:
 
 
 def trained_kernels(model: keras.Model, moments: Moments) -> Iterator[TrainedKernel]:
-    """Yields the kernels of a model that can have a form."""
+    """Yields the kernels of a model that can have a form.
+
+    Two with the same path get a number appended, as masked kernels do.
+
+    Raises:
+        ValueError: A weight is not finite.
+    """
     recurrent = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN)]
     names = {id(layer.cell): layer.name for layer in recurrent}
     seen: set[int] = set()
+    taken: set[str] = set()
     for layer in all_layers(model):
         if id(layer) in seen or not _can_be_compact(layer):
             continue
@@ -118,9 +125,8 @@ def trained_kernels(model: keras.Model, moments: Moments) -> Iterator[TrainedKer
         form = form_of(layer)
         for kernel in form.kernels if form is not None else ("kernel",):
             variables = form.variables(kernel) if form is not None else (kernel,)
-            yield _trained_kernel(
-                layer, f"{names.get(id(layer), layer.name)}/{kernel}", kernel, variables, moments
-            )
+            path = unique_path(f"{names.get(id(layer), layer.name)}/{kernel}", taken)
+            yield _trained_kernel(layer, path, kernel, variables, moments)
 
 
 def _can_be_compact(layer: keras.layers.Layer) -> bool:
@@ -139,6 +145,11 @@ def _trained_kernel(
     moments: Moments,
 ) -> TrainedKernel:
     values = [np.asarray(weight(layer, name)) for name in variables]
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError(
+            f"{path} has weights that are NaN or infinite, so there are no factors near to it; "
+            "train the model again, or load a checkpoint of before."
+        )
     shaped = [_matrices(layer, name, value) for name, value in zip(variables, values, strict=True)]
     found = [moments.get((id(layer), name)) for name in variables]
     return TrainedKernel(
@@ -201,7 +212,13 @@ def input_moments(model: keras.Model, data: Any, batch_size: int) -> Moments:
                 f"{kernel.path} has {inputs} inputs, and the data give {rows} rows of them, so "
                 "their covariance is singular; give more data, or none."
             )
-        found[id(twins[id(kernel.layer)]), kernel.name] = np.asarray(products) / rows
+        moment = np.asarray(products) / rows
+        if not np.isfinite(moment).all():
+            raise ValueError(
+                f"the data give {kernel.path} inputs that are NaN or too large; leave such rows "
+                "out of the data."
+            )
+        found[id(twins[id(kernel.layer)]), kernel.name] = moment
     return found
 
 
@@ -209,7 +226,13 @@ def with_targets(data: Any) -> Any:
     """Inputs as a training set; nothing looks at the targets."""
     if isinstance(data, (tuple, tf.data.Dataset, keras.utils.PyDataset)):
         return check_data(data, "data")
-    return data, np.zeros(len(keras.tree.flatten(data)[0]))
+    leaves = keras.tree.flatten(data)
+    if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        raise TypeError(
+            "data must be arrays of inputs, a tf.data.Dataset or a keras.utils.PyDataset; got "
+            f"{type(data).__name__}."
+        )
+    return data, np.zeros(len(leaves[0]))
 
 
 def _products(

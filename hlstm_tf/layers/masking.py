@@ -297,9 +297,20 @@ def layers_within(layer: keras.Layer, seen: set[int] | None = None) -> Iterator[
 
 
 def _with_unique_path(handle: MaskedKernel, taken: set[str]) -> MaskedKernel:
-    path, count = handle.path, 1
-    while path in taken:
-        count += 1
-        path = f"{handle.path}_{count}"
-    taken.add(path)
+    path = unique_path(handle.path, taken)
     return handle if path == handle.path else replace(handle, path=path)
+
+
+def unique_path(path: str, taken: set[str]) -> str:
+    """A path that is not taken, with a number appended where need be; it is taken from then on.
+
+    >>> taken: set[str] = set()
+    >>> [unique_path("d/kernel", taken) for _ in range(2)]
+    ['d/kernel', 'd/kernel_2']
+    """
+    free, count = path, 1
+    while free in taken:
+        count += 1
+        free = f"{path}_{count}"
+    taken.add(free)
+    return free

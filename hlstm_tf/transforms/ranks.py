@@ -13,13 +13,15 @@ from hlstm_tf.layers.masking import layers_within
 from hlstm_tf.layers.matrix_forms import LowRank, SharedLowRank, forms_config
 from hlstm_tf.transforms.editing import Edited, Values, WeightStore
 
+Pair = tuple[np.ndarray, np.ndarray]
+"""The factors `(inputs, rank)` and `(rank, outputs)`."""
+
 
 def compact_ranks(model: keras.Layer, store: WeightStore) -> None:
     """Takes the dead ranks out of all low-rank kernels of a model.
 
-    A rank is dead where its column of the left factor or its row of the right one is all zero. Of
-    gates that have projections of their own, in variables that they share, each keeps as many as
-    the gate with the most.
+    A rank is dead where its column of the left factor or its row of the right one is all zero.
+    Gates that have projections of their own each keep as many as the gate with the most.
 
     Args:
         model: A built model, masked or plain.
@@ -47,37 +49,50 @@ class _Factors(Edited):
 
     def compact(self) -> None:
         forms = self.layer.kernel_form
+        by_form: dict[str, list[CompactKernel]] = {}
         for kernel in self._kernels:
-            left, right = (self.arrays[name] for name in kernel.names)
-            parts = self._by_part(kernel, left, right)
-            alive = [(a != 0).any(axis=0) & (b != 0).any(axis=1) for a, b in parts]
-            rank = max(1, *(int(each.sum()) for each in alive))
-            if rank == len(alive[0]):
+            by_form.setdefault(_weight_of(kernel, forms), []).append(kernel)
+        for name, kernels in by_form.items():
+            parts = [self._by_part(kernel) for kernel in kernels]
+            alive = [[_alive(*pair) for pair in each] for each in parts]
+            # Kernels of one form keep equally many: those of gates with variables of their own.
+            rank = max(1, *(int(flags.sum()) for each in alive for flags in each))
+            had = [len(each[0]) for each in alive]
+            if rank == max(had) or rank > min(had):
                 continue
-            # The living first; a gate with fewer fills up with dead ones.
-            kept = [np.sort(np.argsort(~each, kind="stable")[:rank]) for each in alive]
-            pairs = zip(parts, kept, strict=True)
-            self._put(kernel, [(a[:, own], b[own]) for (a, b), own in pairs])
-            assert isinstance(kernel.form, (LowRank, SharedLowRank))
-            forms[_weight_of(kernel, forms)] = type(kernel.form)(rank)
+            for kernel, pairs, flags in zip(kernels, parts, alive, strict=True):
+                kept = map(functools.partial(_kept, rank), pairs, flags)
+                self._put(kernel, list(kept))
+            form = kernels[0].form
+            assert isinstance(form, (LowRank, SharedLowRank))
+            forms[name] = type(form)(rank)
             self.arguments["kernel_form"] = forms_config(forms)
 
-    @staticmethod
-    def _by_part(
-        kernel: CompactKernel, left: np.ndarray, right: np.ndarray
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The pairs of factors `(inputs, rank)` and `(rank, outputs)`."""
+    def _by_part(self, kernel: CompactKernel) -> list[Pair]:
+        """The pairs of factors of a kernel."""
+        left, right = (self.arrays[name] for name in kernel.names)
         if right.ndim == 2:
             return [(left, right)]
         lefts = list(left) if left.ndim == 3 else np.split(left, kernel.shape.gates, axis=-1)
         return list(zip(lefts, right, strict=True))
 
-    def _put(self, kernel: CompactKernel, parts: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    def _put(self, kernel: CompactKernel, parts: list[Pair]) -> None:
         name_left, name_right = kernel.names
         lefts, rights = [a for a, _ in parts], [b for _, b in parts]
         apart = self.arrays[name_left].ndim == 3
         self.arrays[name_left] = np.stack(lefts) if apart else np.concatenate(lefts, axis=-1)
         self.arrays[name_right] = rights[0] if len(rights) == 1 else np.stack(rights)
+
+
+def _alive(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (left != 0).any(axis=0) & (right != 0).any(axis=1)
+
+
+def _kept(rank: int, pair: Pair, alive: np.ndarray) -> Pair:
+    """The living ranks; with fewer of them, dead ones fill up."""
+    left, right = pair
+    kept = np.sort(np.argsort(~alive, kind="stable")[:rank])
+    return left[:, kept], right[kept]
 
 
 def _weight_of(kernel: CompactKernel, forms: dict[str, Any]) -> str:

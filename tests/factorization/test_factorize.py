@@ -170,6 +170,17 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no form": ({"form": "low_rank", "ranks": 3}, TypeError, "form must be hl.SharedLowRank"),
     "Toeplitz": ({"form": hl.ToeplitzLike(1)}, TypeError, "form must be hl.SharedLowRank"),
     "energy of Kronecker": ({"form": hl.Kronecker, "energy": 0.9}, ValueError, "got energy"),
+    "no number": ({"energy": "0.9"}, ValueError, "energy must be above 0 and below 1; got '0.9'"),
+    "a generator": (
+        {"ranks": 3, "data": (batch for batch in [X])},
+        TypeError,
+        "data must be arrays of inputs, a tf.data.Dataset or a .*; got generator",
+    ),
+    "data of NaN": (
+        {"ranks": 3, "data": np.full_like(X, np.nan)},
+        ValueError,
+        r"the data give lstm/\S*kernel inputs that are NaN or too large",
+    ),
     "all of it": ({"parameters": 1.0}, ValueError, "parameters must be above 0 and below 1"),
     "a name": ({"ranks": {"lstm/x": 3}}, ValueError, r"ranks names \['lstm/x'\]; the kernels are"),
     "a rank": (
@@ -215,3 +226,65 @@ def test_ranks_that_died_are_taken_out_by_shrink() -> None:
         assert layer.kernel_form == {"kernel": hl.LowRank(4), "recurrent_kernel": hl.LowRank(3)}
         assert layer.cell.recurrent_kernel_left.shape == (20, 4 * 3)
         assert layer.cell.recurrent_kernel_right.shape == (4, 3, 20)
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    model = made("LSTM")
+    model.layers[1].cell.kernel.assign(np.full((20, 80), np.nan))
+    with pytest.raises(ValueError, match="lstm_1/kernel has weights that are NaN or infinite"):
+        hl.factorize(model, ranks=3, print_fn=None)
+
+
+@pytest.mark.parametrize("data", [None, np.ones((20, 10), "float32")], ids=["weights", "outputs"])
+def test_a_matrix_of_zeros_keeps_its_energy_with_one_rank(data: Any) -> None:
+    model = keras.Sequential(
+        [keras.Input((10,)), layers.Dense(20, kernel_initializer="zeros"), layers.Dense(20)]
+    )
+    compact = hl.factorize(model, energy=0.5, data=data, print_fn=None)
+    assert compact.layers[0].kernel_form == {"kernel": hl.SharedLowRank(1)}
+    np.testing.assert_array_equal(compact(np.ones((2, 10))), np.zeros((2, 20)))
+
+
+def test_only_the_fraction_of_a_sparse_part_exists() -> None:
+    model = keras.Sequential([keras.Input((10,)), layers.Dense(20)])
+    compact = hl.factorize(model, hl.Kronecker(doped=0.1), print_fn=None)
+    [sparse] = [k for k in hl.masked_kernels(compact) if k.name == "kernel_sparse"]
+    assert int(np.sum(sparse.mask)) == 20
+    assert hl.summary(compact, print_fn=None).sparsity > 0
+
+
+def test_kernels_of_one_name_in_two_nested_models_are_told_apart() -> None:
+    inner = [
+        keras.Sequential([keras.Input((20,)), layers.Dense(20, name="d")], name=name)
+        for name in "ab"
+    ]
+    model = keras.Sequential([keras.Input((20,)), *inner])
+    compact = hl.factorize(model, ranks={"d/kernel_2": 3}, print_fn=None)
+    kinds = [type(nested.layers[0]).__name__ for nested in compact.layers]
+    assert kinds == ["Dense", "CompactDense"]
+
+
+def test_gates_too_narrow_for_the_rank_that_keeps_the_energy_stay_dense() -> None:
+    model = sequential(hl.HLSTM(16, hidden_units=((16, 3, 16, 12),)), layers.Dense(16))
+    model.layers[1].kernel.assign(np.ones((16, 16)))
+    compact = hl.factorize(model, energy=0.9, print_fn=None)
+    assert compact.layers[1].kernel_form == {"kernel": hl.SharedLowRank(1)}
+    assert "kernel" not in getattr(compact.layers[0], "kernel_form", {})
+
+
+def test_gates_of_different_widths_keep_as_many_ranks_as_the_gate_with_the_most() -> None:
+    model = sequential(hl.HLSTM(8, hidden_units=((10, 12, 14, 16),), kernel_form=hl.LowRank(4)))
+    model = hl.sparsify(model)
+    edits = {}
+    for kernel in hl.masked_kernels(model):
+        mask = np.ones(kernel.shape, bool)
+        if kernel.name.startswith("kernel") and kernel.name.endswith("right"):  # (rank, units)
+            mask[: 2 if "input" in kernel.name else 1] = False
+        if kernel.name == "recurrent_kernel_cell_right":
+            mask[0] = False
+        edits[kernel] = mask
+    hl.edit_masks(edits)
+    small = hl.shrink(model, verify_with=X)
+    forms = small.layers[0].kernel_form
+    assert forms["kernel"] == hl.LowRank(3)
+    assert forms["recurrent_kernel"] == hl.LowRank(4)
