@@ -26,7 +26,7 @@ from hlstm_tf.layers.matrix_forms import (
     SharedLowRank,
     forms_config,
 )
-from hlstm_tf.scoring.data import training_batches
+from hlstm_tf.scoring.data import check_inputs, training_batches
 from hlstm_tf.transforms.editing import weight
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
 from hlstm_tf.transforms.twins import keras_class, plain_entry
@@ -66,7 +66,8 @@ def factorize(
     it is the one whose *outputs* over the data are nearest: the principal components of what the
     matrix gives, seen through the second moment of its inputs; and the result is compared on the
     first batch with the model whose kernels are what the factors stand for. A kernel that would get
-    no smaller stays dense. Train the result with plain `fit` to win back accuracy, or give it masks
+    no smaller stays dense. A regularizer or constraint of a kernel holds for each of its factors.
+    Train the result with plain `fit` to win back accuracy, or give it masks
     with `hl.sparsify` and GP-train it.
 
     Args:
@@ -110,11 +111,15 @@ def factorize(
     check_model(model)
     choose = _chooser(form, ranks, parameters, energy)
     data = None if data is None else with_targets(data)
+    batch = None if data is None else _first_inputs(model, data, batch_size)
     moments = {} if data is None else input_moments(model, data, batch_size)
     kernels = list(trained_kernels(model, moments))
     _check_names(ranks, kernels)
     for kernel in kernels:
-        kernel.take(choose(kernel))
+        try:
+            kernel.take(choose(kernel))
+        except ValueError as error:
+            raise ValueError(f"{kernel.path}: {error}") from None
     if all(kernel.form is None for kernel in kernels):
         raise ValueError(
             "no kernel gets smaller by these factors; ask for a lower rank or energy, or for a "
@@ -123,10 +128,24 @@ def factorize(
     new = rebuild(model, functools.partial(_compact_entry, _by_layer(kernels)))
     copy_state(model, new, _arrays(kernels, TrainedKernel.arrays))
     if data is not None:
-        _verify(model, new, kernels, next(iter(training_batches(data, batch_size))))
+        _verify(model, new, kernels, batch)
     if print_fn is not None:
         print_fn(_table(kernels))
     return new
+
+
+def _first_inputs(model: keras.Model, data: Any, batch_size: int) -> Any:
+    """The inputs of the first batch, checked."""
+    batch = next(iter(training_batches(data, batch_size)))
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    given, takes = len(keras.tree.flatten(x)), len(getattr(model, "inputs", None) or [0])
+    if given < takes:
+        raise ValueError(
+            f"factorize: data give {given} input where the model takes {takes}; a tuple is read as "
+            "(x, y), so give a dictionary by the inputs' names, or a list."
+        )
+    check_inputs(model, x, "factorize")
+    return x
 
 
 def _chooser(form: Any, ranks: Any, parameters: Any, energy: Any) -> Choose:
@@ -137,7 +156,7 @@ def _chooser(form: Any, ranks: Any, parameters: Any, energy: Any) -> Choose:
         if given:
             raise ValueError(f"{form!r} has its size already; leave out {', '.join(given)}.")
         if isinstance(form, Kronecker):
-            return lambda kernel: form
+            return lambda kernel: form if len(kernel.names) == 1 else None
         size = {"ranks": form.rank} if form.rank else {"parameters": form.parameters_kept}
         return _chooser(type(form), size.get("ranks"), size.get("parameters"), None)
     if form not in (LowRank, SharedLowRank, Kronecker):
@@ -177,11 +196,13 @@ def _by_rank(form: Any, ranks: Any, kernel: TrainedKernel) -> MatrixForm | None:
     except ValueError as error:
         if not isinstance(ranks, Mapping):
             return None  # one rank for all: what is smaller stays dense
-        raise ValueError(f"{kernel.path}: {error}") from None
+        raise error
     return made
 
 
 def _by_parameters(form: Any, parameters: float, kernel: TrainedKernel) -> MatrixForm | None:
+    if form is Kronecker and len(kernel.names) > 1:
+        return None  # of gates of different widths, which take low rank only
     made = form(parameters=parameters)
     try:
         for shape in kernel.shapes:
@@ -268,8 +289,7 @@ def _verify(
     """Compares the result with the model given, whose kernels are what the factors stand for."""
     approximate = rebuild(model, lambda layer, entry, around: plain_entry(layer, entry))
     copy_state(model, approximate, _arrays(kernels, TrainedKernel.dense_arrays))
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    check_same_function(approximate, new, x, "factorize")
+    check_same_function(approximate, new, batch, "factorize")
 
 
 def _table(kernels: Sequence[TrainedKernel]) -> str:

@@ -1,5 +1,6 @@
 """Kernels of layers that factors take the place of: their variables, masks and operators."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,13 @@ from keras import ops
 
 from hlstm_tf.layers.cells import compact_kernels, form_of
 from hlstm_tf.layers.masking import MaskedLayer
-from hlstm_tf.layers.matrix_forms import Factor, KernelShape, MatrixForm, side_by_side
+from hlstm_tf.layers.matrix_forms import (
+    Factor,
+    KernelShape,
+    MatrixForm,
+    generator_of,
+    side_by_side,
+)
 from hlstm_tf.layers.operators import Operator
 
 KernelForm = MatrixForm | Mapping[str, MatrixForm | None] | None
@@ -146,11 +153,11 @@ class CompactLayer(MaskedLayer):
             for factor, name in zip(kernel.factors, kernel.names, strict=True):
                 self._add_masks((name,), factor.gates, factor.gates_first)
                 if factor.density < 1:
-                    self._draw_mask(name, factor)
+                    self._draw_mask(kernel, name, factor)
 
-    def _draw_mask(self, name: str, factor: Factor) -> None:
+    def _draw_mask(self, kernel: CompactKernel, name: str, factor: Factor) -> None:
         with tf.init_scope():
-            drawn = keras.random.uniform(factor.shape, seed=len(name))
-            ranks = ops.convert_to_numpy(drawn).ravel().argsort().argsort()
+            drawn = ops.convert_to_numpy(ops.cast(getattr(self, kernel.names[0]), "float32"))
+            ranks = generator_of(drawn).permutation(math.prod(factor.shape))
             exists = ranks < round(factor.density * ranks.size)
             getattr(self, f"{name}_mask").assign(exists.reshape(factor.shape))

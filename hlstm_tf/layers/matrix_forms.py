@@ -504,11 +504,14 @@ class ToeplitzLike(MatrixForm):
         )
 
     def initial(self, kernel: KernelShape, matrices: np.ndarray) -> list[np.ndarray]:
-        # Numbers from the drawn matrices, so that they follow the initializer's seed.
-        seed = np.abs(matrices.astype(np.float64)).sum().view(np.uint64)
-        rng = np.random.default_rng(seed)
+        rng = generator_of(matrices)
         drawn = [rng.standard_normal(factor.shape) for factor in self.factors(kernel)]
         return _with_variance_of(self, kernel, drawn, matrices)
+
+
+def generator_of(values: np.ndarray) -> np.random.Generator:
+    """Random numbers that follow from drawn values, and so from their initializer's seed."""
+    return np.random.default_rng(np.abs(values.astype(np.float64)).sum().view(np.uint64))
 
 
 def thin_factors(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:

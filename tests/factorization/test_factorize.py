@@ -288,3 +288,29 @@ def test_gates_of_different_widths_keep_as_many_ranks_as_the_gate_with_the_most(
     forms = small.layers[0].kernel_form
     assert forms["kernel"] == hl.LowRank(3)
     assert forms["recurrent_kernel"] == hl.LowRank(4)
+
+
+def test_kernels_of_gates_of_different_widths_are_no_kronecker_products() -> None:
+    model = made("H-LSTM")
+    for form in ({"form": hl.Kronecker, "parameters": 0.3}, {"form": hl.Kronecker((2, 2))}):
+        compact = hl.factorize(model, **form, print_fn=None)
+        equal, unequal = compact.layers
+        assert all(isinstance(each, hl.Kronecker) for each in equal.kernel_form.values())
+        assert unequal.kernel_form == {}
+
+
+def test_data_of_other_inputs_than_the_model_s_are_said_in_one_line() -> None:
+    a, b = keras.Input((None, 10), name="a"), keras.Input((None, 10), name="b")
+    model = keras.Model([a, b], layers.GRU(20)(layers.Concatenate()([a, b])))
+    for data, message in (
+        ((X, X), "data give 1 input where the model takes 2; a tuple is read as"),
+        ([X[..., :9], X], r"got inputs of shape \(32, 12, 9\) where the model takes"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            hl.factorize(model, ranks=3, data=data, print_fn=None)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_form_that_does_not_fit_names_the_kernel() -> None:
+    with pytest.raises(ValueError, match=r"lstm/kernel: Kronecker\(left=\(3, 7\)\): a matrix 4 x"):
+        hl.factorize(made("LSTM"), hl.Kronecker((3, 7)), print_fn=None)

@@ -148,6 +148,19 @@ def test_a_doped_kernel_has_masks_that_let_its_fraction_exist() -> None:
     assert not hl.CompactLSTM(8, kernel_form=hl.Kronecker()).masked
 
 
+def test_layers_of_one_shape_have_sparse_parts_of_their_own() -> None:
+    def masks() -> list[np.ndarray]:
+        keras.utils.set_random_seed(2)
+        layers = [hl.CompactDense(8, kernel_form=hl.Kronecker(doped=0.25)) for _ in range(2)]
+        for layer in layers:
+            layer.build((None, 6))
+        return [np.asarray(layer.kernel_sparse_mask) for layer in layers]
+
+    first, second = masks()
+    assert (first != second).any()
+    np.testing.assert_array_equal(masks()[1], second)
+
+
 def test_a_seed_gives_the_same_factors_again() -> None:
     def made() -> list[np.ndarray]:
         keras.utils.set_random_seed(4)
