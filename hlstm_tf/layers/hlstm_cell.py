@@ -205,10 +205,15 @@ class HLSTMCell(CompactLayer, keras.layers.LSTMCell):
         return HLSTMForm(self)
 
     @property
+    def kernel_names(self) -> tuple[str, ...]:
+        """The names of the kernels, in the order their variables are made."""
+        form = self.form
+        return tuple(each for kernel in form.kernels for each in form.variables(kernel))
+
+    @property
     def _dense_kernels(self) -> tuple[str, ...]:
-        form, compact = self.form, compact_kernels(self)
-        names = [each for kernel in form.kernels for each in form.variables(kernel)]
-        return tuple(name for name in names if name not in compact)
+        compact = compact_kernels(self)
+        return tuple(name for name in self.kernel_names if name not in compact)
 
     def build(self, input_shape: Any) -> None:
         if not self.hidden_units:
