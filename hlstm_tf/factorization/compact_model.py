@@ -19,13 +19,9 @@ from hlstm_tf.factorization.trained_kernels import (
     with_targets,
 )
 from hlstm_tf.keras_internals import own_trainable_variables
-from hlstm_tf.layers.matrix_forms import (
-    Kronecker,
-    LowRank,
-    MatrixForm,
-    SharedLowRank,
-    forms_config,
-)
+from hlstm_tf.layers.kronecker import Kronecker
+from hlstm_tf.layers.low_rank import LowRank, SharedLowRank
+from hlstm_tf.layers.matrix_forms import MatrixForm, forms_config
 from hlstm_tf.scoring.data import check_inputs, training_batches
 from hlstm_tf.transforms.editing import weight
 from hlstm_tf.transforms.rewriting import Entry, check_model, copy_state, rebuild
@@ -152,7 +148,7 @@ def _chooser(form: Any, ranks: Any, parameters: Any, energy: Any) -> Choose:
     """What chooses each kernel's form, of the arguments of `factorize`."""
     sizes = {"ranks": ranks, "parameters": parameters, "energy": energy}
     given = [name for name, value in sizes.items() if value is not None]
-    if isinstance(form, (LowRank, SharedLowRank, Kronecker)):
+    if isinstance(form, (LowRank, Kronecker)):
         if given:
             raise ValueError(f"{form!r} has its size already; leave out {', '.join(given)}.")
         if isinstance(form, Kronecker):

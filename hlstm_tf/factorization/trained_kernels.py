@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from hlstm_tf import layers
-from hlstm_tf.factorization.nearest import nearest_factors, relative_error, root_of_moment
+from hlstm_tf.factorization.nearest import relative_error, root_of_moment
 from hlstm_tf.keras_internals import all_layers
 from hlstm_tf.layers.cells import form_of
 from hlstm_tf.layers.masking import MaskedKernel, masked_kernels, unique_path
@@ -82,7 +82,7 @@ class TrainedKernel:
             self.form = None
             return
         for shape, matrices, roots in zip(self.shapes, self.matrices, self.roots, strict=True):
-            self.factors.append(nearest_factors(form, shape, matrices, roots))
+            self.factors.append(form.nearest(shape, matrices, roots))
         found = [form.dense(s, f) for s, f in zip(self.shapes, self.factors, strict=True)]
         errors = map(relative_error, self.matrices, found, self.roots)
         self.error = float(np.sqrt(np.mean(np.square(list(errors)))))

@@ -29,9 +29,11 @@ from hlstm_tf.layers.gates import GATES
 from hlstm_tf.layers.hlstm import HLSTM
 from hlstm_tf.layers.hlstm_cell import GateWeights, HLSTMCell
 from hlstm_tf.layers.kernels import MaskedKernel, dense_gradients
+from hlstm_tf.layers.kronecker import Kronecker
+from hlstm_tf.layers.low_rank import LowRank, SharedLowRank
 from hlstm_tf.layers.masking import MaskedLayer, masked_kernels
-from hlstm_tf.layers.matrix_forms import Kronecker, LowRank, SharedLowRank, ToeplitzLike
 from hlstm_tf.layers.partial_area import PartialAreaConv2D
+from hlstm_tf.layers.toeplitz_like import ToeplitzLike
 from hlstm_tf.layers.twins import (
     MaskedDense,
     MaskedEmbedding,

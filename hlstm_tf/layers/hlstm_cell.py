@@ -22,14 +22,8 @@ from hlstm_tf.layers.gates import (
     widths_config,
 )
 from hlstm_tf.layers.kernels import EffectiveKernel
-from hlstm_tf.layers.matrix_forms import (
-    KernelShape,
-    LowRank,
-    MatrixForm,
-    SharedLowRank,
-    as_kernel_forms,
-    forms_config,
-)
+from hlstm_tf.layers.low_rank import LowRank
+from hlstm_tf.layers.matrix_forms import KernelShape, MatrixForm, as_kernel_forms, forms_config
 from hlstm_tf.layers.observers import crossing_of
 from hlstm_tf.layers.operators import Operator
 
@@ -165,7 +159,7 @@ class HLSTMCell(CompactLayer, keras.layers.LSTMCell):
                 "hidden layers whose kernels have forms."
             )
         for name, form in forms.items():
-            if not self.has_equal_gates and not isinstance(form, (LowRank, SharedLowRank)):
+            if not self.has_equal_gates and not isinstance(form, LowRank):
                 raise ValueError(
                     f"{name}: gates of different widths, hidden_units={self.hidden_units}, take "
                     f"low-rank forms only; got {form!r}."

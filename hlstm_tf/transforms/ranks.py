@@ -9,8 +9,9 @@ import numpy as np
 from hlstm_tf.keras_internals import own_trainable_variables
 from hlstm_tf.layers.cells import compact_kernels
 from hlstm_tf.layers.compact_kernels import CompactKernel
+from hlstm_tf.layers.low_rank import LowRank
 from hlstm_tf.layers.masking import layers_within
-from hlstm_tf.layers.matrix_forms import LowRank, SharedLowRank, forms_config
+from hlstm_tf.layers.matrix_forms import forms_config
 from hlstm_tf.transforms.editing import Edited, Values, WeightStore
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -34,7 +35,7 @@ def compact_ranks(model: keras.Layer, store: WeightStore) -> None:
 
 
 def _is_low_rank(kernel: CompactKernel) -> bool:
-    return isinstance(kernel.form, (LowRank, SharedLowRank))
+    return isinstance(kernel.form, LowRank)
 
 
 class _Factors(Edited):
@@ -64,7 +65,7 @@ class _Factors(Edited):
                 kept = map(functools.partial(_kept, rank), pairs, flags)
                 self._put(kernel, list(kept))
             form = kernels[0].form
-            assert isinstance(form, (LowRank, SharedLowRank))
+            assert isinstance(form, LowRank)
             forms[name] = type(form)(rank)
             self.arguments["kernel_form"] = forms_config(forms)
 

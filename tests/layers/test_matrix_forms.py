@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlstm_tf as hl
-from hlstm_tf.factorization.nearest import nearest_factors, rank_for_energy
+from hlstm_tf.factorization.nearest import rank_for_energy
 from hlstm_tf.layers.matrix_forms import KernelShape, MatrixForm, as_kernel_forms, forms_config
 
 RNG = np.random.default_rng(5)
@@ -136,7 +136,7 @@ def test_over_data_the_outputs_are_as_near_as_their_principal_components(
     values, vectors = np.linalg.eigh(moment)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     matrices = draw(shape.gates, shape.inputs, shape.outputs)
-    found = form.dense(shape, nearest_factors(form, shape, matrices, [root]))
+    found = form.dense(shape, form.nearest(shape, matrices, [root]))
     shared = isinstance(form, hl.SharedLowRank) and not shape.apart
     wholes = [np.concatenate(matrices, axis=1)] if shared else matrices
     least = [np.linalg.svd(x @ whole, compute_uv=False)[2:] for whole in wholes]
